@@ -1,0 +1,233 @@
+"""What a dataset is: a task, a card, cases by key, a published partition; and the seal on test labels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .types import IGNORE, Card, Case, Task
+
+
+class DataError(ValueError):
+    """The data on disk are not as the dataset's layout says; the message names the file and the remedy."""
+
+
+class MissingData(DataError, FileNotFoundError):
+    """The folder of a dataset is absent; the message says what is expected there and where to get it."""
+
+
+class SealedLabel(PermissionError):
+    """A test label was asked for outside the final evaluation."""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Published division of the groups of a dataset: training groups, test groups, and published validation groups.
+
+    ``val`` is empty where no validation set was published: it is then carved from ``train``.
+    """
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    val: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for a, b in (("train", "test"), ("train", "val"), ("val", "test")):
+            both = sorted(set(getattr(self, a)) & set(getattr(self, b)))
+            if both:
+                raise DataError(
+                    f"groups in both {a} and {b}: {', '.join(both[:5])}; a patient or video must never straddle"
+                )
+
+
+class Dataset(ABC):
+    """One dataset on disk (or procedural). Subclasses are one file each in ``datasets/catalogue``.
+
+    Facts of a subclass: ``card``; ``Options`` (a frozen dataclass with defaults: what a plan may set under
+    ``options``); ``folder`` (where below the data root it is looked for; "" = procedural, needs no data);
+    ``version`` (raise it when loading changes the numbers of a case); ``folds`` (how many folds are published).
+    """
+
+    card: ClassVar[Card]
+    Options: ClassVar[type]
+    folder: ClassVar[str] = ""
+    version: ClassVar[str] = "1"
+    folds: ClassVar[int] = 1
+
+    def __init__(self, root: Path, options: Any = None) -> None:
+        self.options = self.Options() if options is None else options
+        if not (is_dataclass(self.options) and isinstance(self.options, self.Options)):
+            raise TypeError(
+                f"{self.name}: options must be a {self.Options.__qualname__}, got {type(self.options).__name__}"
+            )
+        self.root = self._find(Path(root))
+        self.task = self.make_task()
+
+    @property
+    def name(self) -> str:
+        """Registered name = module name."""
+        return type(self).__module__.rsplit(".", 1)[-1]
+
+    # What a subclass gives ------------------------------------------------------------------------------------------
+    @abstractmethod
+    def make_task(self) -> Task:
+        """The task, which may depend on the options or on a small descriptor file (never on image files)."""
+
+    @abstractmethod
+    def groups(self) -> Mapping[str, str]:
+        """Case key -> group, for every case, sorted by key whatever the file system's order."""
+
+    @abstractmethod
+    def load(self, key: str) -> Case:
+        """One case, decoded and normalised. Use :class:`Vault` instead wherever test cases may be involved.
+
+        Raises:
+            DataError: the file is truncated, misshapen or holds unknown label values; the message names the case.
+        """
+
+    @abstractmethod
+    def partition(self, fold: int) -> Partition:
+        """The published train/test groups of fold ``fold`` (1-based)."""
+
+    def recognises(self, root: Path) -> bool:
+        """Whether ``root`` itself looks like this dataset's folder."""
+        return root.name == self.folder
+
+    def files(self) -> Sequence[Path]:
+        """Files that the cases come from, for the fingerprint; empty for procedural data."""
+        return ()
+
+    def published_order(self) -> Sequence[str]:
+        """Training groups in the order of the published list, for the subset rule "first"; default: sorted."""
+        return sorted(set(self.groups().values()))
+
+    # What the base does ---------------------------------------------------------------------------------------------
+    def fingerprint(self) -> str:
+        """Hash of what the cases are made of: name, version, options, and names, sizes and times of files."""
+        digest = hashlib.blake2b(digest_size=12)
+        options = {f.name: getattr(self.options, f.name) for f in fields(self.options)}
+        digest.update(json.dumps([self.name, self.version, options], sort_keys=True, default=str).encode())
+        for path in sorted(self.files()):
+            stat = path.stat()
+            digest.update(f"{path.relative_to(self.root).as_posix()}|{stat.st_size}|{stat.st_mtime_ns}".encode())
+        return digest.hexdigest()
+
+    def manifest(self) -> str:
+        """Hash of the *content* of every file (same on every machine), for receipts; the fingerprint if procedural."""
+        paths = sorted(self.files())
+        if not paths:
+            return self.fingerprint()
+        digest = hashlib.blake2b(digest_size=12)
+        for path in paths:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=12)).hexdigest()
+            digest.update(f"{path.relative_to(self.root).as_posix()}|{content}".encode())
+        return digest.hexdigest()
+
+    def check(self, case: Case) -> Case:
+        """Validate one loaded case against the task; returns it unchanged.
+
+        Raises:
+            DataError: naming the case, what was found, what is allowed.
+        """
+        where = f"{self.name}: case {case.key!r}"
+        space = case.space
+        if case.image.dtype != np.float32 or case.image.shape[0] != self.task.channels:
+            raise DataError(
+                f"{where}: image must be float32 with {self.task.channels} channel(s), got {case.image.dtype} {case.image.shape}"
+            )
+        if len(space) not in (self.task.ndim, self.task.ndim + 1):
+            raise DataError(
+                f"{where}: image has {len(space)} spatial axes, a {self.task.ndim}-D task allows {self.task.ndim} or one more"
+            )
+        if not np.isfinite(case.image).all():
+            raise DataError(f"{where}: image holds NaN or infinite values; repair or remove this case")
+        if case.spacing is not None and (len(case.spacing) != len(space) or min(case.spacing) <= 0):
+            raise DataError(f"{where}: spacing must be {len(space)} positive numbers in mm, got {case.spacing}")
+        for what, labels, extra in (("label", case.label, ()), ("scribble", case.scribble, (IGNORE,))):
+            if labels is None:
+                continue
+            if labels.shape != space:
+                raise DataError(
+                    f"{where}: {what} has shape {labels.shape} but the image has {space}; they must be equal"
+                )
+            if labels.dtype != np.uint8:
+                raise DataError(f"{where}: {what} must be uint8, got {labels.dtype}")
+            unknown = sorted(set(np.unique(labels).tolist()) - set(range(self.task.n_classes)) - set(extra))
+            if unknown:
+                allowed = ", ".join(f"{i} {c}" for i, c in enumerate(self.task.classes))
+                raise DataError(
+                    f"{where}: {what} holds unknown value(s) {unknown}; allowed are {allowed}"
+                    + (f", {IGNORE} unlabelled" if extra else "")
+                )
+        return case
+
+    def _find(self, root: Path) -> Path:
+        if not self.folder:
+            return root
+        for candidate in (root / self.folder, root):
+            if candidate.is_dir() and (candidate != root or self.recognises(root)):
+                return candidate
+        raise MissingData(
+            f"{self.name}: no folder {str(root / self.folder)!r}. Expected layout: {self.card.layout} "
+            f"How to get it: {self.card.how_to_get} Then point to its parent with DATA=<folder> (or --data, or BENCH_DATA)."
+        )
+
+
+class Vault:
+    """Reads cases for the runner and keeps test labels sealed until the final evaluation opens them, once, on record."""
+
+    def __init__(self, dataset: Dataset, sealed: Sequence[str]) -> None:
+        self.dataset = dataset
+        self.openings: list[str] = []
+        self._sealed = frozenset(sealed)
+        self._open = False
+
+    def image(self, key: str) -> Case:
+        """A case without its labels: always allowed."""
+        return self.dataset.check(self.dataset.load(key)).without_label()
+
+    def case(self, key: str) -> Case:
+        """A case with its labels.
+
+        Raises:
+            SealedLabel: ``key`` is a test case and the vault is closed.
+        """
+        if key in self._sealed and not self._open:
+            raise SealedLabel(
+                f"{self.dataset.name}: the label of test case {key!r} is sealed while training, selecting or tuning; "
+                "only the final evaluation may open it. Use validation cases instead."
+            )
+        return self.dataset.check(self.dataset.load(key))
+
+    @contextmanager
+    def open(self, reason: str) -> Iterator[None]:
+        """Break the seal for the duration of the final evaluation; ``reason`` goes into the record.
+
+        Raises:
+            SealedLabel: it was opened before: test labels are read once per cell.
+        """
+        if self.openings:
+            raise SealedLabel(
+                f"{self.dataset.name}: test labels were already opened for {self.openings[0]!r}; a cell opens them once"
+            )
+        self.openings.append(reason)
+        self._open = True
+        try:
+            yield
+        finally:
+            self._open = False
+
+
+def data_root(given: str | os.PathLike[str] | None = None) -> Path:
+    """The folder that holds the datasets: the argument, else ``BENCH_DATA``, else ``data`` in the working folder."""
+    return Path(given or os.environ.get("BENCH_DATA") or "data").expanduser()

@@ -1,0 +1,129 @@
+"""Who is labelled, who is not, who validates, who tests: disjoint by group, nested in ratio, the same for all methods."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .base import Partition
+
+
+@dataclass(frozen=True)
+class Split:
+    """Case keys of the four parts, each sorted. Depends on dataset, ratio, seed and fold only, never on the method."""
+
+    labelled: tuple[str, ...]
+    unlabelled: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+    labelled_groups: tuple[str, ...] = ()
+    train_groups: tuple[str, ...] = ()
+
+    @property
+    def ratio(self) -> float:
+        """Realised share of training groups that carry an annotation."""
+        return len(self.labelled_groups) / len(self.train_groups)
+
+    def digest(self) -> str:
+        """Short hash of the four lists, for receipts and the tracker."""
+        text = "|".join(",".join(part) for part in (self.labelled, self.unlabelled, self.val, self.test))
+        return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def make_split(
+    groups: Mapping[str, str],
+    partition: Partition,
+    *,
+    ratio: float | None = None,
+    count: int | None = None,
+    seed: int,
+    val_share: float = 0.1,
+    subset: str = "random",
+    order: Sequence[str] = (),
+) -> Split:
+    """Draw the labelled groups of one cell.
+
+    Validation groups are the published ones, else carved from the training side; they depend on neither ratio nor
+    seed. The remaining training groups are ranked by a hash of (seed, group), so that 5 % is within 10 % is within
+    20 % and adding a case leaves the rank of the others unchanged; ``subset="first"`` ranks by the published list
+    ``order`` instead, for parity with published numbers.
+
+    Args:
+        groups: case key -> group.
+        partition: published train, test and perhaps validation groups.
+        ratio: share of training groups that are labelled, in (0, 1]; at least one group. Or:
+        count: number of labelled groups.
+        seed: draws the labelled subset.
+        val_share: share of the training groups carved for validation where none is published, in [0, 0.5].
+        subset: "random" or "first".
+        order: groups in published order, needed for "first".
+
+    Raises:
+        ValueError: ratio or count out of range, or neither or both given; too few groups.
+    """
+    if (ratio is None) == (count is None):
+        raise ValueError("give either ratio or count of labelled groups, not both and not neither")
+    if ratio is not None and not 0 < ratio <= 1:
+        raise ValueError(f"ratio must be in (0, 1], got {ratio}; write 0.1 for 10 %")
+    if not 0 <= val_share <= 0.5:
+        raise ValueError(f"val_share must be in [0, 0.5], got {val_share}")
+    train = sorted(partition.train, key=lambda g: _rank("val", g))
+    val = partition.val
+    if not val and val_share > 0:
+        n_val = min(max(1, round(val_share * len(train))), len(train) - 1)
+        val, train = tuple(train[:n_val]), train[n_val:]
+    if not train:
+        raise ValueError("no training group is left; the dataset needs at least two training groups")
+    train = _ranked(train, seed, subset, order)
+    n = count if count is not None else max(1, round((ratio or 0) * len(train)))
+    if not 1 <= n <= len(train):
+        raise ValueError(
+            f"{n} labelled groups asked for, but there are {len(train)} training groups after validation is carved"
+        )
+    labelled = set(train[:n])
+
+    def keys(part: set[str]) -> tuple[str, ...]:
+        return tuple(sorted(key for key, group in groups.items() if group in part))
+
+    return Split(
+        labelled=keys(labelled),
+        unlabelled=keys(set(train) - labelled),
+        val=keys(set(val)),
+        test=keys(set(partition.test)),
+        labelled_groups=tuple(sorted(labelled)),
+        train_groups=tuple(sorted(train)),
+    )
+
+
+def k_fold(groups: Sequence[str], fold: int, folds: int, *, salt: str = "fold") -> Partition:
+    """Fold ``fold`` (1-based) of ``folds`` of equal size: every ``folds``-th group in the order of a hash of its name.
+
+    Raises:
+        ValueError: fold outside 1..folds, or fewer groups than folds.
+    """
+    if not 1 <= fold <= folds:
+        raise ValueError(f"fold must be in 1..{folds}, got {fold}")
+    ranked = sorted(set(groups), key=lambda g: _rank(salt, g))
+    if len(ranked) < folds:
+        raise ValueError(f"{folds} folds need at least as many groups, got {len(ranked)}")
+    test = set(ranked[fold - 1 :: folds])
+    return Partition(train=tuple(g for g in sorted(ranked) if g not in test), test=tuple(sorted(test)))
+
+
+def _ranked(train: Sequence[str], seed: int, subset: str, order: Sequence[str]) -> list[str]:
+    if subset == "random":
+        return sorted(train, key=lambda g: _rank(seed, g))
+    if subset == "first":
+        place = {group: i for i, group in enumerate(order)}
+        missing = sorted(set(train) - set(place))
+        if missing:
+            raise ValueError(
+                f'subset "first" needs a published order of all training groups; {missing[:3]} are not in it'
+            )
+        return sorted(train, key=place.__getitem__)
+    raise ValueError(f'subset must be "random" or "first", got {subset!r}')
+
+
+def _rank(salt: object, group: str) -> bytes:
+    return hashlib.blake2b(f"{salt}|{group}".encode(), digest_size=8).digest()

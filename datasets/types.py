@@ -1,0 +1,166 @@
+"""The vocabulary shared by data, methods and runner: tasks, cases and batches.
+
+Axis order is ``(n, c, *space)`` everywhere; class 0 is background; a label map is integer, with :data:`IGNORE` where the
+class is unknown. Labelled and unlabelled images are different types: ``Unlabelled`` has no label attribute, so a method
+that peeks at the label of an unlabelled image fails with an AttributeError instead of a better score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+IGNORE: Final = 255
+"""Value of a label map where the class is unknown (an unscribbled pixel, padding, an unsure pseudo label)."""
+
+Annotation = Literal["dense", "scribble"]
+Unit = Literal["mm", "px"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is segmented, as a network sees it.
+
+    Attributes:
+        name: The dataset's registered name.
+        ndim: Dimensions of a training sample: 2 (images, or slices of volumes) or 3 (volumes).
+        channels: Image channels.
+        classes: Class names, background first.
+        patch: Default spatial size of a training sample in pixels or voxels, ``ndim`` numbers.
+        unit: Unit of distances: "mm" where spacing is known, else "px" (pixels or voxels).
+        annotations: The kinds of annotation that training cases carry.
+        tolerance: Tolerance of the normalised surface distance per foreground class, in ``unit``; empty = 1 for each.
+    """
+
+    name: str
+    ndim: int
+    channels: int
+    classes: tuple[str, ...]
+    patch: tuple[int, ...]
+    unit: Unit
+    annotations: tuple[Annotation, ...] = ("dense",)
+    tolerance: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.ndim not in (2, 3) or len(self.patch) != self.ndim:
+            raise ValueError(
+                f"task {self.name!r}: ndim must be 2 or 3 and match patch; got {self.ndim} and {self.patch}"
+            )
+        if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
+            raise ValueError(
+                f"task {self.name!r}: needs two or more distinct classes, background first; got {self.classes}"
+            )
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes, background included."""
+        return len(self.classes)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan or image in its native geometry, never augmented.
+
+    Attributes:
+        key: Unique, stable name.
+        group: Patient, video or image that must never straddle two parts of a split.
+        image: ``(c, *space)`` float32, finite, normalised as the dataset's card says. ``space`` has ``task.ndim``
+            axes, or one more: then samples are slices along the first spatial axis.
+        label: ``(*space)`` uint8 label map, or None where there is none (or it is sealed).
+        scribble: ``(*space)`` uint8 label map with IGNORE where unscribbled, or None.
+        spacing: Size of a voxel along each spatial axis, in mm; None where unknown (distances are then in pixels).
+    """
+
+    key: str
+    group: str
+    image: np.ndarray
+    label: np.ndarray | None = None
+    scribble: np.ndarray | None = None
+    spacing: tuple[float, ...] | None = None
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        """Spatial shape in native geometry."""
+        return self.image.shape[1:]
+
+    def without_label(self) -> Case:
+        """The same case as a method may see it at test time."""
+        return replace(self, label=None, scribble=None)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Annotated samples of a batch, on the device.
+
+    Attributes:
+        image: ``(n, c, *space)`` float32.
+        label: ``(n, *space)`` int64 in range(classes), or IGNORE. Dense, or a scribble: the cell says which.
+        pseudo: ``(n, *space)`` int64 map that the method's ``relabel`` made, augmented with the image; None without one.
+        keys: Sample names, for error messages only.
+    """
+
+    image: Tensor
+    label: Tensor
+    pseudo: Tensor | None = None
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Samples without annotation: ``image`` is ``(n, c, *space)`` float32, and that is all there is."""
+
+    image: Tensor
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a method sees of one step.
+
+    Attributes:
+        labelled: Annotated samples; with ``views = 2`` the first half is of view 1 and the second of view 2.
+        unlabelled: Samples without annotation, or None.
+        shapes: ``(n, *space)`` int64 unpaired label maps for methods that say ``wants_shapes``; else None.
+    """
+
+    labelled: Labelled
+    unlabelled: Unlabelled | None = None
+    shapes: Tensor | None = None
+
+    @property
+    def images(self) -> Tensor:
+        """All images, labelled first: ``(n_labelled + n_unlabelled, c, *space)``."""
+        if self.unlabelled is None:
+            return self.labelled.image
+        return torch.cat([self.labelled.image, self.unlabelled.image])
+
+    def split(self, stacked: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo :attr:`images` on a tensor of the same leading size: ``(labelled part, unlabelled part)``.
+
+        Raises:
+            ValueError: the leading size is not that of :attr:`images`.
+        """
+        n = len(self.labelled.image)
+        total = n + (0 if self.unlabelled is None else len(self.unlabelled.image))
+        if len(stacked) != total:
+            raise ValueError(f"Batch.split expects {total} samples ({n} labelled first), got {len(stacked)}")
+        return stacked[:n], stacked[n:]
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a person must know about a dataset before using or citing it (texts, no paths)."""
+
+    title: str
+    source: str
+    licence: str
+    how_to_get: str
+    layout: str
+    protocol: str
+    known_issues: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,100 @@
+"""Hyper-parameters: a frozen dataclass per method; one line states default, help, valid range and search range.
+
+@dataclass(frozen=True)
+class Hyper(HyperBase):
+    weight: float = hyper(0.1, "weight of the consistency term", valid=(0, None), search=(0.01, 10, "log"))
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where a hyper-parameter may lie, or is searched: ``low``..``high`` inclusive, None = unbounded, or ``choices``."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+
+    def holds(self, value: Any) -> bool:
+        """Whether ``value`` lies in the range."""
+        if self.choices:
+            return value in self.choices
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+
+    def __str__(self) -> str:
+        if self.choices:
+            return "one of " + ", ".join(map(repr, self.choices))
+        low = "-inf" if self.low is None else f"{self.low:g}"
+        return f"in [{low}, {'inf' if self.high is None else f'{self.high:g}'}]"
+
+
+@dataclass(frozen=True)
+class HyperBase:
+    """Base of every ``Hyper``: checks each value against its declared range when constructed."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, valid = getattr(self, field.name), field.metadata["valid"]
+            if not valid.holds(value):
+                raise ValueError(f"{_owner(type(self))}: {field.name} must be {valid}, got {value!r}")
+
+
+def hyper(
+    default: Any,
+    help: str,
+    *,
+    valid: tuple[float | None, float | None] | None = None,
+    search: tuple[Any, ...] | None = None,
+    choices: Sequence[Any] = (),
+) -> Any:
+    """Declare one hyper-parameter.
+
+    Args:
+        default: value of the intended reading of the paper; its type is the field's type.
+        help: one line for people.
+        valid: inclusive bounds outside which the value makes no sense; None = unbounded.
+        search: ``(low, high)`` or ``(low, high, "log")`` for tuning, within ``valid``; None = never tuned.
+        choices: the allowed values of a categorical; searched over too if ``search=()``.
+    """
+    bounds = Range(*(valid or (None, None)), choices=tuple(choices))
+    searched = None
+    if search is not None:
+        searched = bounds if choices else Range(search[0], search[1], log="log" in search[2:])
+    return dataclasses.field(default=default, metadata={"help": help, "valid": bounds, "search": searched})
+
+
+def variant(help: str = "intended = as the paper says; released = as the published code computes") -> Any:
+    """The field ``variant`` of methods whose released code learns something else than their paper says."""
+    return hyper("intended", help, choices=("intended", "released"))
+
+
+def space(cls: type) -> Mapping[str, Range]:
+    """The searchable hyper-parameters of a ``Hyper`` class and their search ranges, in order of declaration."""
+    return {f.name: f.metadata["search"] for f in dataclasses.fields(cls) if f.metadata["search"] is not None}
+
+
+def describe(cls: type) -> list[tuple[str, str, Any, str, str]]:
+    """Rows (name, type, default, valid, help) for ``show``."""
+    types = typing.get_type_hints(cls)
+    return [
+        (
+            f.name,
+            getattr(types[f.name], "__name__", str(types[f.name])),
+            f.default,
+            str(f.metadata["valid"]),
+            f.metadata["help"],
+        )
+        for f in dataclasses.fields(cls)
+    ]
+
+
+def _owner(cls: type) -> str:
+    return cls.__module__.rsplit(".", 1)[-1]
