@@ -110,6 +110,16 @@ class Dataset(ABC):
         """Training groups in the order of the published list, for the subset rule "first"; default: sorted."""
         return sorted(set(self.groups().values()))
 
+    @classmethod
+    def nominal_task(cls, options: Any) -> Task:
+        """The task as far as it is known without the data on disk: what a plan asks methods about.
+
+        Datasets whose ``make_task`` reads a descriptor file override this with what the options alone tell.
+        """
+        blank = cls.__new__(cls)
+        blank.options = options
+        return blank.make_task()
+
     # What the base does ---------------------------------------------------------------------------------------------
     def fingerprint(self) -> str:
         """Hash of what the cases are made of: name, version, options, and names, sizes and times of files."""

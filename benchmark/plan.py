@@ -1,0 +1,289 @@
+"""Plan, Training, Cell: the grid as a generator, and the identity of a cell.
+
+A plan multiplies methods × datasets × ratios × folds × seeds into cells. A cell's id is a readable prefix and a hash of
+its canonical JSON: the same on every machine and Python, and computed from frozen data only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any, Literal
+
+import datasets
+import methods
+from datasets.types import Annotation, Task
+
+from .config import ConfigError, from_mapping
+from .metrics import METRICS_VERSION
+
+PROTOCOL_VERSION = "1"
+"""Raise it when training or evaluation changes the numbers of a cell whose settings did not change."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What all methods of a plan share. Budgets are optimiser steps, never epochs: their length depends on the ratio.
+
+    Attributes:
+        steps: optimiser steps (adversarial methods: of each player).
+        labelled_batch, unlabelled_batch: samples of each kind per step.
+        patch: spatial size of a sample in pixels or voxels; None = the dataset's own.
+        network, width: kind of network and channels of its first level.
+        optimizer, lr, momentum, weight_decay, schedule, power: the plan's optimizer; "poly" is lr·(1−progress)^power,
+            "step" divides by ten at each third of the budget (UA-MT's rule on 6000 steps is at 2500 and 5000).
+        precision: "auto" = bfloat16 where the processor or GPU computes it, else float32.
+        augment: recipe of ``datasets.augment``.
+        interpolation: how 2-D images are resized: "linear", or "nearest" as in the released code.
+        validations: how many times validation Dice is measured, at equal distances, the last at the last step.
+        val_share: share of training groups carved for validation where none is published.
+        subset: "random" labelled subsets drawn by the seed, or the "first" of the published list.
+        overlap: share by which neighbouring windows overlap in sliding-window inference, in [0, 1).
+    """
+
+    steps: int = 1000
+    labelled_batch: int = 4
+    unlabelled_batch: int = 4
+    patch: tuple[int, ...] | None = None
+    network: str = "unet"
+    width: int = 16
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: Literal["poly", "constant", "step"] = "poly"
+    power: float = 0.9
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    augment: str = "dihedral"
+    interpolation: Literal["linear", "nearest"] = "linear"
+    validations: int = 4
+    val_share: float = 0.1
+    subset: Literal["random", "first"] = "random"
+    overlap: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("steps", 1, None), ("labelled_batch", 1, None), ("unlabelled_batch", 1, None), ("width", 1, None),
+            ("lr", 0, None), ("momentum", 0, 1), ("weight_decay", 0, None), ("power", 0, None),
+            ("validations", 0, None), ("val_share", 0, 0.5), ("overlap", 0, 0.95),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value < low or (high is not None and value > high):
+                raise ValueError(f"{name} must be in [{low}, {'inf' if high is None else high}], got {value}")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: everything that decides its numbers, and two texts for people (``label``, ``role``) that do not.
+
+    ``ratio`` is the share of training groups that carry the cell's annotation, in (0, 1]; ``count`` their number
+    instead. Exactly one of them is given.
+    """
+
+    plan: str
+    method: str
+    hyper: Any
+    dataset: str
+    options: Any
+    annotation: Annotation
+    ratio: float | None
+    count: int | None
+    seed: int
+    fold: int
+    training: Training
+    label: str
+    role: Literal["method", "lower", "upper"] = "method"
+
+    def canonical(self) -> dict[str, Any]:
+        """What the id is made of: resolved settings and versions, plain JSON types."""
+        return {
+            "method": self.method,
+            "hyper": asdict(self.hyper),
+            "dataset": self.dataset,
+            "options": asdict(self.options),
+            "annotation": self.annotation,
+            "ratio": self.ratio,
+            "count": self.count,
+            "seed": self.seed,
+            "fold": self.fold,
+            "training": asdict(self.training),
+            "versions": {
+                "protocol": PROTOCOL_VERSION,
+                "metrics": METRICS_VERSION,
+                "data": datasets.get(self.dataset).version,
+            },
+        }
+
+    @property
+    def id(self) -> str:
+        """Readable prefix and hash, such as ``cps-phantom_2d-10pc-s0-1f2e3d4c5b``."""
+        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
+        digest = hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
+        return f"{self.method}-{self.dataset}-{self.amount.replace('%', 'pc').replace(' ', '')}-s{self.seed}-{digest}"
+
+    @property
+    def amount(self) -> str:
+        """How much is labelled, for people: ``10%`` or ``8 labelled``."""
+        return f"{100 * self.ratio:g}%" if self.ratio is not None else f"{self.count} labelled"
+
+    @property
+    def title(self) -> str:
+        """Short name for lists: ``cps phantom_2d 10% s0``."""
+        return f"{self.label} {self.dataset} {self.amount} s{self.seed}" + (f" f{self.fold}" if self.fold != 1 else "")
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """One method of a plan: registered name, changed hyper-parameters, name in tables."""
+
+    name: str
+    hyper: Mapping[str, Any] = field(default_factory=dict)
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class DataEntry:
+    """One dataset of a plan, with what differs from the plan's axes for it."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    ratios: tuple[float, ...] | None = None
+    labelled: tuple[int, ...] | None = None
+    folds: tuple[int, ...] | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Equal tuning budget of every method: trials, steps per trial, how many dimensions at most, workers."""
+
+    trials: int = 8
+    steps: int | None = None
+    dimensions: int = 3
+    seed: int = 0
+    rungs: int = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A benchmark as data. ``protocol`` says in words which published protocol it follows, and how it deviates."""
+
+    name: str
+    title: str
+    protocol: str
+    datasets: tuple[DataEntry, ...]
+    methods: tuple[MethodEntry, ...]
+    ratios: tuple[float, ...] = ()
+    labelled: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    folds: tuple[int, ...] = (1,)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    bounds: bool = True
+    tuning: Tuning = Tuning()
+    tuned: str = ""
+
+    def cells(self) -> Iterator[Cell]:
+        """Every cell, bounds included, in the order they are run: seeds outermost, so partial results compare."""
+        seen = set()
+        for seed in self.seeds:
+            for entry in self.datasets:
+                for cell in self._dataset_cells(entry, seed):
+                    if cell.id not in seen:
+                        seen.add(cell.id)
+                        yield cell
+
+    def dropped(self) -> list[str]:
+        """Impossible pairs and the method's or dataset's own reason, one sentence each."""
+        reasons = []
+        for entry in self.datasets:
+            task = nominal_task(entry)
+            for method in self.methods:
+                reason = methods.get(method.name).unsupported(task)
+                if reason:
+                    reasons.append(f"{method.label or method.name} × {entry.name}: {reason}")
+                elif methods.get(method.name).supervision == "semi":
+                    reasons += [
+                        f"{method.name} × {entry.name} at 100%: no unlabelled case is left"
+                        for r in self.amounts(entry)
+                        if r == (1.0, None)
+                    ]
+            if self.bounds and "dense" not in task.annotations:
+                reasons.append(f"full-label upper bound × {entry.name}: its training cases carry no dense labels")
+        return reasons
+
+    def amounts(self, entry: DataEntry) -> list[tuple[float | None, int | None]]:
+        """How much is labelled on a dataset: pairs (ratio, count), one of them None."""
+        if entry.labelled is not None or (entry.ratios is None and self.labelled):
+            return [(None, n) for n in (entry.labelled or self.labelled)]
+        return [(r, None) for r in (entry.ratios or self.ratios)]
+
+    def _dataset_cells(self, entry: DataEntry, seed: int) -> Iterator[Cell]:
+        task = nominal_task(entry)
+        for fold in entry.folds or self.folds:
+            wanted = [m for m in self.methods if methods.get(m.name).unsupported(task) is None]
+            kinds = {methods.get(m.name).supervision for m in wanted}
+            make = partial(_cell, self, entry, task, seed=seed, fold=fold)
+            if self.bounds and "dense" in task.annotations and wanted:
+                yield make(MethodEntry("supervised", label="supervised, all labels"), 1.0, None, "upper")
+            for ratio, count in self.amounts(entry):
+                if self.bounds and kinds & {"semi", "full"} and ratio != 1.0:
+                    yield make(MethodEntry("supervised"), ratio, count, "lower")
+                if self.bounds and "scribble" in kinds:
+                    yield make(MethodEntry("pce"), ratio, count, "lower")
+                for method in wanted:
+                    if methods.get(method.name).supervision != "semi" or ratio != 1.0:
+                        yield make(method, ratio, count)
+
+
+def nominal_task(entry: DataEntry) -> Task:
+    """The task of a dataset entry without touching the disk: what methods are asked about when cells are made."""
+    cls = datasets.get(entry.name)
+    options = resolve_options(entry)
+    return cls.nominal_task(options)
+
+
+def resolve_options(entry: DataEntry) -> Any:
+    """The dataset's frozen options, defaults filled in."""
+    return from_mapping(datasets.get(entry.name).Options, entry.options, f"dataset {entry.name}: options")
+
+
+def _cell(
+    plan: Plan,
+    entry: DataEntry,
+    task: Task,
+    method: MethodEntry,
+    ratio: float | None,
+    count: int | None,
+    role: Literal["method", "lower", "upper"] = "method",
+    *,
+    seed: int,
+    fold: int,
+) -> Cell:
+    cls = methods.get(method.name)
+    hyper = from_mapping(cls.Hyper, method.hyper, f"method {method.name}: hyper")
+    variant = getattr(hyper, "variant", "intended")
+    training = from_mapping(Training, {**plan.training, **entry.training}, f"plan {plan.name}: training")
+    if training.patch is None:
+        training = replace(training, patch=task.patch)
+    if len(training.patch or ()) != task.ndim:
+        raise ConfigError(
+            f"plan {plan.name}: training.patch {training.patch} must have {task.ndim} numbers for {entry.name}"
+        )
+    return Cell(
+        plan=plan.name,
+        method=method.name,
+        hyper=hyper,
+        dataset=entry.name,
+        options=resolve_options(entry),
+        annotation="scribble" if cls.supervision == "scribble" else "dense",
+        ratio=ratio,
+        count=count,
+        seed=seed,
+        fold=fold,
+        training=training,
+        label=method.label or (method.name if variant == "intended" else f"{method.name} ({variant})"),
+        role=role,
+    )

@@ -1,0 +1,95 @@
+"""Plan files: YAML -> Plan, strictly; every name, key and value is checked before anything runs or is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import datasets
+import methods
+
+from .config import ConfigError, convert, from_mapping, nearest
+from .plan import DataEntry, Plan, Training
+
+PLANS = Path(__file__).parent / "plans"
+
+
+def load(name_or_path: str) -> Plan:
+    """Read a plan by name (``benchmark/plans/<name>.yaml``) or path, strictly, and check all that needs no data.
+
+    Raises:
+        ConfigError: no such plan, or any key, name or value in it is wrong; the message names the nearest.
+    """
+    import yaml
+
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = PLANS / f"{name_or_path}.yaml"
+    if not path.is_file():
+        raise ConfigError(
+            f"no plan {name_or_path!r}{nearest(name_or_path, available())}, or give the path of a .yaml file"
+        )
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"plan file {path.name} is not valid YAML: {error}") from error
+    return parse(raw, default_name=path.stem)
+
+
+def available() -> list[str]:
+    """Names of the plans that come with the project."""
+    return sorted(p.stem for p in PLANS.glob("*.yaml"))
+
+
+def parse(raw: Any, *, default_name: str) -> Plan:
+    """A plan from what YAML gives: short forms expanded, every name and value checked."""
+    where = f"plan {default_name}"
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{where}: the file must hold a mapping, got {type(raw).__name__}")
+    raw = {"name": default_name, "title": default_name, **raw}
+    if isinstance(raw.get("seeds"), int) and not isinstance(raw["seeds"], bool):
+        raw["seeds"] = list(range(raw["seeds"]))
+    for key in ("methods", "datasets"):
+        items = convert(raw.get(key, []), tuple[Any, ...], f"{where}: {key}")
+        raw[key] = [{"name": item} if isinstance(item, str) else item for item in items]
+    plan = from_mapping(Plan, raw, where)
+    _check(plan, where)
+    return plan
+
+
+def _check(plan: Plan, where: str) -> None:
+    if not plan.name.replace("_", "").replace("-", "").isalnum():
+        raise ConfigError(f"{where}: name may hold letters, digits, - and _ only, got {plan.name!r}")
+    if not plan.datasets or not plan.methods:
+        raise ConfigError(f"{where}: needs at least one dataset and one method")
+    if not plan.seeds or len(set(plan.seeds)) != len(plan.seeds) or min(plan.seeds) < 0:
+        raise ConfigError(f"{where}: seeds must be distinct non-negative integers, got {plan.seeds}")
+    known = {f.name for f in fields(Training)}
+    for entry in plan.datasets:
+        if entry.name not in datasets.names():
+            raise ConfigError(f"{where}: unknown dataset {entry.name!r}{nearest(entry.name, datasets.names())}")
+        if not plan.amounts(entry):
+            raise ConfigError(
+                f"{where}: say how much is labelled: ratios (shares in (0, 1]) or labelled (numbers of groups)"
+            )
+        for ratio, count in plan.amounts(entry):
+            if ratio is not None and not 0 < ratio <= 1:
+                hint = f"; write {ratio / 100:g} for {ratio:g} %" if 1 < ratio <= 100 else ""
+                raise ConfigError(f"{where}: ratio must be in (0, 1], got {ratio:g}{hint}")
+            if count is not None and count < 1:
+                raise ConfigError(f"{where}: labelled must be 1 group or more, got {count}")
+        for fold in entry.folds or plan.folds:
+            if not 1 <= fold <= datasets.get(entry.name).folds:
+                raise ConfigError(
+                    f"{where}: fold must be in 1..{datasets.get(entry.name).folds} for {entry.name}, got {fold}"
+                )
+        for key in entry.training:
+            if key not in known:
+                raise ConfigError(f"{where}: dataset {entry.name}: training: unknown key {key!r}{nearest(key, known)}")
+    for method in plan.methods:
+        if method.name not in methods.names():
+            raise ConfigError(f"{where}: unknown method {method.name!r}{nearest(method.name, methods.names())}")
+    if not any(True for _ in plan.cells()):
+        raise ConfigError(f"{where}: no cell is left: " + "; ".join(plan.dropped()))
