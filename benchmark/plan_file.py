@@ -11,7 +11,7 @@ import datasets
 import methods
 
 from .config import ConfigError, convert, from_mapping, nearest
-from .plan import DataEntry, Plan, Training
+from .plan import Plan, Training
 
 PLANS = Path(__file__).parent / "plans"
 
