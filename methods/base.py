@@ -26,7 +26,7 @@ MAIN = "main"
 
 @dataclass(frozen=True)
 class Clock:
-    """Where training is. Methods schedule by ``progress`` only; epochs are hidden: their length depends on the ratio."""
+    """Where training is. Methods schedule by ``progress`` only; epochs are hidden (their length depends on the ratio)."""
 
     step: int
     total: int
@@ -107,7 +107,7 @@ class Method(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define losses(batch, clock)")
 
     def predict(self, image: Tensor) -> Tensor:
-        """Probabilities ``(n, classes, *space)`` float32 of ``image`` ``(n, c, *space)``; called in eval mode, no grad."""
+        """Probabilities ``(n, classes, *space)`` float32 of ``image`` ``(n, c, *space)``; in eval mode, without gradient."""
         return torch.softmax(self.network(image).float(), dim=1)
 
     def after_step(self, clock: Clock) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Range:
-    """Where a hyper-parameter may lie, or is searched: ``low``..``high`` inclusive, None = unbounded, or ``choices``."""
+    """Where a hyper-parameter may lie, or is searched: ``low``..``high`` inclusive, None = open, or ``choices``."""
 
     low: float | None = None
     high: float | None = None

@@ -1,0 +1,37 @@
+"""Exponential moving average of a network: the teacher of mean-teacher methods."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def ema_decay(step: int, limit: float) -> float:
+    """Decay after ``step`` (0 = first): ``min(1 - 1/(step + 1), limit)``, so it forgets its initialisation.
+
+    Tarvainen and Valpola, NeurIPS 2017. 0 at the first step: the teacher becomes the student, whatever it was.
+
+    >>> ema_decay(0, 0.99), ema_decay(9, 0.99), ema_decay(500, 0.99)
+    (0.0, 0.9, 0.99)
+    """
+    return min(1 - 1 / (step + 1), limit)
+
+
+@torch.no_grad()
+def average_parameters(teacher: nn.Module, student: nn.Module, decay: float) -> None:
+    """``teacher <- decay * teacher + (1 - decay) * student``, parameters only.
+
+    Buffers are left alone: the teachers of the published methods run in training mode, so that their batch-norm
+    statistics follow from their own forward passes. A teacher that runs in eval mode needs :func:`average_buffers` too.
+    """
+    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - decay)
+
+
+@torch.no_grad()
+def average_buffers(teacher: nn.Module, student: nn.Module, decay: float) -> None:
+    """The same for floating-point buffers (batch-norm statistics); counters are copied."""
+    for mine, theirs in zip(teacher.buffers(), student.buffers(), strict=True):
+        if mine.is_floating_point():
+            mine.lerp_(theirs, 1 - decay)
+        else:
+            mine.copy_(theirs)

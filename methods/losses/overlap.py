@@ -1,0 +1,51 @@
+"""Dice losses of probabilities against a label map; pixels at IGNORE count on neither side."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from datasets.types import IGNORE
+
+_SMOOTH = 1e-5
+"""Added to numerator and denominator: an empty class predicted empty costs 0 (SSL4MIS, WSL4MIS, UA-MT)."""
+
+
+def one_hot(label: Tensor, classes: int) -> Tensor:
+    """``(n, classes, *space)`` float32 indicator of ``label`` ``(n, *space)``; all zero at IGNORE."""
+    known = (label != IGNORE).unsqueeze(1)
+    index = torch.where(known, label.unsqueeze(1), 0)
+    shape = (label.shape[0], classes, *label.shape[1:])
+    return torch.zeros(shape, device=label.device).scatter_(1, index, known.float())
+
+
+def dice_loss(probs: Tensor, label: Tensor) -> Tensor:
+    """Squared Dice loss, background included: the mean over classes of 1 - (2 Σpg + ε) / (Σp² + Σg² + ε).
+
+    Sums run over the whole batch, ε = 1e-5 (SSL4MIS, https://github.com/HiLab-git/SSL4MIS/tree/06df604; WSL4MIS is the
+    same). A class in neither costs 0 and one that is only predicted costs almost 1. All IGNORE: 0, zero gradient.
+
+    Args:
+        probs: ``(n, c, *space)``, sum 1 over classes.
+        label: ``(n, *space)`` int64 in range(c), or IGNORE.
+    """
+    return _squared_dice_losses(probs, label).mean()
+
+
+def foreground_dice_loss(probs: Tensor, label: Tensor) -> Tensor:
+    """:func:`dice_loss` over the foreground classes only: the binary form of the left-atrium methods.
+
+    Source: https://github.com/yulequan/UA-MT/tree/88ed29a.
+    """
+    return _squared_dice_losses(probs, label)[1:].mean()
+
+
+def _squared_dice_losses(probs: Tensor, label: Tensor) -> Tensor:
+    known = (label != IGNORE).unsqueeze(1)
+    probs = probs.float() * known
+    target = one_hot(label, probs.shape[1])
+    axes = [0, *range(2, probs.ndim)]
+    overlap = (probs * target).sum(axes)
+    # the target is 0 or 1, so the sum of its squares is its sum
+    size = probs.square().sum(axes) + target.sum(axes)
+    return 1 - (2 * overlap + _SMOOTH) / (size + _SMOOTH)

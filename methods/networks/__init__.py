@@ -1,0 +1,55 @@
+"""The networks: file name = name. Methods compose extra heads, decoders and critics from their parts (see ``base``)."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+from .base import SegmentationNetwork
+
+_PARTS = frozenset({"base", "blocks", "discriminators"})
+"""Modules that networks and methods are made of, not networks themselves."""
+
+
+def names() -> tuple[str, ...]:
+    """Registered networks, sorted: the modules of this folder; none is imported."""
+    found = (module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
+    return tuple(sorted(name for name in found if name not in _PARTS and not name.startswith("_")))
+
+
+def make(name: str, *, ndim: int, channels: int, classes: int, width: int = 16, **options: Any) -> SegmentationNetwork:
+    """A freshly initialised network.
+
+    Args:
+        name: one of :func:`names`.
+        ndim: 2 or 3.
+        channels: image channels.
+        classes: output classes, background included.
+        width: channels of the first level; each level doubles it.
+        **options: further options of that network.
+
+    Raises:
+        KeyError: no such network; the message names the nearest.
+        ValueError: an option that the network does not have, or a value out of range.
+    """
+    if name not in names():
+        nearest = difflib.get_close_matches(name, names(), n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise KeyError(f"unknown network {name!r}{hint} (known: {', '.join(names())})")
+    if ndim not in (2, 3):
+        raise ValueError(f"network {name!r}: ndim must be 2 or 3, got {ndim}")
+    for field, value, least in (("channels", channels, 1), ("classes", classes, 2), ("width", width, 1)):
+        if value < least:
+            raise ValueError(f"network {name!r}: {field} must be {least} or more, got {value}")
+    network: type[SegmentationNetwork] = importlib.import_module(f"{__name__}.{name}").Network
+    unknown = sorted(set(options) - set(network.OPTIONS))
+    if unknown:
+        nearest = difflib.get_close_matches(unknown[0], network.OPTIONS, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise ValueError(
+            f"network {name!r} has no option {unknown[0]!r}{hint} (its options: {', '.join(network.OPTIONS)})"
+        )
+    return network(ndim=ndim, channels=channels, classes=classes, width=width, **options)

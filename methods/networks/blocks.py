@@ -1,0 +1,50 @@
+"""Layers by dimension, so that one definition serves images and volumes."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def conv(ndim: int, channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1) -> nn.Module:
+    """Convolution with bias; an odd kernel keeps the side at stride 1, kernel = stride divides it."""
+    layer = (nn.Conv2d, nn.Conv3d)[ndim - 2]
+    return layer(channels_in, channels_out, kernel, stride=stride, padding=kernel // 2 if kernel % 2 else 0)
+
+
+def conv_up(ndim: int, channels_in: int, channels_out: int) -> nn.Module:
+    """Transposed convolution, kernel 2 and stride 2: doubles the side."""
+    layer = (nn.ConvTranspose2d, nn.ConvTranspose3d)[ndim - 2]
+    return layer(channels_in, channels_out, 2, stride=2)
+
+
+def max_pool(ndim: int) -> nn.Module:
+    """Halves the side."""
+    return (nn.MaxPool2d, nn.MaxPool3d)[ndim - 2](2)
+
+
+def upsample(ndim: int, *, align_corners: bool) -> nn.Module:
+    """Linear interpolation to twice the side."""
+    return nn.Upsample(scale_factor=2, mode=("bilinear", "trilinear")[ndim - 2], align_corners=align_corners)
+
+
+def batch_norm(ndim: int, channels: int) -> nn.Module:
+    """Batch normalisation with its affine map."""
+    return (nn.BatchNorm2d, nn.BatchNorm3d)[ndim - 2](channels)
+
+
+def instance_norm(ndim: int, channels: int) -> nn.Module:
+    """Instance normalisation without parameters or running statistics."""
+    return (nn.InstanceNorm2d, nn.InstanceNorm3d)[ndim - 2](channels)
+
+
+def channel_dropout(ndim: int, p: float) -> nn.Module:
+    """Drops whole channels with probability ``p`` while training."""
+    return (nn.Dropout2d, nn.Dropout3d)[ndim - 2](p)
+
+
+def initialise_kaiming(module: nn.Module) -> nn.Module:
+    """Kaiming-normal weights in every convolution of ``module``; biases keep their default initialisation."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Conv3d):
+            nn.init.kaiming_normal_(layer.weight)
+    return module

@@ -1,0 +1,148 @@
+"""U-Net in two and three dimensions from one definition; a frozen recipe holds what differs between published ones.
+
+Sources: WSL4MIS (2-D, https://github.com/HiLab-git/WSL4MIS/tree/a594da8) and SSL4MIS (2-D and 3-D,
+https://github.com/HiLab-git/SSL4MIS/tree/06df604), after Ronneberger et al., MICCAI 2015.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from . import blocks
+from .base import Decoder, SegmentationNetwork
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What differs between the published U-Nets of five levels.
+
+    Attributes:
+        norm: Normalisation after every convolution.
+        slope: Negative slope of the activation; 0 = ReLU.
+        up: "transposed" = transposed convolution that halves the channels; "projected" = 1-convolution that halves
+            them, then linear interpolation; "plain" = linear interpolation of all channels.
+        dropout: Element dropout between the two convolutions of each encoder level, shallow to deep.
+        dropout_ends: Element dropout on the deepest encoder map and on the last decoder map.
+        head_kernel: Kernel of the last convolution.
+        kaiming: Kaiming-normal initialisation instead of the default.
+    """
+
+    norm: Literal["batch", "instance"]
+    slope: float
+    up: Literal["transposed", "projected", "plain"]
+    dropout: tuple[float, ...]
+    dropout_ends: float
+    head_kernel: int
+    kaiming: bool
+
+
+_DEEPER_MORE = (0.05, 0.1, 0.2, 0.3, 0.5)
+RECIPES = {
+    ("wsl4mis", 2): Recipe("batch", 0.01, "transposed", _DEEPER_MORE, 0.0, 3, kaiming=False),
+    ("ssl4mis", 2): Recipe("batch", 0.01, "projected", _DEEPER_MORE, 0.0, 3, kaiming=False),
+    ("ssl4mis", 3): Recipe("instance", 0.0, "plain", (0.0,) * 5, 0.3, 1, kaiming=True),
+}
+"""(name, dimensions) -> recipe; 1 944 324, 1.81 M and 5.88 M parameters at width 16."""
+
+
+class Network(SegmentationNetwork):
+    """U-Net with max-pooling and skip connections by concatenation.
+
+    Args:
+        ndim, channels, classes, width: see ``networks.make``.
+        levels: resolutions, 2 to 5; fewer suit small images (sides must be divisible by ``2**(levels - 1)``).
+        recipe: a name in :data:`RECIPES`; default: "wsl4mis" in 2-D, "ssl4mis" in 3-D.
+    """
+
+    OPTIONS: ClassVar[tuple[str, ...]] = ("levels", "recipe")
+
+    def __init__(
+        self, *, ndim: int, channels: int, classes: int, width: int, levels: int = 5, recipe: str | None = None
+    ) -> None:
+        if not 2 <= levels <= 5:
+            raise ValueError(f"unet: levels must be in [2, 5], got {levels}")
+        name = recipe or ("wsl4mis" if ndim == 2 else "ssl4mis")
+        if (name, ndim) not in RECIPES:
+            known = ", ".join(repr(known) for known, n in RECIPES if n == ndim)
+            raise ValueError(f"unet: no recipe {name!r} in {ndim}-D; use one of {known}")
+        super().__init__(
+            ndim=ndim, in_channels=channels, classes=classes, widths=tuple(width * 2**k for k in range(levels))
+        )
+        self.recipe = RECIPES[name, ndim]
+        self.encoder = self._initialised(_Encoder(ndim, channels, self.channels, self.recipe))
+        self.decoder = self._make_decoder()
+        self.head = self._make_head(classes)
+
+    def _make_decoder(self) -> Decoder:
+        return self._initialised(_Decoder(self.ndim, self.channels, self.recipe))
+
+    def _make_head(self, outputs: int) -> nn.Module:
+        return self._initialised(blocks.conv(self.ndim, self.decoder_channels, outputs, self.recipe.head_kernel))
+
+    def _initialised(self, module):
+        return blocks.initialise_kaiming(module) if self.recipe.kaiming else module
+
+
+class _Encoder(nn.Module):
+    def __init__(self, ndim: int, channels: int, widths: tuple[int, ...], recipe: Recipe) -> None:
+        super().__init__()
+        inputs = (channels, *widths[:-1])
+        self.levels = nn.ModuleList(
+            _double_conv(ndim, i, o, recipe, p) for i, o, p in zip(inputs, widths, recipe.dropout, strict=False)
+        )
+        self.pool = blocks.max_pool(ndim)
+        self.dropout = nn.Dropout(recipe.dropout_ends)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        features = [self.levels[0](image)]
+        for level in self.levels[1:]:
+            features.append(level(self.pool(features[-1])))
+        features[-1] = self.dropout(features[-1])
+        return features
+
+
+class _Decoder(Decoder):
+    def __init__(self, ndim: int, widths: tuple[int, ...], recipe: Recipe) -> None:
+        super().__init__()
+        self.channels = widths[-2::-1]
+        self.ups = nn.ModuleList(_up(ndim, 2 * width, recipe) for width in self.channels)
+        raised = 2 if recipe.up == "plain" else 1
+        self.levels = nn.ModuleList(
+            _double_conv(ndim, (1 + raised) * width, width, recipe, 0.0) for width in self.channels
+        )
+        self.dropout = nn.Dropout(recipe.dropout_ends)
+
+    def pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
+        maps = [features[-1]]
+        for up, level, skip in zip(self.ups, self.levels, features[-2::-1], strict=True):
+            maps.append(level(torch.cat([skip, up(maps[-1])], dim=1)))
+        maps[-1] = self.dropout(maps[-1])
+        return maps[1:]
+
+
+def _double_conv(ndim: int, channels_in: int, channels_out: int, recipe: Recipe, dropout: float) -> nn.Sequential:
+    norm = blocks.batch_norm if recipe.norm == "batch" else blocks.instance_norm
+    return nn.Sequential(
+        blocks.conv(ndim, channels_in, channels_out),
+        norm(ndim, channels_out),
+        nn.LeakyReLU(recipe.slope),
+        nn.Dropout(dropout),
+        blocks.conv(ndim, channels_out, channels_out),
+        norm(ndim, channels_out),
+        nn.LeakyReLU(recipe.slope),
+    )
+
+
+def _up(ndim: int, channels: int, recipe: Recipe) -> nn.Module:
+    if recipe.up == "transposed":
+        return blocks.conv_up(ndim, channels, channels // 2)
+    if recipe.up == "projected":
+        return nn.Sequential(
+            blocks.conv(ndim, channels, channels // 2, kernel=1), blocks.upsample(ndim, align_corners=True)
+        )
+    return blocks.upsample(ndim, align_corners=False)

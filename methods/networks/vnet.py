@@ -1,0 +1,104 @@
+"""V-Net as the left-atrium methods use it: plain convolution blocks, strided resampling, skips by addition.
+
+Source: UA-MT (https://github.com/yulequan/UA-MT/tree/88ed29a), after Milletari et al., 3DV 2016. Unlike the paper, its
+blocks are not residual and its skips add instead of concatenating; that is the network of every published table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from . import blocks
+from .base import Decoder, SegmentationNetwork
+
+_MOST_CONVS = 3
+
+
+class Network(SegmentationNetwork):
+    """V-Net: 9 448 866 parameters for one channel, two classes, width 16. In 2-D, the same with 2-D layers.
+
+    Args:
+        ndim, channels, classes, width: see ``networks.make``.
+        levels: resolutions, 2 to 5; level k has min(k, 3) convolutions on either side.
+        dropout: probability of dropping a whole channel of the deepest map and of the last decoder map.
+    """
+
+    OPTIONS: ClassVar[tuple[str, ...]] = ("levels", "dropout")
+
+    def __init__(
+        self, *, ndim: int, channels: int, classes: int, width: int, levels: int = 5, dropout: float = 0.5
+    ) -> None:
+        if not 2 <= levels <= 5:
+            raise ValueError(f"vnet: levels must be in [2, 5], got {levels}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"vnet: dropout must be in [0, 1), got {dropout}")
+        super().__init__(
+            ndim=ndim, in_channels=channels, classes=classes, widths=tuple(width * 2**k for k in range(levels))
+        )
+        self.dropout = dropout
+        self.encoder = _Encoder(ndim, channels, self.channels, dropout)
+        self.decoder = self._make_decoder()
+        self.head = self._make_head(classes)
+
+    def _make_decoder(self) -> Decoder:
+        return _Decoder(self.ndim, self.channels, self.dropout)
+
+    def _make_head(self, outputs: int) -> nn.Module:
+        return blocks.conv(self.ndim, self.decoder_channels, outputs, kernel=1)
+
+
+class _Encoder(nn.Module):
+    def __init__(self, ndim: int, channels: int, widths: tuple[int, ...], dropout: float) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(
+            _convs(ndim, channels if k == 0 else width, width, level=k + 1) for k, width in enumerate(widths)
+        )
+        self.downs = nn.ModuleList(
+            _normalised(ndim, blocks.conv(ndim, width, 2 * width, kernel=2, stride=2), 2 * width)
+            for width in widths[:-1]
+        )
+        self.dropout = blocks.channel_dropout(ndim, dropout)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        features = [self.levels[0](image)]
+        for down, level in zip(self.downs, self.levels[1:], strict=True):
+            features.append(level(down(features[-1])))
+        features[-1] = self.dropout(features[-1])
+        return features
+
+
+class _Decoder(Decoder):
+    def __init__(self, ndim: int, widths: tuple[int, ...], dropout: float) -> None:
+        super().__init__()
+        self.channels = widths[-2::-1]
+        self.ups = nn.ModuleList(
+            _normalised(ndim, blocks.conv_up(ndim, 2 * width, width), width) for width in self.channels
+        )
+        self.levels = nn.ModuleList(
+            _convs(ndim, width, width, level=len(self.channels) - k) for k, width in enumerate(self.channels)
+        )
+        self.dropout = blocks.channel_dropout(ndim, dropout)
+
+    def pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
+        maps = [features[-1]]
+        for up, level, skip in zip(self.ups, self.levels, features[-2::-1], strict=True):
+            maps.append(level(up(maps[-1]) + skip))
+        maps[-1] = self.dropout(maps[-1])
+        return maps[1:]
+
+
+def _convs(ndim: int, channels_in: int, channels_out: int, level: int) -> nn.Sequential:
+    count = min(level, _MOST_CONVS)
+    return nn.Sequential(
+        *(
+            _normalised(ndim, blocks.conv(ndim, channels_in if k == 0 else channels_out, channels_out), channels_out)
+            for k in range(count)
+        )
+    )
+
+
+def _normalised(ndim: int, layer: nn.Module, channels: int) -> nn.Sequential:
+    return nn.Sequential(layer, blocks.batch_norm(ndim, channels), nn.ReLU())
