@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -26,7 +27,7 @@ MAIN = "main"
 
 @dataclass(frozen=True)
 class Clock:
-    """Where training is. Methods schedule by ``progress`` only; epochs are hidden (their length depends on the ratio)."""
+    """Where training is. Methods schedule by ``progress`` only; an epoch's length depends on the ratio."""
 
     step: int
     total: int
@@ -107,7 +108,7 @@ class Method(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define losses(batch, clock)")
 
     def predict(self, image: Tensor) -> Tensor:
-        """Probabilities ``(n, classes, *space)`` float32 of ``image`` ``(n, c, *space)``; in eval mode, without gradient."""
+        """Probabilities ``(n, classes, *space)`` float32 of ``image`` ``(n, c, *space)``; in eval mode, no grad."""
         return torch.softmax(self.network(image).float(), dim=1)
 
     def after_step(self, clock: Clock) -> None:
@@ -142,3 +143,22 @@ class Method(nn.Module):
 def frozen_copy(module: nn.Module) -> nn.Module:
     """A deep copy whose parameters take no gradient: a teacher."""
     return copy.deepcopy(module).requires_grad_(False)
+
+
+@contextmanager
+def as_judge(module: nn.Module) -> Iterator[None]:
+    """``module`` in eval mode and taking no gradient for a while, though gradient flows through it to its inputs.
+
+    For a player whose turn it is not. Mode and gradients are as before afterwards, also after an error.
+    """
+    training = module.training
+    asked = [p for p in module.parameters() if p.requires_grad]
+    module.eval()
+    for p in asked:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.train(training)
+        for p in asked:
+            p.requires_grad_(True)

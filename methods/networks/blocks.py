@@ -11,6 +11,12 @@ def conv(ndim: int, channels_in: int, channels_out: int, kernel: int = 3, stride
     return layer(channels_in, channels_out, kernel, stride=stride, padding=kernel // 2 if kernel % 2 else 0)
 
 
+def conv_down(ndim: int, channels_in: int, channels_out: int) -> nn.Module:
+    """Convolution with kernel 4 and stride 2: halves the side; the layer of critics."""
+    layer = (nn.Conv2d, nn.Conv3d)[ndim - 2]
+    return layer(channels_in, channels_out, 4, stride=2, padding=1)
+
+
 def conv_up(ndim: int, channels_in: int, channels_out: int) -> nn.Module:
     """Transposed convolution, kernel 2 and stride 2: doubles the side."""
     layer = (nn.ConvTranspose2d, nn.ConvTranspose3d)[ndim - 2]

@@ -4,10 +4,10 @@ Paper: Tarvainen and Valpola, "Mean teachers are better role models", NeurIPS 20
 Code: https://github.com/HiLab-git/SSL4MIS/blob/06df604/code/train_mean_teacher_3D.py
 Differences: the paper puts noise on both sides and weighs the term by 100 for classification. The segmentation code,
 the default here, puts clamped noise on the teacher's side only and reaches a weight of 0.1 at the end of training,
-averaged over classes and pixels, which makes the term small: the weight is worth tuning. The 2-D code also leaves the term out
-for its first 1000 of 30 000 iterations, where the ramp keeps it below 1 % of its maximum: not reproduced. The student
-is evaluated, as in the code; ``evaluate: teacher`` evaluates the teacher with the batch-norm statistics of its own
-training passes.
+averaged over classes and pixels, which makes the term small: the weight is worth tuning. The 2-D code also leaves the
+term out for its first 1000 of 30 000 iterations, where the ramp keeps it below 1 % of its maximum: not reproduced. The
+student is evaluated, as in the code; ``evaluate: teacher`` evaluates the teacher with the batch-norm statistics of its
+own training passes.
 """
 
 from __future__ import annotations

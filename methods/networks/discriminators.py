@@ -1,0 +1,63 @@
+"""Critics: networks that judge a segmentation."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from . import blocks
+
+_SMALLEST_SIDE = 16
+"""Four strided convolutions leave one pixel of it."""
+
+
+class Critic(nn.Module):
+    """Two logits per sample from its probability map and its image: of an unlabelled (0) or a labelled (1) image.
+
+    Convolutions of kernel 4 and stride 2, to 1, 2, 4 and 8 times ``width`` channels; the first takes map and image
+    apart and adds the results; leaky ReLU 0.2; channel dropout after all but the last; mean over space; a linear
+    layer. The released one pools over a window of the training patch's size, which the mean over space replaces.
+
+    Source: https://github.com/HiLab-git/SSL4MIS/blob/06df604/code/networks/discriminator.py
+
+    Args:
+        ndim: 2 or 3.
+        classes: channels of the probability map.
+        channels: image channels.
+        width: channels of the first level.
+        dropout: probability of dropping a channel while training.
+    """
+
+    def __init__(self, *, ndim: int, classes: int, channels: int, width: int = 64, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.map_stem = blocks.conv_down(ndim, classes, width)
+        self.image_stem = blocks.conv_down(ndim, channels, width)
+        self.body = nn.Sequential(
+            nn.LeakyReLU(0.2),
+            blocks.channel_dropout(ndim, dropout),
+            blocks.conv_down(ndim, width, 2 * width),
+            nn.LeakyReLU(0.2),
+            blocks.channel_dropout(ndim, dropout),
+            blocks.conv_down(ndim, 2 * width, 4 * width),
+            nn.LeakyReLU(0.2),
+            blocks.channel_dropout(ndim, dropout),
+            blocks.conv_down(ndim, 4 * width, 8 * width),
+            nn.LeakyReLU(0.2),
+        )
+        self.classifier = nn.Linear(8 * width, 2)
+
+    def forward(self, probs: Tensor, image: Tensor) -> Tensor:
+        """``(n, 2)`` logits.
+
+        Args:
+            probs: ``(n, classes, *space)``.
+            image: ``(n, channels, *space)``.
+
+        Raises:
+            ValueError: a side below 16.
+        """
+        if min(image.shape[2:]) < _SMALLEST_SIDE:
+            raise ValueError(
+                f"the critic needs sides of {_SMALLEST_SIDE} or more, got {tuple(image.shape[2:])}; use a larger patch"
+            )
+        features = self.body(self.map_stem(probs) + self.image_stem(image))
+        return self.classifier(features.flatten(2).mean(dim=2))
