@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,17 @@ from torch.optim import Optimizer
 from datasets.types import Batch, Labelled, Task
 
 from .hyper import HyperBase
+from .networks.base import SegmentationNetwork
 
 Terms = dict[str, Tensor]
 """Named scalar loss terms, already weighted; their sum is minimised."""
 
-Build = Callable[..., nn.Module]
+Build = Callable[..., SegmentationNetwork]
 """Makes a freshly initialised network of the plan's kind; keyword arguments override its fields (see networks)."""
 
 MAIN = "main"
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ class Method(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} says relabel_at but does not define relabel")
 
 
-def frozen_copy(module: nn.Module) -> nn.Module:
+def frozen_copy(module: _Module) -> _Module:
     """A deep copy whose parameters take no gradient: a teacher."""
     return copy.deepcopy(module).requires_grad_(False)
 

@@ -44,7 +44,7 @@ def make(name: str, *, ndim: int, channels: int, classes: int, width: int = 16, 
     for field, value, least in (("channels", channels, 1), ("classes", classes, 2), ("width", width, 1)):
         if value < least:
             raise ValueError(f"network {name!r}: {field} must be {least} or more, got {value}")
-    network: type[SegmentationNetwork] = importlib.import_module(f"{__name__}.{name}").Network
+    network = importlib.import_module(f"{__name__}.{name}").Network
     unknown = sorted(set(options) - set(network.OPTIONS))
     if unknown:
         nearest = difflib.get_close_matches(unknown[0], network.OPTIONS, n=1)

@@ -53,9 +53,10 @@ class DAN(Method):
 
     def losses(self, batch: Batch, clock: Clock) -> Terms:
         h = self.hyper
-        labelled, unlabelled = batch.split(self.network(batch.images))
+        images = batch.images
+        labelled, unlabelled = batch.split(self.network(images))
         with as_judge(self.critic):
-            verdict = self.critic(torch.softmax(unlabelled.float(), dim=1), batch.unlabelled.image)
+            verdict = self.critic(torch.softmax(unlabelled.float(), dim=1), batch.split(images)[1])
         return supervised_terms(labelled, batch.labelled.label, h.dice_share) | {
             "adversarial": h.weight * ramp_up(clock.progress, h.ramp) * cross_entropy(verdict, _all(verdict, _LABELLED))
         }

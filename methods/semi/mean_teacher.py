@@ -45,8 +45,9 @@ class MeanTeacher(TeacherStudent):
 
     def losses(self, batch: Batch, clock: Clock) -> Terms:
         h = self.hyper
-        labelled, unlabelled = batch.split(self.network(batch.images))
-        target = self.teach(noisy(batch.unlabelled.image, h.noise, h.noise_clip))
+        images = batch.images
+        labelled, unlabelled = batch.split(self.network(images))
+        target = self.teach(noisy(batch.split(images)[1], h.noise, h.noise_clip))
         consistency = squared_difference(torch.softmax(unlabelled.float(), dim=1), target)
         return supervised_terms(labelled, batch.labelled.label, h.dice_share) | {
             "consistency": h.weight * ramp_up(clock.progress, h.ramp) * consistency
