@@ -1,0 +1,200 @@
+"""Batched geometric augmentation: what happens is drawn as data in one place, and applied deterministically elsewhere.
+
+Recipes:
+    dihedral: the default. Every orientation of the in-plane axes (the first two spatial ones) is equally likely: the
+        eight of the square, or the four that keep the shape where the two sides differ. In 2-D a sample is also
+        rotated, with probability ½, by an angle uniform in [-20, 20] degrees.
+    flip: every spatial axis is mirrored with probability ½; nothing else. For data with a meaningful orientation.
+    none: samples as they are.
+    released: what the published loaders do (WSL4MIS and SSL4MIS in 2-D, UA-MT in 3-D). In 2-D: with probability ½ a
+        random number of quarter turns and then *always* one flip; otherwise with probability ½ a rotation by a whole
+        number of degrees in [-20, 19]; otherwise nothing. In 3-D every sample is turned and flipped. A quarter turn
+        followed by a flip is always one of the four reflections, never a pure rotation: the intended set has eight.
+
+Differences from the published loaders, in all recipes: rotation acts on the canonical grid rather than the native one,
+and its corners are IGNORE in label maps (there: background where labels are dense) and the image's own minimum in
+images. Only the geometry changes; neither the papers' code nor this file alters intensities.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .types import IGNORE
+
+KINDS = ("none", "dihedral", "flip", "released")
+
+_MAX_DEGREES = 20.0
+_ROTATED_SHARE = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Params:
+    """What happens to each of n samples, in this order: mirror, swap, rotate.
+
+    Attributes:
+        mirror: ``(n, ndim)`` bool, which spatial axes are reversed.
+        swap: ``(n,)`` bool, whether the first two spatial axes change places.
+        degrees: ``(n,)`` float64, rotation of the picture from the first in-plane axis towards the second; 0 = none.
+    """
+
+    mirror: np.ndarray
+    swap: np.ndarray
+    degrees: np.ndarray
+
+
+def draw(kind: str, n: int, ndim: int, patch: Sequence[int], rng: np.random.Generator) -> Params:
+    """Draw what happens to ``n`` samples of spatial size ``patch``.
+
+    Raises:
+        ValueError: an unknown recipe; the message names the nearest.
+    """
+    check_kind(kind)
+    mirror = rng.random((n, ndim)) < 0.5
+    swap = rng.random(n) < 0.5
+    chance, share = rng.random(n), rng.random(n)  # always drawn, so that every recipe takes as much from the stream
+    degrees = np.zeros(n)
+    square = patch[0] == patch[1]
+    if kind == "none":
+        mirror[:], swap[:] = False, False
+    elif kind == "flip":
+        swap[:] = False
+    elif kind == "dihedral":
+        mirror[:, 2:] = False
+        swap &= square
+        if ndim == 2:
+            degrees = np.where(chance < _ROTATED_SHARE, _MAX_DEGREES * (2 * share - 1), 0.0)
+    else:
+        mirror[:, 2:] = False
+        swap &= square
+        # Quarter turns followed by one flip leave, equally often, the two flips and the two transpositions. The first
+        # draw says which of the pair: a flip mirrors one axis, a transposition none or both.
+        mirror[:, 1] = mirror[:, 0] == swap
+        if ndim == 2:
+            reflected = chance < 0.5
+            mirror &= reflected[:, None]
+            swap &= reflected
+            whole = np.floor(share * 2 * _MAX_DEGREES) - _MAX_DEGREES
+            degrees = np.where(chance >= 0.75, whole, 0.0)
+    return Params(mirror, swap, degrees)
+
+
+def apply(
+    params: Params,
+    image: Tensor | None,
+    maps: Sequence[Tensor] = (),
+    *,
+    interpolation: str = "linear",
+) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+    """Augment images and the label maps that go with them, on their device.
+
+    Args:
+        params: one entry per sample.
+        image: ``(n, c, *space)`` floating point, or None.
+        maps: label maps ``(n, *space)`` of integer type; corners that a rotation uncovers become IGNORE.
+        interpolation: of rotated images, "linear" or "nearest"; right angles and mirrors are exact in any case.
+
+    Returns:
+        New tensors (or the given ones, where nothing happens), of the same shapes and types.
+
+    Raises:
+        ValueError: axes of different length are to be swapped.
+    """
+    source = _reorientation(params, (image if image is not None else maps[0]).shape[-params.mirror.shape[1] :])
+    if source is not None:
+        image = None if image is None else _reorient(image, 2, source, params)
+        maps = [_reorient(labels, 1, source, params) for labels in maps]
+    rotated = np.flatnonzero(params.degrees)
+    if len(rotated):
+        image, maps = _rotate(params.degrees, rotated, image, maps, interpolation)
+    return image, tuple(maps)
+
+
+def check_kind(kind: str) -> None:
+    """Refuse an unknown recipe.
+
+    >>> check_kind("dihedrel")
+    Traceback (most recent call last):
+    ValueError: unknown augmentation 'dihedrel'; did you mean 'dihedral'? (known: none, dihedral, flip, released)
+    """
+    if kind not in KINDS:
+        nearest = difflib.get_close_matches(str(kind), KINDS, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise ValueError(f"unknown augmentation {kind!r}{hint} (known: {', '.join(KINDS)})")
+
+
+def _reorientation(params: Params, space: Sequence[int]) -> np.ndarray | None:
+    """``(n, height * width)`` flat in-plane index that each output pixel reads; None where all stay in place."""
+    if not (params.mirror.any() or params.swap.any()):
+        return None
+    height, width = space[:2]
+    if params.swap.any() and height != width:
+        raise ValueError(f"cannot swap in-plane axes of different length {height} and {width}")
+    swap = params.swap[:, None, None]
+    i, j = np.arange(height)[None, :, None], np.arange(width)[None, None, :]
+    row, column = np.where(swap, j, i), np.where(swap, i, j)
+    row = np.where(params.mirror[:, :1, None], height - 1 - row, row)
+    column = np.where(params.mirror[:, 1:2, None], width - 1 - column, column)
+    return (row * width + column).reshape(len(swap), -1)
+
+
+def _reorient(values: Tensor, first: int, source: np.ndarray, params: Params) -> Tensor:
+    """Mirror and swap by one gather; ``first`` is the position of the first spatial axis."""
+    flat = values.flatten(first, first + 1)
+    index = torch.from_numpy(source).to(values.device, non_blocking=True)
+    index = index.reshape(len(values), *[1] * (first - 1), -1, *[1] * (flat.ndim - first - 1))
+    turned = torch.gather(flat, first, index.expand_as(flat)).view(values.shape)
+    depth = params.mirror[:, 2:].any(axis=1)
+    if not depth.any():
+        return turned
+    mask = torch.from_numpy(depth).to(values.device).reshape(-1, *[1] * (values.ndim - 1))
+    return torch.where(mask, turned.flip(-1), turned)
+
+
+def _rotate(
+    degrees: np.ndarray, rows: np.ndarray, image: Tensor | None, maps: Sequence[Tensor], interpolation: str
+) -> tuple[Tensor | None, list[Tensor]]:
+    """Rotate the samples ``rows`` in the plane; images and label maps read the same points.
+
+    With the picture turned by t, output pixel (y, x) from the centre reads (cos t y + sin t x, cos t x - sin t y).
+    """
+    like = image if image is not None else maps[0]
+    device, (height, width) = like.device, like.shape[-2:]
+    radians = np.deg2rad(degrees[rows])
+    turn = torch.from_numpy(np.stack([np.cos(radians), np.sin(radians)]).astype(np.float32)).to(device)
+    cosine, sine = turn[:, :, None, None]
+    y = (torch.arange(height, device=device) - (height - 1) / 2)[:, None]
+    x = torch.arange(width, device=device) - (width - 1) / 2
+    from_y, from_x = cosine * y + sine * x, cosine * x - sine * y
+    index = torch.from_numpy(rows).to(device)
+
+    row, column = (torch.floor(from_y + height / 2).long(), torch.floor(from_x + width / 2).long())
+    outside = ((row < 0) | (row >= height) | (column < 0) | (column >= width)).flatten(1)
+    nearest = (row.clamp_(0, height - 1) * width + column.clamp_(0, width - 1)).flatten(1)
+    turned = []
+    for labels in maps:
+        values = torch.gather(labels[index].flatten(1), 1, nearest).masked_fill_(outside, IGNORE)
+        turned.append(labels.index_copy(0, index, values.view(-1, height, width)))
+    if image is None:
+        return None, turned
+
+    picture = image[index]
+    floor = picture.amin((2, 3), keepdim=True)
+    if interpolation == "nearest":
+        source = nearest[:, None].expand(-1, picture.shape[1], -1)
+        values = torch.gather(picture.flatten(2), 2, source).view(picture.shape)
+        values = torch.where(outside.view(-1, 1, height, width), floor, values)
+    else:
+        # grid_sample fills with 0, and so blends towards the minimum if that is subtracted first.
+        grid = torch.stack([from_x * (2 / width), from_y * (2 / height)], dim=-1)
+        values = (
+            F.grid_sample(picture - floor, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + floor
+        )
+    return image.index_copy(0, index, values), turned

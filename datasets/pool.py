@@ -1,0 +1,116 @@
+"""The canonical samples of some cases: what a feed draws from. Without an annotation there is none anywhere in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .types import Annotation
+
+Column = Tensor | tuple[Tensor, ...]
+"""One value per sample: a stacked tensor where all have one shape (2-D), else a tuple of tensors (3-D)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Samples of some cases, made by ``Store.pool``.
+
+    Attributes:
+        sample_keys: name of each sample: its case, or ``case/007`` for a slice.
+        cases: case of each sample.
+        groups: patient or video of each sample.
+        patch: spatial size of a training sample; every sample is at least as large (2-D: exactly).
+        interpolation: how the images of this pool are resampled.
+        annotation: kind of annotation, or None: then the object refers to no label map at all.
+        skipped: samples of these cases that were left out because they carry no annotation.
+    """
+
+    sample_keys: tuple[str, ...]
+    cases: tuple[str, ...]
+    groups: tuple[str, ...]
+    patch: tuple[int, ...]
+    interpolation: str
+    annotation: Annotation | None
+    skipped: int
+    _rows: np.ndarray
+    _image: Column
+    _label: Column | None
+
+    def __len__(self) -> int:
+        return len(self.sample_keys)
+
+    def __repr__(self) -> str:
+        cases = len(set(self.cases))
+        return f"Pool({len(self)} samples of {cases} cases, annotation={self.annotation}, skipped={self.skipped})"
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that its own samples take, in bytes."""
+        columns = [self._image] if self._label is None else [self._image, self._label]
+        return sum(
+            len(self) * column[0].nbytes
+            if isinstance(column, Tensor)
+            else sum(column[row].nbytes for row in self._rows)
+            for column in columns
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        return self._image[0].device
+
+    def space(self, index: int) -> tuple[int, ...]:
+        """Spatial size of sample ``index``."""
+        return tuple(self._image[int(self._rows[index])].shape[1:])
+
+    def images(self, indices: np.ndarray, starts: np.ndarray | None = None) -> Tensor:
+        """``(n, c, *patch)`` float32 of the samples ``indices``; see :func:`gather` for ``starts``."""
+        return gather(self._image, self._rows[indices], starts, self.patch).float()
+
+    def labels(self, indices: np.ndarray, starts: np.ndarray | None = None) -> Tensor:
+        """``(n, *patch)`` uint8 label maps of the samples ``indices``.
+
+        Raises:
+            TypeError: the pool has no annotation.
+        """
+        if self._label is None:
+            raise TypeError("this pool was made without annotation: its samples are unlabelled")
+        return gather(self._label, self._rows[indices], starts, self.patch)
+
+    def to(self, device: torch.device | str) -> Pool:
+        """A copy of its own samples on ``device``; itself if they are there."""
+        device = torch.device(device)
+        if self.device == device:
+            return self
+        columns = [column and _moved(column, self._rows, device) for column in (self._image, self._label)]
+        return replace(self, _rows=np.arange(len(self)), _image=columns[0], _label=columns[1])
+
+
+def gather(column: Column, rows: np.ndarray, starts: np.ndarray | None, patch: Sequence[int]) -> Tensor:
+    """Stack samples, or crops of them, copying no more than what is asked for.
+
+    Args:
+        column: values of all samples; spatial axes last.
+        rows: n row numbers.
+        starts: ``(n, ndim)`` first voxel of each crop; None = whole samples, which must then have one shape.
+        patch: spatial size of the crops.
+    """
+    if starts is None:
+        if isinstance(column, Tensor):
+            return column.index_select(0, torch.as_tensor(rows, device=column.device))
+        return torch.stack([column[row] for row in rows])
+    crops = []
+    for row, start in zip(rows.tolist(), starts.tolist(), strict=True):
+        window = tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))
+        crops.append(column[row][(..., *window)])
+    return torch.stack(crops)
+
+
+def _moved(column: Column, rows: np.ndarray, device: torch.device) -> Column:
+    if isinstance(column, Tensor):
+        return column[torch.as_tensor(rows)].to(device)
+    return tuple(column[row].to(device) for row in rows)
