@@ -34,7 +34,7 @@ class Training:
         patch: spatial size of a sample in pixels or voxels; None = the dataset's own.
         network, width: kind of network and channels of its first level.
         optimizer, lr, momentum, weight_decay, schedule, power: the plan's optimizer; "poly" is lr·(1−progress)^power,
-            "step" divides by ten at each third of the budget (UA-MT's rule on 6000 steps is at 2500 and 5000).
+            "step" divides by ten every 5/12 of the budget (UA-MT: every 2500 of 6000 steps).
         precision: "auto" = bfloat16 where the processor or GPU computes it, else float32.
         augment: recipe of ``datasets.augment``.
         interpolation: how 2-D images are resized: "linear", or "nearest" as in the released code.

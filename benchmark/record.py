@@ -26,7 +26,7 @@ METRICS = (
 )  # fmt: skip
 """Metric columns of ``scores.csv``, as :class:`benchmark.metrics.ClassMeasures` names them; distances in ``unit``."""
 
-COLUMNS = ("selection", "case", "group", "class", "status", "unit", "diagonal", *METRICS)
+COLUMNS = ("selection", "case", "group", "class", "status", "unit", "diagonal", "diagonal_vox", *METRICS)
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,13 @@ class Score:
     status: str
     unit: str
     diagonal: float
+    diagonal_vox: float
     values: tuple[float, ...]
 
     def row(self) -> list[Any]:
         """In the order of :data:`COLUMNS`."""
-        return [
-            self.selection,
-            self.case,
-            self.group,
-            self.class_name,
-            self.status,
-            self.unit,
-            repr(self.diagonal),
-            *map(repr, self.values),
-        ]
+        names = (self.selection, self.case, self.group, self.class_name, self.status, self.unit)
+        return [*names, repr(self.diagonal), repr(self.diagonal_vox), *map(repr, self.values)]
 
 
 @dataclass(frozen=True)

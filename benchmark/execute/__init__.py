@@ -1,0 +1,1 @@
+"""Many cells: executors that only start the one idempotent cell command."""

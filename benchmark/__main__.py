@@ -1,0 +1,227 @@
+"""Command line: ``python -m benchmark VERB``, one function per verb."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .config import ConfigError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+console = Console(highlight=False)
+
+PlanName = Annotated[str, typer.Argument(help="Name of a plan, or the path of a .yaml file.")]
+Data = Annotated[str | None, typer.Option(help="Folder that holds the datasets (default: BENCH_DATA, else data/).")]
+Results = Annotated[str | None, typer.Option(help="Folder of the results (default: BENCH_RESULTS, else results/).")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Cells at a time (default: one per core).")]
+Only = Annotated[str | None, typer.Option(help="Only cells whose title contains this text.")]
+Uri = Annotated[str | None, typer.Option(help="MLflow tracking URI (default: MLFLOW_TRACKING_URI, else mlflow.db).")]
+
+
+@app.command("list")
+def list_() -> None:
+    """What there is: methods, datasets, plans."""
+    import datasets
+    import methods
+
+    from . import plan_file
+
+    for title, rows in (
+        ("methods", [(n, methods.families()[n], _first_line(methods.get(n))) for n in methods.names()]),
+        ("datasets", [(n, "", datasets.get(n).card.title) for n in datasets.names()]),
+        ("plans", [(n, "", plan_file.load(n).title) for n in plan_file.available()]),
+    ):
+        table = Table(title=title, title_justify="left", box=None, show_header=False)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="A method, a dataset or a plan.")]) -> None:
+    """One method (with its hyper-parameters), dataset (its card) or plan."""
+    import datasets
+    import methods
+    from methods.hyper import describe
+
+    from . import plan_file
+
+    if name in methods.names():
+        cls = methods.get(name)
+        console.print(sys.modules[cls.__module__].__doc__ or "", markup=False)
+        table = Table("hyper-parameter", "type", "default", "allowed", "meaning", box=None)
+        for row in describe(cls.Hyper):
+            table.add_row(*map(str, row))
+        console.print(table)
+    elif name in datasets.names():
+        cls_ = datasets.get(name)
+        for field in dataclasses.fields(cls_.card):
+            console.print(f"[bold]{field.name}[/]: ", end="")
+            console.print(str(getattr(cls_.card, field.name)), markup=False)
+        for option in dataclasses.fields(cls_.Options):
+            console.print(f"option {option.name} = {option.default!r}", markup=False)
+    else:
+        plan(plan_file.load(name).name)
+
+
+@app.command()
+def plan(name: PlanName = "demo", data: Data = None, results: Results = None, workers: Workers = None) -> None:
+    """What a plan would run: its size, what is done, stale, failed and to do, time and disk. Runs nothing."""
+    from . import plan_file
+    from .run import default_places
+    from .state import survey
+
+    found = plan_file.load(name)
+    cells = list(found.cells())
+    states = survey(cells, default_places(data, results))
+    _print_plan(found, states, workers)
+    table = Table("cell", "state", "why", box=None)
+    for state in states:
+        if state.state != "done":
+            table.add_row(state.cell.title, state.state, state.why)
+    if table.row_count:
+        console.print(table)
+
+
+@app.command()
+def run(
+    name: PlanName = "demo",
+    data: Data = None,
+    results: Results = None,
+    workers: Workers = None,
+    only: Only = None,
+    track: Annotated[bool, typer.Option(help="Show the cells in MLflow.")] = True,
+    uri: Uri = None,
+    keep_failed: Annotated[bool, typer.Option(help="Do not try failed cells again.")] = False,
+    redo_stale: Annotated[bool, typer.Option(help="Run stale cells again.")] = False,
+    wall_limit: Annotated[float | None, typer.Option(help="Seconds after which a cell is ended.")] = None,
+) -> None:
+    """Run every cell of a plan that is not done yet. Safe to interrupt and to repeat."""
+    from .session import run_plan
+
+    summary = run_plan(
+        name, data=data, results=results, workers=workers, only=only, track=track, uri=uri,
+        keep_failed=keep_failed, redo_stale=redo_stale, wall_limit=wall_limit, console=console,
+    )  # fmt: skip
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    name: PlanName = "demo", data: Data = None, results: Results = None, workers: Workers = None, uri: Uri = None
+) -> None:
+    """The whole benchmark: show the plan, run it, track it in MLflow, write tables and plots."""
+    from .session import bench_plan
+
+    summary = bench_plan(name, data=data, results=results, workers=workers, uri=uri, console=console)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def cell(name: PlanName, cell_id: str, data: Data = None, results: Results = None) -> None:
+    """Run one cell of a plan in this process: what every executor starts. Idempotent."""
+    from . import plan_file
+    from .config import nearest
+    from .run import default_places, run_cell
+
+    cells = {c.id: c for c in plan_file.load(name).cells()}
+    if cell_id not in cells:
+        raise ConfigError(f"plan {name} has no cell {cell_id!r}{nearest(cell_id, cells)}")
+    record = run_cell(cells[cell_id], default_places(data, results))
+    console.print(f"{record.status} {record.id} {record.reason}")
+    if record.status != "finished":
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(name: PlanName = "demo", data: Data = None, results: Results = None) -> None:
+    """Which cells are done, running, failed or missing, and why."""
+    plan(name, data, results)
+
+
+@app.command()
+def report(
+    name: PlanName = "demo",
+    results: Results = None,
+    rule: Annotated[
+        str, typer.Option(help="How missed and failed classes count; see docs/read_the_verdict.md.")
+    ] = "penalised",
+) -> None:
+    """Rebuild tables, plots and the page of a plan from its records."""
+    from . import report as reports
+    from .run import default_places
+
+    folder = reports.build(_plan_name(name), default_places(None, results).results, rule=rule)
+    console.print(f"report: {folder / 'index.html'}")
+
+
+@app.command()
+def sync(name: PlanName = "demo", results: Results = None, uri: Uri = None) -> None:
+    """Replay into MLflow what it missed while it was down, locked or slow."""
+    from . import tracking
+    from .run import default_places
+
+    console.print(str(tracking.sync(_plan_name(name), default_places(None, results).results, uri=uri)))
+
+
+@app.command()
+def ui(port: Annotated[int | None, typer.Option(help="Port (default: a free one).")] = None) -> None:
+    """Open MLflow's page on what ran, in the right mode, with a small server."""
+    from . import tracking
+
+    tracking.ui(port)
+
+
+@app.command()
+def doctor(data: Data = None) -> None:
+    """What this machine is, what runs on it, and what is missing."""
+    from .doctor import examine
+
+    if not examine(console, data):
+        raise typer.Exit(1)
+
+
+def _plan_name(name: str) -> str:
+    from . import plan_file
+
+    return plan_file.load(name).name
+
+
+def _print_plan(found, states, workers) -> None:
+    from .session import print_plan
+
+    print_plan(found, states, workers, console)
+
+
+def _first_line(cls: type) -> str:
+    return (sys.modules[cls.__module__].__doc__ or "").strip().splitlines()[0]
+
+
+def main() -> None:
+    """Entry point: errors that a person can mend are one line, without a traceback."""
+    from datasets.base import DataError
+
+    from .preflight import NotReady
+
+    try:
+        app(standalone_mode=False)
+    except (ConfigError, DataError, NotReady) as error:
+        console.print("[red]error:[/] ", end="")
+        console.print(str(error), markup=False, soft_wrap=True)
+        sys.exit(2)
+    except typer.Exit as leave:
+        sys.exit(leave.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        console.print("interrupted; the same command goes on from here")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Which device and which precision a cell runs in, by capability: never part of a cell's identity, always on record."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+
+def pick() -> torch.device:
+    """``BENCH_DEVICE`` if set, else the first CUDA device, else the CPU.
+
+    Raises:
+        ValueError: ``BENCH_DEVICE`` names a device that is not there.
+    """
+    wanted = os.environ.get("BENCH_DEVICE")
+    if wanted:
+        device = torch.device(wanted)
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"BENCH_DEVICE={wanted}, but torch sees no CUDA device; unset it to run on the CPU")
+        return device
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def precision(wanted: str, device: torch.device) -> torch.dtype:
+    """The dtype of convolutions: "auto" is bfloat16 where the hardware multiplies it natively, else float32."""
+    if wanted != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wanted]
+    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bf16()
+    return torch.bfloat16 if native else torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    return torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Mixed precision for forwards; losses are computed in float32 by the loss functions themselves."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)

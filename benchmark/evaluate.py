@@ -1,0 +1,212 @@
+"""Case-level prediction in native geometry (slices, sliding windows) and its scores. Methods never see a label here."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.base import Vault
+from datasets.resample import resize, resize_labels
+from datasets.types import Case, Task
+from methods.base import Method
+
+from .device import autocast
+from .metrics import failure_scores, measure
+from .plan import Training
+from .record import METRICS, Score
+
+WINDOWS_PER_BATCH = {2: 16, 3: 4}
+"""Slices or windows per forward pass: bounds memory, changes no number."""
+
+
+class BadPrediction(ArithmeticError):
+    """``predict`` returned NaN: the case is scored as failed."""
+
+
+@torch.no_grad()
+def predict_case(
+    method: Method, case: Case, task: Task, training: Training, *, device: torch.device, dtype: torch.dtype
+) -> np.ndarray:
+    """The predicted label map of one case, in its native geometry.
+
+    2-D tasks: each image or slice is resized to the patch and back (probabilities linearly, then argmax; or, with
+    ``interpolation="nearest"``, the label map by nearest neighbour as the released code does). 3-D tasks: windows of
+    the patch's size, evenly averaged, no test-time augmentation, no post-processing.
+
+    Args:
+        method: in eval mode.
+        case: its ``label`` is never looked at.
+
+    Returns:
+        ``(*space)`` uint8.
+
+    Raises:
+        BadPrediction: probabilities are NaN.
+    """
+    image = torch.from_numpy(np.ascontiguousarray(case.image))
+    patch = training.patch or task.patch
+    if task.ndim == 3:
+        found = _windows(method, image, patch, task, training.overlap, device, dtype)
+    else:
+        slices = image.transpose(0, 1) if image.ndim == 4 else image[None]
+        found = _slices(method, slices, patch, task, training.interpolation, device, dtype)
+        found = found if image.ndim == 4 else found[0]
+    return found.numpy()
+
+
+def score_case(prediction: np.ndarray | None, case: Case, task: Task, selection: str) -> list[Score]:
+    """All metrics of every foreground class; ``prediction`` None = the case failed.
+
+    Volumes of a single slice are measured as the 2-D image that they are.
+    """
+    assert case.label is not None
+    label, spacing = case.label, case.spacing if task.unit == "mm" else None
+    keep = [axis for axis, n in enumerate(label.shape) if n > 1]
+    if len(keep) < label.ndim and len(keep) >= 2:
+        label = label.squeeze()
+        prediction = None if prediction is None else prediction.squeeze()
+        spacing = None if spacing is None else tuple(spacing[axis] for axis in keep)
+    settings: dict[str, Any] = {"classes": task.n_classes, "spacing": spacing}
+    settings["tolerance"] = task.tolerance or (1.0,) * (task.n_classes - 1)
+    measured = failure_scores(label, **settings) if prediction is None else measure(prediction, label, **settings)
+    return [
+        Score(
+            selection=selection,
+            case=case.key,
+            group=case.group,
+            class_name=task.classes[m.label],
+            status=m.status,
+            unit="px" if spacing is None else "mm",
+            diagonal=m.diagonal,
+            diagonal_vox=m.diagonal_vox,
+            values=tuple(getattr(m, name) for name in METRICS),
+        )
+        for m in measured
+    ]
+
+
+def evaluate(
+    method: Method, vault: Vault, keys: Sequence[str], training: Training, selection: str, **where: Any
+) -> Iterator[tuple[Case, np.ndarray | None, list[Score]]]:
+    """Predict and score cases one by one; the label is read after the prediction is made.
+
+    Raises:
+        SealedLabel: a test case while the vault is closed.
+    """
+    task = vault.dataset.task
+    method.eval()
+    for key in keys:
+        try:
+            prediction: np.ndarray | None = predict_case(method, vault.image(key), task, training, **where)
+        except BadPrediction:
+            prediction = None
+        case = vault.case(key)
+        yield case, prediction, score_case(prediction, case, task, selection)
+
+
+def validation_dice(method: Method, vault: Vault, keys: Sequence[str], training: Training, **where: Any) -> float:
+    """Mean Dice over foreground classes, then cases, of validation cases; a class in neither map is left out.
+
+    NaN if no class occurs anywhere. Counts only: no distances, so it is cheap enough to be on by default.
+    """
+    task = vault.dataset.task
+    method.eval()
+    means = []
+    for key in keys:
+        case = vault.case(key)
+        try:
+            prediction = predict_case(method, case.without_label(), task, training, **where)
+        except BadPrediction:
+            means.append(0.0)
+            continue
+        per_class = _dice(prediction, case.label, task.n_classes)
+        if np.isfinite(per_class).any():
+            means.append(float(np.nanmean(per_class)))
+    return float(np.mean(means)) if means else float("nan")
+
+
+def windows(size: int, patch: int, overlap: float) -> list[int]:
+    """Starts of windows along one axis: ceil((D−P)/s)+1 of them, the last flush with the end (semi_supervised §1.8).
+
+    >>> windows(100, 40, 0.5), windows(30, 40, 0.5)
+    ([0, 20, 40, 60], [0])
+    """
+    stride = max(1, round(patch * (1 - overlap)))
+    if size <= patch:
+        return [0]
+    return [min(i * stride, size - patch) for i in range(-(-(size - patch) // stride) + 1)]
+
+
+def _slices(
+    method: Method,
+    slices: Tensor,
+    patch: Sequence[int],
+    task: Task,
+    mode: str,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tensor:
+    native = tuple(slices.shape[2:])
+    found = []
+    for chunk in resize(slices, patch, mode).split(WINDOWS_PER_BATCH[2]):
+        probs = _probabilities(method, chunk, device, dtype)
+        if mode == "nearest":
+            labels = resize_labels(probs.argmax(1).to(torch.uint8), native)
+        else:
+            labels = resize(probs, native, "linear").argmax(1).to(torch.uint8)
+        found.append(labels.cpu())
+    return torch.cat(found)
+
+
+def _windows(
+    method: Method,
+    image: Tensor,
+    patch: Sequence[int],
+    task: Task,
+    overlap: float,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tensor:
+    space = tuple(image.shape[1:])
+    short = [max(0, p - s) for p, s in zip(patch, space, strict=True)]
+    pads = [side for lack in reversed(short) for side in (lack // 2, lack - lack // 2)]
+    if any(pads):
+        floor = image.amin(dim=tuple(range(1, image.ndim)), keepdim=True)
+        image = torch.nn.functional.pad(image - floor, pads) + floor
+    image = image.to(device)
+    padded = tuple(image.shape[1:])
+    starts = list(itertools.product(*(windows(s, p, overlap) for s, p in zip(padded, patch, strict=True))))
+    total = torch.zeros((task.n_classes, *padded), device=device)
+    for i in range(0, len(starts), WINDOWS_PER_BATCH[3]):
+        boxes = [
+            tuple(slice(a, a + p) for a, p in zip(s, patch, strict=True)) for s in starts[i : i + WINDOWS_PER_BATCH[3]]
+        ]
+        probs = _probabilities(method, torch.stack([image[(slice(None), *box)] for box in boxes]), device, dtype)
+        for box, prob in zip(boxes, probs, strict=True):
+            total[(slice(None), *box)] += prob
+    inner = tuple(slice(lack // 2, lack // 2 + s) for lack, s in zip(short, space, strict=True))
+    return total[(slice(None), *inner)].argmax(0).to(torch.uint8).cpu()
+
+
+def _probabilities(method: Method, images: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    layout = torch.channels_last if images.ndim == 4 else torch.channels_last_3d
+    with autocast(device, dtype):
+        probs = method.predict(images.to(device).contiguous(memory_format=layout))
+    if torch.isnan(probs).any():
+        raise BadPrediction(f"{method.name()}: predict returned NaN")
+    return probs.float()
+
+
+def _dice(prediction: np.ndarray, label: np.ndarray | None, classes: int) -> np.ndarray:
+    """Dice per foreground class, NaN where a class is in neither map."""
+    assert label is not None
+    joint = np.bincount(prediction.ravel().astype(np.int64) * classes + label.ravel(), minlength=classes**2)
+    table = joint.reshape(classes, classes)
+    tp, size = np.diag(table), table.sum(0) + table.sum(1)
+    with np.errstate(invalid="ignore"):
+        return (2 * tp / np.where(size == 0, np.nan, size))[1:]

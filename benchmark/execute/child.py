@@ -1,0 +1,52 @@
+"""What runs inside the fresh process of one cell. Preloaded by the forkserver, so that a start costs milliseconds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+
+from ..plan import Cell
+from ..run import Places, run_cell
+
+
+def main(cell: Cell, places: Places, pipe: Connection, threads: int, device: str | None) -> None:
+    """Run one cell; tell the supervisor ``(phase, step)`` through ``pipe``; end at once when the supervisor dies.
+
+    Everything printed goes to ``log.txt`` in the cell's folder.
+    """
+    folder = places.folder(cell)
+    folder.mkdir(parents=True, exist_ok=True)
+    _redirect(folder / "log.txt")
+    if device:
+        os.environ["BENCH_DEVICE"] = device
+    torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_supervisor, args=(pipe,), daemon=True).start()
+
+    def heartbeat(phase: str, step: int) -> None:
+        pipe.send((phase, step))
+
+    record = run_cell(cell, places, heartbeat=heartbeat)
+    if record.status != "finished":
+        print(record.traceback, file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def _end_with_supervisor(pipe: Connection) -> None:
+    """The supervisor never sends: the pipe becomes readable only when it is gone."""
+    with contextlib.suppress(EOFError, OSError):
+        pipe.recv_bytes()
+    os._exit(3)
+
+
+def _redirect(path: Path) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)

@@ -1,0 +1,217 @@
+"""Many cells on one machine: a forkserver with torch preloaded, one fresh process per cell, one slot per core.
+
+A crash, a hang, an out-of-memory kill or a NaN ends its own cell with a recorded reason; the rest goes on. What is
+shared between cells lies on disk (decoded data, memory-mapped), so a dead worker takes nothing with it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ..plan import Cell
+from ..record import Record, read, write
+from ..run import Places, describe
+from . import child
+from .lease import Lease
+
+POLL_SECONDS = 0.2
+BEAT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a cell is ended from outside. Seconds; None = never."""
+
+    wall: float | None = None
+    silence: float | None = 3600.0
+
+
+@dataclass
+class Running:
+    """One cell in its process."""
+
+    cell: Cell
+    process: Any
+    pipe: Any
+    lease: Lease
+    started: float
+    heard: float
+    beaten: float
+    phase: str = "start"
+    step: int = 0
+    reason: str = ""
+
+
+Kind = Literal["started", "progress", "finished", "skipped"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """What the supervisor tells its listener."""
+
+    kind: Kind
+    cell: Cell
+    folder: Path
+    record: Record | None = None
+    running: Running | None = None
+
+
+@dataclass
+class Summary:
+    """How a run ended."""
+
+    finished: int = 0
+    failed: int = 0
+    skipped: int = 0
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def default_workers() -> int:
+    """One per core that this process may use; on a GPU, two cells share it unless told otherwise."""
+    if torch.cuda.is_available():
+        return 2 * torch.cuda.device_count()
+    return max(1, len(os.sched_getaffinity(0)))
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    places: Places,
+    *,
+    workers: int | None = None,
+    threads: int = 1,
+    limits: Limits = Limits(),
+    listen: Callable[[Event], None] = lambda event: None,
+) -> Summary:
+    """Run every cell that has no finished record, ``workers`` at a time, each with ``threads`` threads.
+
+    Cells that another live runner holds are skipped. On KeyboardInterrupt or SIGTERM the workers are ended; their
+    checkpoints stay, and the next call goes on from there.
+    """
+    context = _context()
+    waiting, running, summary = list(cells), [], Summary()
+    devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or [None]
+    slots = workers or default_workers()
+    previous = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        while waiting or running:
+            while waiting and len(running) < slots:
+                cell = waiting.pop(0)
+                started = _start(context, cell, places, threads, devices[len(running) % len(devices)])
+                if started is None:
+                    summary.skipped += 1
+                    listen(Event("skipped", cell, places.folder(cell), read(places.folder(cell))))
+                else:
+                    running.append(started)
+                    listen(Event("started", cell, places.folder(cell), running=started))
+            _wait(running)
+            for one in list(running):
+                if _hear(one, limits):
+                    listen(Event("progress", one.cell, places.folder(one.cell), running=one))
+                if not one.process.is_alive():
+                    running.remove(one)
+                    record = _end(one, places)
+                    summary.finished += record.status == "finished"
+                    summary.failed += record.status != "finished"
+                    if record.status != "finished":
+                        summary.reasons[one.cell.id] = record.reason
+                    listen(Event("finished", one.cell, places.folder(one.cell), record))
+    finally:
+        for one in running:
+            one.process.kill()
+            one.process.join()
+            one.lease.release()
+        signal.signal(signal.SIGTERM, previous)
+    return summary
+
+
+def _context() -> Any:
+    # glibc gives big tensors back to the system at every step and faults them in again; keep them instead.
+    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**40))
+    os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([child.__name__, "benchmark.metrics", "datasets.feed"])
+    return context
+
+
+def _start(context: Any, cell: Cell, places: Places, threads: int, device: str | None) -> Running | None:
+    folder = places.folder(cell)
+    lease = Lease(folder)
+    if not lease.take():
+        return None
+    done = read(folder)
+    if done is not None and done.status == "finished":
+        lease.release()
+        return None
+    ours, theirs = context.Pipe()
+    process = context.Process(target=child.main, args=(cell, places, theirs, threads, device), name=cell.id)
+    process.start()
+    theirs.close()
+    now = time.monotonic()
+    return Running(cell, process, ours, lease, now, now, now)
+
+
+def _wait(running: list[Running]) -> None:
+    ready = [one.process.sentinel for one in running] + [one.pipe for one in running if not one.pipe.closed]
+    multiprocessing.connection.wait(ready, timeout=POLL_SECONDS)
+
+
+def _hear(one: Running, limits: Limits) -> bool:
+    """Read what the cell said, keep its lease alive, end it if it is over a limit; whether it said anything."""
+    now, said = time.monotonic(), False
+    try:
+        while not one.pipe.closed and one.pipe.poll():
+            one.phase, one.step = one.pipe.recv()
+            one.heard, said = now, True
+    except (EOFError, OSError):
+        one.pipe.close()
+    if now - one.beaten > BEAT_SECONDS:
+        one.lease.beat()
+        one.beaten = now
+    if limits.wall is not None and now - one.started > limits.wall:
+        one.reason = f"ended after {limits.wall:g} s: over the wall-clock limit"
+        one.process.kill()
+    elif limits.silence is not None and now - one.heard > limits.silence:
+        one.reason = f"ended: no progress for {limits.silence:g} s (last seen: {one.phase} {one.step})"
+        one.process.kill()
+    return said
+
+
+def _end(one: Running, places: Places) -> Record:
+    """The record of a cell whose process is over; a process that left none gets a ``killed`` record with the reason."""
+    one.process.join()
+    one.pipe.close()
+    folder = places.folder(one.cell)
+    record = read(folder)
+    code = one.process.exitcode
+    if record is None or (code != 0 and record.status != "finished"):
+        reason = one.reason or _exit_reason(code, folder)
+        record = Record(
+            one.cell.id, describe(one.cell), "killed", reason, seconds={"total": time.monotonic() - one.started}
+        )
+        write(folder, record)
+    one.lease.release()
+    return record
+
+
+def _exit_reason(code: int | None, folder: Path) -> str:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        hint = "; perhaps out of memory: run fewer --workers" if name == "SIGKILL" else ""
+        return f"worker ended by {name}{hint}"
+    return f"worker ended with exit code {code} and no record; see {folder.name}/log.txt"
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt

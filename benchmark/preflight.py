@@ -1,0 +1,103 @@
+"""All that can be wrong is found before any training, with one clear message: data, splits, sizes, names, disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+
+import torch
+
+import methods
+from datasets import augment
+from datasets.base import Dataset
+from methods import networks
+
+from .config import ConfigError, nearest
+from .plan import Cell
+from .receipt import manifest
+from .record import atomic_write
+from .run import Places, open_dataset, open_store, split_of
+
+Say = Callable[[str], None]
+
+MIB_PER_CELL = 40
+"""Scores, curves, examples and two sets of weights of a published-size network."""
+
+
+class NotReady(RuntimeError):
+    """A plan cannot run as it stands; the message says why and what to do."""
+
+
+def check(cells: Sequence[Cell], places: Places, say: Say = lambda line: None) -> None:
+    """Check every cell and decode every dataset once. Trains nothing.
+
+    Raises:
+        NotReady, ConfigError, DataError, MissingData: with the first thing that is wrong.
+    """
+    _disk(cells, places)
+    opened: dict[str, Dataset] = {}
+    stores = set()
+    for cell in cells:
+        key = f"{cell.dataset}|{cell.options}"
+        if key not in opened:
+            opened[key] = open_dataset(cell, places)
+            _cases(opened[key], places, say)
+        dataset = opened[key]
+        _cell(cell, dataset)
+        split = split_of(cell, dataset)
+        store = (key, cell.fold, cell.training.patch, cell.training.interpolation, split.train_groups)
+        if store not in stores:
+            stores.add(store)
+            open_store(cell, dataset, split, places.cache)
+
+
+def _cases(dataset: Dataset, places: Places, say: Say) -> None:
+    """Load and check every case once; remembered, so that the second start is instant."""
+    mark = places.cache / f"checked-{dataset.name}-{dataset.fingerprint()}"
+    if mark.exists():
+        return
+    groups = dataset.groups()
+    say(f"{dataset.name}: checking {len(groups)} cases once")
+    for key in groups:
+        dataset.check(dataset.load(key))
+    manifest(dataset, places.cache)
+    places.cache.mkdir(parents=True, exist_ok=True)
+    atomic_write(mark, b"")
+
+
+def _cell(cell: Cell, dataset: Dataset) -> None:
+    training, task = cell.training, dataset.task
+    reason = methods.get(cell.method).unsupported(task)
+    if reason:
+        raise NotReady(f"{cell.title}: {reason}")
+    if training.network not in networks.names():
+        raise ConfigError(
+            f"training.network: unknown network {training.network!r}{nearest(training.network, networks.names())}"
+        )
+    if training.augment not in augment.KINDS:
+        raise ConfigError(
+            f"training.augment: unknown recipe {training.augment!r}{nearest(training.augment, augment.KINDS)}"
+        )
+    with torch.device("meta"):
+        network = networks.make(
+            training.network, ndim=task.ndim, channels=task.channels, classes=task.n_classes, width=training.width
+        )
+    assert training.patch is not None
+    for side in training.patch:
+        if side % network.divisor:
+            allowed = -(-side // network.divisor) * network.divisor
+            raise ConfigError(
+                f"{cell.dataset}: training.patch {training.patch}: {training.network} needs sides divisible by "
+                f"{network.divisor}; {side} is not, {allowed} is the next that is"
+            )
+
+
+def _disk(cells: Sequence[Cell], places: Places) -> None:
+    places.results.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(places.results).free / 2**20
+    needed = MIB_PER_CELL * len(cells)
+    if free < min(needed, 2048) or free < 200:
+        raise NotReady(
+            f"{places.results}: {free:.0f} MiB free, this plan may write {needed} MiB; "
+            "free some space or set BENCH_RESULTS to a folder on another disk"
+        )

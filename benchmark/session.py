@@ -1,0 +1,137 @@
+"""What a person starts: a plan is shown, checked, run, tracked and reported."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from . import plan_file, preflight, receipt
+from .execute.local import Event, Limits, Summary, default_workers, run_cells
+from .plan import Plan
+from .progress import Progress
+from .run import Places, default_places
+from .state import CellState, Forecast, counts, duration, survey
+
+TRACK_SECONDS = 10.0
+
+
+def run_plan(
+    name: str,
+    *,
+    data: str | None = None,
+    results: str | None = None,
+    workers: int | None = None,
+    only: str | None = None,
+    track: bool = True,
+    uri: str | None = None,
+    keep_failed: bool = False,
+    redo_stale: bool = False,
+    wall_limit: float | None = None,
+    console: Console,
+) -> Summary:
+    """Run what is left of a plan. Everything that can be wrong is checked before the first step of training.
+
+    Raises:
+        ConfigError, DataError, NotReady: the plan cannot run as it stands.
+    """
+    plan, places = plan_file.load(name), default_places(data, results)
+    cells = [cell for cell in plan.cells() if only is None or only in cell.title]
+    preflight.check(cells, places, lambda line: console.print(line))
+    states = survey(cells, places)
+    print_plan(plan, states, workers, console)
+    for state in states:
+        if state.state == "stale" and redo_stale:
+            (places.folder(state.cell) / "record.json").unlink()
+    wanted = {"to do", "running"} | (set() if keep_failed else {"failed"}) | ({"stale"} if redo_stale else set())
+    todo = [s.cell for s in states if s.state in wanted]
+    if not todo:
+        console.print("nothing left to run")
+        return Summary()
+    forecast = Forecast()
+    for state in states:
+        if state.record:
+            forecast.learn(state.record)
+    slots = workers or default_workers()
+    tracker = _Tracking(plan, places, uri) if track else None
+    try:
+        with Progress(todo, slots, forecast, console) as progress:
+
+            def listen(event: Event) -> None:
+                progress(event)
+                if tracker:
+                    tracker(event)
+
+            summary = run_cells(todo, places, workers=slots, limits=Limits(wall=wall_limit), listen=listen)
+    finally:
+        for note in tracker.close() if tracker else []:
+            console.print(note)
+    console.print(f"{summary.finished} finished, {summary.failed} failed, {summary.skipped} left to another runner")
+    for cell_id, reason in summary.reasons.items():
+        console.print(f"  {cell_id}: {reason}", style="red", highlight=False)
+    return summary
+
+
+def bench_plan(
+    name: str, *, data: str | None, results: str | None, workers: int | None, uri: str | None, console: Console
+) -> Summary:
+    """Run a plan, then write its report and say where everything is."""
+    from . import report, tracking
+
+    summary = run_plan(name, data=data, results=results, workers=workers, uri=uri, console=console)
+    plan, places = plan_file.load(name), default_places(data, results)
+    folder = report.build(plan.name, places.results)
+    console.print(f"\nreport: {folder / 'index.html'}\ntables: {folder / 'table.md'} (.csv, .tex)")
+    for note in tracking.log_report(plan.name, folder, uri=uri):
+        console.print(note)
+    console.print("MLflow: `make ui` (or a bare `mlflow ui`) shows every cell; views:")
+    for title, link in tracking.links(plan.name, uri=uri):
+        console.print(f"  {title}: {link}", soft_wrap=True)
+    return summary
+
+
+def print_plan(plan: Plan, states: Sequence[CellState], workers: int | None, console: Console) -> None:
+    """The size of a plan, what it follows, what is done, and what the rest will take."""
+    slots = workers or default_workers()
+    forecast = Forecast()
+    for state in states:
+        if state.record:
+            forecast.learn(state.record)
+    left = [s.cell for s in states if s.state in ("to do", "failed")]
+    told = ", ".join(f"{n} {name}" for name, n in counts(states).items())
+    console.print(f"[bold]{plan.title}[/] ({plan.name}): {len(states)} cells: {told}")
+    console.print(f"protocol: {plan.protocol.strip()}", markup=False)
+    for reason in plan.dropped():
+        console.print(f"left out: {reason}", markup=False)
+    if left:
+        steps = sum(cell.training.steps for cell in left)
+        time_left = duration(forecast.total(left, slots))
+        disk = preflight.MIB_PER_CELL * len(left)
+        console.print(
+            f"to run: {len(left)} cells, {steps} steps, {slots} at a time; time: {time_left}; disk: up to {disk} MiB"
+        )
+
+
+class _Tracking:
+    """Feeds the tracker from the supervisor's events; never waits for it."""
+
+    def __init__(self, plan: Plan, places: Places, uri: str | None) -> None:
+        from .tracking import Tracker
+
+        self._tracker = Tracker(plan, places.results, uri=uri)
+        self._told = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "started":
+            from .run import describe
+
+            self._tracker.started(describe(event.cell) | receipt.code(), event.cell.id, event.folder)
+        elif event.kind == "finished":
+            self._tracker.finished(event.folder)
+        elif event.kind == "progress" and time.monotonic() - self._told > TRACK_SECONDS:
+            self._told = time.monotonic()
+            self._tracker.progressed(event.folder)
+
+    def close(self) -> list[str]:
+        return self._tracker.close()

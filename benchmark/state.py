@@ -1,0 +1,106 @@
+"""What is done, stale, failed, running or to do in a plan, and what the rest will take."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from datasets.base import MissingData
+
+from . import receipt
+from .execute.lease import Lease
+from .plan import Cell
+from .record import Record, read
+from .run import Places, open_dataset
+
+State = Literal["done", "stale", "failed", "running", "to do"]
+
+
+@dataclass(frozen=True)
+class CellState:
+    """One cell, where it stands and why."""
+
+    cell: Cell
+    state: State
+    why: str = ""
+    record: Record | None = None
+
+
+def state_of(cell: Cell, places: Places, data: str | None = None) -> CellState:
+    """Where a cell stands. "stale": finished, but its method's file or its data changed since; kept unless redone.
+
+    ``data`` is the hash of the data as they are now (None = not known here, so not compared).
+    """
+    folder = places.folder(cell)
+    record = read(folder)
+    if record is None:
+        if Lease(folder).alive():
+            return CellState(cell, "running")
+        return CellState(cell, "to do", "has a checkpoint" if (folder / "checkpoint.pt").exists() else "")
+    if record.status != "finished":
+        return CellState(cell, "failed", record.reason, record)
+    if record.receipt.get("source") != receipt.source(cell.method):
+        return CellState(cell, "stale", f"the file of {cell.method} changed since it ran", record)
+    if data is not None and record.receipt.get("data") != data:
+        return CellState(cell, "stale", f"the files of {cell.dataset} changed since it ran", record)
+    return CellState(cell, "done", record=record)
+
+
+def survey(cells: Sequence[Cell], places: Places) -> list[CellState]:
+    """The state of every cell, in order."""
+    hashes: dict[str, str | None] = {}
+    for cell in cells:
+        key = f"{cell.dataset}|{cell.options}"
+        if key not in hashes:
+            try:
+                hashes[key] = receipt.manifest(open_dataset(cell, places), places.cache)
+            except MissingData:
+                hashes[key] = None
+    return [state_of(cell, places, hashes[f"{cell.dataset}|{cell.options}"]) for cell in cells]
+
+
+def counts(states: Sequence[CellState]) -> dict[str, int]:
+    """How many cells are in each state, in a fixed order, zeros left out."""
+    found = Counter(s.state for s in states)
+    return {name: found[name] for name in ("done", "stale", "failed", "running", "to do") if found[name]}
+
+
+class Forecast:
+    """Seconds that cells will take, from finished ones: of the same method and dataset, else dataset, else any."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], list[float]] = {}
+
+    def learn(self, record: Record) -> None:
+        """Take a finished cell into account."""
+        if record.status != "finished":
+            return
+        method, dataset, seconds = record.cell["method"], record.cell["dataset"], record.seconds["total"]
+        for key in ((method, dataset), (dataset,), ()):
+            self._known.setdefault(key, []).append(seconds)
+
+    def seconds(self, cell: Cell) -> float | None:
+        """Expected duration of one cell; None while nothing is known."""
+        for key in ((cell.method, cell.dataset), (cell.dataset,), ()):
+            if key in self._known:
+                return sum(self._known[key]) / len(self._known[key])
+        return None
+
+    def total(self, cells: Sequence[Cell], workers: int) -> float | None:
+        """Expected duration of many cells on ``workers`` slots."""
+        each = [self.seconds(cell) for cell in cells]
+        if not each or any(s is None for s in each):
+            return None if each else 0.0
+        return sum(s for s in each if s is not None) / workers
+
+
+def duration(seconds: float | None) -> str:
+    """``1 h 05 min``, ``3 min 20 s``, ``12 s``; ``unknown`` for None."""
+    if seconds is None:
+        return "unknown"
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"

@@ -1,0 +1,247 @@
+"""The one training loop: schedule, descend, relabelling, validation, checkpoints. It knows no method.
+
+Every random number of step k comes from a stream derived from (seed, k), so a run that was killed and resumed from its
+checkpoint equals an uninterrupted one, bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from datasets.feed import Feed
+from methods.base import MAIN, Clock, Method, Terms
+
+from .device import autocast
+from .plan import Training
+from .record import append_rows
+from .seeding import derive
+
+LOG_POINTS = 50
+"""Rows of ``train.csv`` per run, at most; the host waits for the device only there."""
+
+Validate = Callable[[Method], float]
+
+
+class Diverged(ArithmeticError):
+    """A loss term is NaN or infinite: the cell ends, with the term and the step as its reason."""
+
+
+class Trainer:
+    """Trains one method on one feed.
+
+    Args:
+        method: on the device already.
+        feed: batches as a pure function of the step.
+        training: the plan's settings.
+        seed: the cell's seed; streams "method" and "init" derive from it.
+        device, dtype: where, and the precision of forwards.
+        folder: the cell's folder, for ``train.csv`` and ``checkpoint.pt``.
+        validate: validation Dice of a method, in [0, 1]; None = no validation cases.
+        checkpoint_seconds: how much work a crash may cost.
+        heartbeat: told the step at every log point.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        feed: Feed,
+        training: Training,
+        *,
+        seed: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        folder: Path,
+        validate: Validate | None = None,
+        checkpoint_seconds: float = 60.0,
+        heartbeat: Callable[[int], None] = lambda step: None,
+    ) -> None:
+        self.method, self.feed, self.training = method, feed, training
+        self.seed, self.device, self.dtype, self.folder = seed, device, dtype, folder
+        self.validate, self.heartbeat = validate, heartbeat
+        self.checkpoint_seconds = checkpoint_seconds
+        self._scheduled: list[Optimizer] = []
+        self.players = dict(method.optimizers(self._base))
+        self.step = 0
+        self.rows: list[dict[str, float]] = []
+        self.validation: list[dict[str, float]] = []
+        self.best: dict[str, Any] | None = None
+        self.seconds = 0.0
+        self._terms: dict[str, list[torch.Tensor]] = {}
+        self._memory: dict[int, torch.Tensor] = {}
+
+    def run(self) -> None:
+        """Train to the last step, from the checkpoint if there is one.
+
+        Raises:
+            Diverged: a term is not finite.
+        """
+        self._resume()
+        total = self.training.steps
+        log_every = max(1, min(total // LOG_POINTS, 50))
+        marks = {round(total * (i + 1) / self.training.validations) for i in range(self.training.validations)}
+        started = saved = time.monotonic()
+        base = self.seconds
+        while self.step < total:
+            self._one_step(Clock(self.step, total))
+            self.step += 1
+            validated = self._validate() if self.validate is not None and self.step in marks else None
+            self.seconds = base + time.monotonic() - started
+            if validated is not None or self.step % log_every == 0 or self.step == total:
+                self._log(validated)
+                self.heartbeat(self.step)
+            if time.monotonic() - saved > self.checkpoint_seconds and self.step < total:
+                self._save()
+                saved = time.monotonic()
+
+    def finished(self) -> None:
+        """Drop the checkpoint: the record is written."""
+        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+
+    # One step -------------------------------------------------------------------------------------------------------
+    def _one_step(self, clock: Clock) -> None:
+        if self.method.relabel_at(clock.step):
+            self._relabel()
+        for optimizer in self._scheduled:
+            for group in optimizer.param_groups:
+                group["lr"] = self.training.lr * lr_factor(self.training, clock)
+        torch.manual_seed(derive(self.seed, "method", clock.step))
+        batch = self.feed.batch(clock.step)
+        self.method.train()
+        with autocast(self.device, self.dtype):
+            self.method.step(batch, clock, self._descend)
+        with torch.no_grad():
+            self.method.after_step(clock)
+
+    def _descend(self, terms: Terms, player: str = MAIN) -> None:
+        for optimizer in self.players.values():
+            optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, enabled=False):
+            torch.stack([term.float() for term in terms.values()]).sum().backward()
+        self.players[player].step()
+        for name, term in terms.items():
+            self._terms.setdefault(name, []).append(term.detach())
+
+    def _base(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        t, params = self.training, list(parameters)
+        if t.optimizer == "sgd":
+            made: Optimizer = torch.optim.SGD(params, lr=t.lr, momentum=t.momentum, weight_decay=t.weight_decay)
+        else:
+            kind = torch.optim.Adam if t.optimizer == "adam" else torch.optim.AdamW
+            made = kind(params, lr=t.lr, weight_decay=t.weight_decay)
+        self._scheduled.append(made)
+        return made
+
+    @torch.no_grad()
+    def _relabel(self) -> None:
+        self.method.eval()
+        for indices, samples in self.feed.relabel_samples():
+            known = [self._memory.get(int(i)) for i in indices]
+            memory = None if any(m is None for m in known) else torch.stack(known)  # type: ignore[arg-type]
+            with autocast(self.device, self.dtype):
+                made = self.method.relabel(samples, memory)
+            self.feed.set_pseudo(indices, made.label)
+            if made.memory is not None:
+                self._memory.update({int(i): m.cpu() for i, m in zip(indices, made.memory, strict=True)})
+
+    def _validate(self) -> float:
+        assert self.validate is not None
+        self.method.eval()
+        dice = self.validate(self.method)
+        self.validation.append({"step": self.step, "dice": dice})
+        if self.best is None or dice > self.best["dice"]:
+            state = {name: value.detach().cpu().clone() for name, value in self.method.state_dict().items()}
+            self.best = {"dice": dice, "step": self.step, "state": state}
+        return dice
+
+    # Curves ---------------------------------------------------------------------------------------------------------
+    def _log(self, val_dice: float | None) -> None:
+        row: dict[str, float] = {"step": self.step, "seconds": round(self.seconds, 3)}
+        row["lr"] = self._scheduled[0].param_groups[0]["lr"] if self._scheduled else math.nan
+        for name, values in self._terms.items():
+            row[name] = torch.stack([v.float() for v in values]).mean().item()
+            if not math.isfinite(row[name]):
+                raise Diverged(
+                    f"loss term {name!r} is {row[name]} at step {self.step}; lower the learning rate or its weight"
+                )
+        self._terms.clear()
+        if val_dice is not None:
+            row["val_dice"] = val_dice
+        header_known = bool(self.rows) and set(row) <= set(self.rows[0]) | {"val_dice"}
+        self.rows.append(row)
+        if header_known:
+            append_rows(self.folder / "train.csv", (), [_cells(row, self._header())])
+        else:
+            self._write_curves()
+
+    def _header(self) -> list[str]:
+        names = dict.fromkeys(name for row in self.rows for name in row if name != "val_dice")
+        return [*names, "val_dice"]
+
+    def _write_curves(self) -> None:
+        header = self._header()
+        path = self.folder / "train.csv"
+        path.unlink(missing_ok=True)
+        append_rows(path, header, [_cells(row, header) for row in self.rows])
+
+    # Checkpoint -----------------------------------------------------------------------------------------------------
+    def _save(self) -> None:
+        path = self.folder / "checkpoint.pt"
+        state = {
+            "step": self.step,
+            "method": self.method.state_dict(),
+            "players": {name: optimizer.state_dict() for name, optimizer in self.players.items()},
+            "feed": self.feed.state(),
+            "memory": self._memory,
+            "rows": self.rows,
+            "terms": self._terms,
+            "validation": self.validation,
+            "best": self.best,
+            "seconds": self.seconds,
+        }
+        partial = path.with_suffix(".part")
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+
+    def _resume(self) -> None:
+        path = self.folder / "checkpoint.pt"
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except FileNotFoundError:
+            self._write_curves()
+            return
+        self.step = state["step"]
+        self.method.load_state_dict(state["method"])
+        for name, optimizer in self.players.items():
+            optimizer.load_state_dict(state["players"][name])
+        self.feed.load_state(state["feed"])
+        self._memory = {i: m.cpu() for i, m in state["memory"].items()}
+        self._terms = state["terms"]
+        self.rows, self.validation, self.best = state["rows"], state["validation"], state["best"]
+        self.seconds = state["seconds"]
+        self._write_curves()
+
+
+def lr_factor(training: Training, clock: Clock) -> float:
+    """What the learning rate is multiplied by at a step; in [0, 1]."""
+    done = clock.step / clock.total
+    if training.schedule == "poly":
+        return (1 - done) ** training.power
+    if training.schedule == "step":
+        return 0.1 ** int(done * 12 / 5)
+    return 1.0
+
+
+def _cells(row: dict[str, float], header: Iterable[str]) -> list[str]:
+    return ["" if name not in row else repr(row[name]) for name in header]
