@@ -69,8 +69,9 @@ test: .ready ## Run the tests, less the slow ones and those that need a browser
 test-all: .ready ## Run every test
 	$(PYTEST) $(ARGS)
 
+# METHOD is matched as a whole parameter of a test, [pce] or [pce-2d]: `pce` does not select `pce_entropy` as well
 contract: .ready ## Check what METHOD= promises as a method or dataset (all, if not given)
-	$(PYTEST) tests/contracts $(if $(METHOD),-k "$(METHOD)") $(ARGS)
+	$(PYTEST) tests/contracts $(if $(METHOD),-k "[$(METHOD)] or [$(METHOD)- or -$(METHOD)- or -$(METHOD)]") $(ARGS)
 
 bench: .ready ## Run a plan: train, evaluate, track, report; finished cells are kept
 	$(SCANT) bench $(PLAN) $(OPTIONS)
