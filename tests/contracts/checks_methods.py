@@ -1,0 +1,138 @@
+"""The contract of a method: every check, which of them apply, and what an exception means.
+
+A check is ``check_xxx(method_class, **settings)``, where settings are hyper-parameters; it raises AssertionError with
+one sentence that names the method and the term, parameter or file. To check a method of your own:
+
+    make contract METHOD=my_method                        # a file in methods/semi or methods/scribble
+    certify(MyMethod)                                     # a class from anywhere; the checks of files are left out
+
+Which checks apply follows from facts (supervision, dimensions, hooks), never from names. A method that cannot keep one
+says so in its own file, ``contract_exceptions = {"check_xxx": "why"}``, and the suite then asserts that the check fails,
+so that no exception outlives its reason. With the key ``released:check_xxx`` it is for ``variant: released`` only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from methods.base import Method
+
+from .checks_identity import (
+    check_builds_where_it_says,
+    check_hyper,
+    check_identity,
+    check_unsupported_gives_reasons,
+)
+from .checks_state import (
+    check_evaluated_weights_are_saved_weights,
+    check_learns,
+    check_no_side_effects,
+    check_predict,
+    check_relabel,
+    check_relabels_when_it_says,
+    check_resume_is_exact,
+    check_same_seed_same_result,
+)
+from .checks_terms import (
+    check_batches_of_any_size,
+    check_degenerate_labels,
+    check_each_descent_moves_its_own_player,
+    check_no_inert_term,
+    check_no_orphan_parameter,
+    check_schedules_follow_progress,
+    check_supervised_target_ignores_unlabelled_images,
+    check_teachers_are_frozen_and_follow,
+    check_terms_are_finite_scalars,
+    check_unannotated_pixels_get_no_gradient_from_labels,
+    check_uses_labels,
+    check_uses_unlabelled_images,
+)
+from .rig import Check, title
+
+OF_THE_FILE: tuple[Check, ...] = (check_identity,)
+OF_THE_CLASS: tuple[Check, ...] = (check_hyper, check_unsupported_gives_reasons)
+OF_TRAINING: tuple[Check, ...] = (
+    check_builds_where_it_says,
+    check_terms_are_finite_scalars,
+    check_no_inert_term,
+    check_no_orphan_parameter,
+    check_each_descent_moves_its_own_player,
+    check_teachers_are_frozen_and_follow,
+    check_uses_labels,
+    check_uses_unlabelled_images,
+    check_supervised_target_ignores_unlabelled_images,
+    check_unannotated_pixels_get_no_gradient_from_labels,
+    check_schedules_follow_progress,
+    check_batches_of_any_size,
+    check_degenerate_labels,
+    check_no_side_effects,
+    check_same_seed_same_result,
+    check_resume_is_exact,
+    check_evaluated_weights_are_saved_weights,
+    check_predict,
+    check_relabel,
+    check_relabels_when_it_says,
+)
+SLOW: tuple[Check, ...] = (check_learns,)
+EVERY: tuple[Check, ...] = OF_THE_FILE + OF_THE_CLASS + OF_TRAINING + SLOW
+
+RELEASED = {"variant": "released"}
+
+
+def checks_for(method_class: type[Method]) -> Iterator[tuple[Check, dict[str, Any]]]:
+    """Every check that applies, with its settings: those of training once more for ``variant: released``."""
+    for check in EVERY:
+        if _applies(check, method_class):
+            yield check, {}
+    if any(f.name == "variant" for f in dataclasses.fields(method_class.Hyper)):
+        for check in OF_TRAINING + SLOW:
+            if _applies(check, method_class):
+                yield check, dict(RELEASED)
+
+
+def run_check(check: Check, method_class: type[Method], settings: Mapping[str, Any]) -> None:
+    """Run one check, or hold the method to the exception that it states.
+
+    Raises:
+        AssertionError: the check fails; or it passes although the method says that it cannot.
+    """
+    reason = excepted(check, method_class, settings)
+    if reason is None:
+        check(method_class, **settings)
+        return
+    try:
+        check(method_class, **settings)
+    except AssertionError:
+        return
+    raise AssertionError(
+        f"{title(method_class)}: {check.__name__} passes, so its exception ({reason!r}) is out of date: delete it"
+    )
+
+
+def excepted(check: Check, method_class: type[Method], settings: Mapping[str, Any]) -> str | None:
+    """The reason why the method is excepted from a check, or None.
+
+    Raises:
+        AssertionError: an exception names no check, or gives no reason.
+    """
+    known = {c.__name__ for c in EVERY}
+    for key, reason in method_class.contract_exceptions.items():
+        if key.removeprefix("released:") not in known:
+            raise AssertionError(f"{title(method_class)}: contract_exceptions names {key!r}, which is no check")
+        if not reason.strip():
+            raise AssertionError(f"{title(method_class)}: contract_exceptions gives no reason for {key!r}")
+    released = settings.get("variant") == "released"
+    return method_class.contract_exceptions.get(("released:" if released else "") + check.__name__)
+
+
+def certify(method_class: type[Method], *, slow: bool = False) -> None:
+    """Run every check on a class that need not lie in ``methods/``; ``slow`` adds the one that trains."""
+    for check, settings in checks_for(method_class):
+        if check not in OF_THE_FILE and (slow or check not in SLOW):
+            run_check(check, method_class, settings)
+
+
+def _applies(check: Check, method_class: type[Method]) -> bool:
+    return getattr(check, "applies", lambda _: True)(method_class)
