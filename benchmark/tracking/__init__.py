@@ -1,0 +1,11 @@
+"""MLflow as a view of the records: the only folder that imports it, lazily, in the supervising process only.
+
+A tracker that is down, locked, slow or not installed never stops or loses a cell: records stay on disk, and `sync`
+replays them. Training and evaluating need none of this.
+"""
+
+from __future__ import annotations
+
+from .tracker import SyncReport, Tracker, sync
+
+__all__ = ["SyncReport", "Tracker", "sync"]
