@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from torch import nn
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 def conv(ndim: int, channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1) -> nn.Module:
@@ -48,7 +52,7 @@ def channel_dropout(ndim: int, p: float) -> nn.Module:
     return (nn.Dropout2d, nn.Dropout3d)[ndim - 2](p)
 
 
-def initialise_kaiming(module: nn.Module) -> nn.Module:
+def initialise_kaiming(module: _Module) -> _Module:
     """Kaiming-normal weights in every convolution of ``module``; biases keep their default initialisation."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Conv3d):

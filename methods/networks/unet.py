@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from . import blocks
 from .base import Decoder, SegmentationNetwork
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Network(SegmentationNetwork):
     def _make_head(self, outputs: int) -> nn.Module:
         return self._initialised(blocks.conv(self.ndim, self.decoder_channels, outputs, self.recipe.head_kernel))
 
-    def _initialised(self, module):
+    def _initialised(self, module: _Module) -> _Module:
         return blocks.initialise_kaiming(module) if self.recipe.kaiming else module
 
 
