@@ -1,0 +1,35 @@
+"""The report of a plan: tables, figures and one page, from records only, rebuilt byte for byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..plan import Plan
+
+__all__ = ["build"]
+
+
+def build(
+    plan_name: str, results: Path, *, rule: str = "penalised", out: Path | None = None, plan: Plan | None = None
+) -> Path:
+    """Write ``table.{md,csv,tex}``, ``scores.csv``, ``figures/`` and ``index.html`` below ``results/<plan>/report``.
+
+    Args:
+        plan_name: name of the plan; its records lie below ``results/<plan_name>``.
+        results: folder of all results.
+        rule: what empty masks and failures count for, one of `benchmark.metrics.policy.RULES`.
+        out: where to write instead.
+        plan: the plan, to name missing cells; None: the plan file of that name, where there is one.
+
+    Returns:
+        The path of ``index.html``.
+
+    Raises:
+        ReportError: no records and no such plan; or records that cannot be reported (the message says which).
+        ValueError: unknown rule; the message names the nearest.
+    """
+    from .build import build as build_report
+
+    return build_report(plan_name, results, rule=rule, out=out, plan=plan)

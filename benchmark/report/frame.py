@@ -1,0 +1,238 @@
+"""Records -> tidy frames: one row per cell, and one row per (cell, selection, case, class).
+
+Nothing is aggregated or decided here, see `summary`. Ten thousand cells are ten thousand small csv files: they are
+joined and parsed in large chunks, since starting a parser for each would take most of the time.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .. import record
+
+if TYPE_CHECKING:
+    from ..plan import Plan
+
+METRICS = ("dice", "jaccard", "hd95", "hd95_pooled", "assd", "nsd")
+"""What reports look at, of the columns of ``scores.csv``; the rest stays in the per-case files."""
+
+CHUNK = 64 * 2**20
+"""Bytes of csv parsed at once."""
+
+_TEXTS = ("selection", "case", "group", "class", "status", "unit")
+
+
+class ReportError(ValueError):
+    """The records cannot be reported; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """A plan's records as frames.
+
+    Attributes:
+        plan: name of the plan.
+        title, protocol, tuned: the plan's own texts; empty where the plan is not at hand.
+        cells: one row per cell, in the order of the plan (without one: by id). Columns: ``id``, ``label``, ``role``,
+            ``method``, ``variant``, ``annotation``, ``dataset``, ``amount``, ``level`` (share or number, to sort and
+            plot by), ``is_share``, ``seed``, ``fold``, ``status`` (finished, failed, killed, missing), ``reason``,
+            ``train_seconds``, ``total_seconds``, ``memory_mib``, ``parameters``.
+        scores: one row per cell (``cell`` is the row number in ``cells``), selection, case and class, with
+            ``group``, ``status``, ``unit``, ``diagonal`` and :data:`METRICS`, raw: NaN and infinity as measured.
+        records: the records by id.
+        folders: their folders by id.
+        strays: records in the folder that are no cells of the plan (settings or versions have changed since).
+        notes: sentences that the report prints.
+    """
+
+    plan: str
+    title: str
+    protocol: str
+    tuned: str
+    cells: pd.DataFrame
+    scores: pd.DataFrame
+    records: Mapping[str, record.Record]
+    folders: Mapping[str, Path]
+    strays: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+def load(plan_folder: Path, plan: Plan | None = None) -> Results:
+    """Read every record below ``results/<plan>``.
+
+    With the plan, its cells are the rows: those without a record are "missing", and records that are no cell of
+    it are strays. Without one, the records are all there is to know.
+
+    Raises:
+        ReportError: two records are the same cell under different settings, or a csv is damaged.
+    """
+    found = {rec.id: (folder, rec) for folder, rec in record.read_all(plan_folder)}
+    if plan is None:
+        described = {name: rec.cell for name, (_, rec) in found.items()}
+    else:
+        described = {
+            cell.id: {**cell.canonical(), "label": cell.label, "role": cell.role, "amount": cell.amount}
+            for cell in plan.cells()
+        }
+    rows = [_cell_row(name, cell, found[name][1] if name in found else None) for name, cell in described.items()]
+    cells = pd.DataFrame(rows, columns=list(_cell_row("", {}, None)))
+    _tell_apart(cells, "label", [_settings(cell, "method", "hyper") for cell in described.values()])
+    _tell_apart(cells, "dataset", [_settings(cell, "dataset", "options") for cell in described.values()])
+    _refuse_duplicates(cells)
+    kept = {name: pair for name, pair in found.items() if name in described}
+    files = [kept[name][0] / "scores.csv" if name in kept else None for name in cells["id"]]
+    scores = read_scores(
+        (number, path)
+        for number, (path, status) in enumerate(zip(files, cells["status"], strict=True))
+        if path is not None and status == "finished"
+    )
+    return Results(
+        plan=plan_folder.name,
+        title=plan.title if plan else plan_folder.name,
+        protocol=plan.protocol if plan else "",
+        tuned=plan.tuned if plan else "",
+        cells=cells,
+        scores=scores,
+        records={name: rec for name, (_, rec) in kept.items()},
+        folders={name: folder for name, (folder, _) in kept.items()},
+        strays=tuple(sorted(set(found) - set(described))),
+        notes=()
+        if plan
+        else ("The plan itself is not at hand: only recorded cells are shown, and missing ones cannot be named.",),
+    )
+
+
+def read_scores(files: Iterable[tuple[int, Path]]) -> pd.DataFrame:
+    """The rows of many ``scores.csv``, each with the number given for its file in the column ``cell``.
+
+    Raises:
+        ReportError: a file is missing, or its columns are not `record.COLUMNS`.
+    """
+    parts = [_parse(chunk) for chunk in _chunks(files)] or [_parse([])]
+    joined = {
+        name: pd.api.types.union_categoricals([part[name] for part in parts])
+        if name in _TEXTS
+        else np.concatenate([part[name].to_numpy() for part in parts])
+        for name in parts[0].columns
+    }
+    frame = pd.DataFrame(joined, copy=False)
+    classes = frame["class"].cat
+    # categories are sorted by name; a reader expects the classes in the dataset's order, which is that of the rows
+    met = np.unique(classes.codes.to_numpy(), return_index=True)
+    frame["class"] = classes.reorder_categories(classes.categories[met[0][np.argsort(met[1])]])
+    return frame
+
+
+def _chunks(files: Iterable[tuple[int, Path]]) -> Iterator[list[tuple[int, Path, bytes]]]:
+    header = (",".join(record.COLUMNS) + "\n").encode()
+    chunk: list[tuple[int, Path, bytes]] = []
+    size = 0
+    for number, path in files:
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            content = b""
+        if not content.startswith(header) or not content.endswith(b"\n"):
+            raise ReportError(
+                f"{path}: not a complete table of scores (its columns must be {', '.join(record.COLUMNS)}). Delete the "
+                "folder of this cell and run the plan again: only this cell is recomputed."
+            )
+        chunk.append((number, path, content[len(header) :]))
+        size += len(content)
+        if size > CHUNK:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _parse(chunk: Sequence[tuple[int, Path, bytes]]) -> pd.DataFrame:
+    wanted = [*_TEXTS, "diagonal", *METRICS]
+    frame = pd.read_csv(
+        io.BytesIO(b"".join(body for _, _, body in chunk)),
+        names=record.COLUMNS,
+        usecols=wanted,
+        dtype={name: "category" if name in _TEXTS else "float64" for name in wanted},
+        # a patient named "NA" is a patient; only numbers may be missing
+        keep_default_na=False,
+        na_values={name: ["nan"] for name in ("diagonal", *METRICS)},
+        engine="c",
+    )[wanted]
+    lines = [body.count(b"\n") for _, _, body in chunk]
+    if len(frame) != sum(lines):
+        raise ReportError(
+            f"scores of {len(chunk)} cells hold {sum(lines)} lines but {len(frame)} rows: the name of a case or class "
+            f"spans lines, in {chunk[0][1]} or one of the following cells. Rename it in the dataset."
+        )
+    frame.insert(0, "cell", np.repeat(np.array([number for number, _, _ in chunk], np.int32), lines))
+    return frame
+
+
+def _cell_row(name: str, cell: Mapping[str, Any], rec: record.Record | None) -> dict[str, Any]:
+    ratio = cell.get("ratio")
+    seconds = rec.seconds if rec else {}
+    return {
+        "id": name,
+        "label": cell.get("label", ""),
+        "role": cell.get("role", "method"),
+        "method": cell.get("method", ""),
+        "variant": (cell.get("hyper") or {}).get("variant", "intended"),
+        "annotation": cell.get("annotation", ""),
+        "dataset": cell.get("dataset", ""),
+        "amount": cell.get("amount", ""),
+        "level": float(ratio if ratio is not None else cell.get("count") or 0),
+        "is_share": ratio is not None,
+        "seed": cell.get("seed", 0),
+        "fold": cell.get("fold", 1),
+        "status": rec.status if rec else "missing",
+        "reason": rec.reason if rec else "",
+        "train_seconds": float(seconds.get("train", np.nan)),
+        "total_seconds": float(seconds.get("total", np.nan)),
+        "memory_mib": float(rec.memory_mib) if rec else np.nan,
+        "parameters": rec.parameters if rec else 0,
+    }
+
+
+def _settings(cell: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Name and changed settings of a method or dataset as one flat mapping."""
+    return {names[0]: cell.get(names[0])} | dict(cell.get(names[1]) or {})
+
+
+def _tell_apart(cells: pd.DataFrame, column: str, settings: Sequence[Mapping[str, Any]]) -> None:
+    """Add what differs to names that stand for several settings, such as one method with two weights."""
+    variants: dict[str, dict[str, Mapping[str, Any]]] = {}
+    keys = [json.dumps(item, sort_keys=True, default=str) for item in settings]
+    for name, key, item in zip(cells[column], keys, settings, strict=True):
+        variants.setdefault(name, {})[key] = item
+    differing = {name: _differing(list(several.values())) for name, several in variants.items()}
+    names = []
+    for name, key in zip(cells[column], keys, strict=True):
+        detail = ", ".join(f"{part}={variants[name][key].get(part)}" for part in differing[name])
+        names.append(f"{name} [{detail}]" if detail else name)
+    cells[column] = names
+
+
+def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the settings that are not the same everywhere, sorted."""
+    names = sorted({name for item in settings for name in item})
+    return [name for name in names if any(item.get(name) != settings[0].get(name) for item in settings)]
+
+
+def _refuse_duplicates(cells: pd.DataFrame) -> None:
+    identity = ["role", "label", "dataset", "amount", "seed", "fold"]
+    repeated = cells[cells.duplicated(identity, keep=False)]
+    if len(repeated):
+        first = repeated.sort_values([*identity, "id"]).head(2)
+        raise ReportError(
+            f"cells {' and '.join(first['id'])} are both {first.iloc[0]['label']} on {first.iloc[0]['dataset']} at "
+            f"{first.iloc[0]['amount']}, seed {first.iloc[0]['seed']}: a mean over different settings means nothing. "
+            "Report with the plan at hand, or move the folder of the one that you do not want."
+        )

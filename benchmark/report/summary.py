@@ -1,0 +1,177 @@
+"""Frames -> means, in the protocol's order: scans of a patient, classes, patients, and only then seeds.
+
+The unit is the patient (``group``): two scans of one heart are not two observations. A seed counts once all its folds
+have finished; an unfinished one is shown as unfinished, never filled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ..metrics.policy import DEFAULT_RULE, apply_rule
+from .frame import METRICS, Results
+
+HEADLINE = "last"
+"""The selection that tables show: the weights after the last step. Everything else was chosen by looking."""
+
+ENTRY = ["role", "label", "dataset", "amount"]
+"""What one number of a table is about: its cells differ in seed and fold only."""
+
+STATUSES = ("both_empty", "missed", "spurious", "failed")
+
+
+def class_values(results: Results, rule: str = DEFAULT_RULE) -> pd.DataFrame:
+    """One row per (cell, selection, group, class): the mean over the scans of a patient, NaN where all are left out."""
+    scores = results.scores
+    worth = {metric: _worth(scores, metric, rule) for metric in METRICS}
+    keys = ["cell", "selection", "group", "class"]
+    frame = pd.DataFrame({**{key: scores[key] for key in keys}, **worth}, copy=False)
+    return frame.groupby(keys, observed=True, sort=True)[list(METRICS)].mean().reset_index()
+
+
+def patient_values(by_class: pd.DataFrame) -> pd.DataFrame:
+    """One row per (cell, selection, group): the mean over the classes of `class_values`."""
+    keys = ["cell", "selection", "group"]
+    return by_class.groupby(keys, observed=True, sort=True)[list(METRICS)].mean().reset_index()
+
+
+def cell_values(results: Results, patients: pd.DataFrame) -> pd.DataFrame:
+    """One row per (cell, selection): identity, the mean over patients, and how many rows had which status."""
+    keys = ["cell", "selection"]
+    grouped = patients.groupby(keys, observed=True, sort=True)
+    means = grouped[list(METRICS)].mean()
+    means.insert(0, "patients", grouped.size())
+    counts = status_counts(results)
+    joined = means.join(counts).reset_index()
+    joined["selection"] = joined["selection"].astype(str)
+    identity = results.cells[["id", *ENTRY, "method", "variant", "seed", "fold"]]
+    return identity.iloc[joined["cell"].to_numpy()].reset_index(drop=True).join(joined)
+
+
+def status_counts(results: Results) -> pd.DataFrame:
+    """How many (case, class) rows a cell has, and of which status; index (cell, selection)."""
+    scores = results.scores
+    counted = pd.DataFrame({"rows": np.ones(len(scores), np.int64)})
+    for status in STATUSES:
+        counted[status] = (scores["status"] == status).to_numpy(np.int64)
+    return counted.groupby([scores["cell"], scores["selection"]], observed=True, sort=True).sum()
+
+
+def entries(results: Results, patients: pd.DataFrame, *, selection: str = HEADLINE) -> pd.DataFrame:
+    """One row per (role, label, dataset, amount): mean and standard deviation over its complete seeds.
+
+    Columns besides :data:`ENTRY`: ``level``, ``unit`` of distances, ``ids`` (all its cells), how many of them are
+    ``finished``, ``failed_cells`` (killed included) and ``missing``, ``seeds`` (complete ones), ``n``, ``planned``
+    seeds, for each metric ``_mean`` and ``_sd`` (n − 1 in the denominator; NaN below two seeds), sums of
+    `status_counts`, mean ``train_seconds``, and the largest ``memory_mib`` and ``parameters``.
+    """
+    values = seed_values(results, patients, selection=selection)
+    grouped = values.groupby(ENTRY, sort=False)
+    means = grouped[list(METRICS)].mean().add_suffix("_mean")
+    spreads = grouped[list(METRICS)].std(ddof=1).add_suffix("_sd")
+    seeds = grouped["seed"].agg(tuple).rename("seeds")
+    table = _entry_cells(results, selection).join([means, spreads, seeds])
+    table["seeds"] = [item if isinstance(item, tuple) else () for item in table["seeds"]]
+    table["n"] = [len(item) for item in table["seeds"]]
+    return table.reset_index()
+
+
+def seed_values(results: Results, patients: pd.DataFrame, *, selection: str = HEADLINE) -> pd.DataFrame:
+    """One row per entry and complete seed: the mean over the patients of all its folds."""
+    return _over_folds(results, patients[patients["selection"] == selection], [])
+
+
+def class_entries(results: Results, by_class: pd.DataFrame, *, selection: str = HEADLINE) -> pd.DataFrame:
+    """Mean and sd over seeds of every entry and class, in the classes' own order."""
+    values = _over_folds(results, by_class[by_class["selection"] == selection], ["class"])
+    grouped = values.groupby([*ENTRY, "class"], sort=False, observed=True)
+    means = grouped[list(METRICS)].mean().add_suffix("_mean")
+    return means.join(grouped[list(METRICS)].std(ddof=1).add_suffix("_sd")).reset_index()
+
+
+def order(table: pd.DataFrame, metric: str = "dice") -> list[str]:
+    """Labels of the methods and lower bounds, best mean first.
+
+    Where a method lacks a column, the columns that it has are compared with the mean of the others there, so that being
+    absent from a hard column does not lift a method. Methods without any number come last, by name.
+    """
+    rows = table[table["role"] != "upper"]
+    column = rows[f"{metric}_mean"] - rows.groupby(["dataset", "amount"])[f"{metric}_mean"].transform("mean")
+    means = column.groupby(rows["label"]).mean()
+    sign = -1 if metric in ("dice", "jaccard", "nsd") else 1
+    return sorted(means.index, key=lambda label: (np.isnan(means[label]), sign * np.nan_to_num(means[label]), label))
+
+
+def amounts(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """The columns of a table: (dataset, amount), datasets as planned, amounts rising; upper bounds have none."""
+    rows = table[table["role"] != "upper"]
+    rows = table if rows.empty else rows
+    position = {name: number for number, name in enumerate(dict.fromkeys(table["dataset"]))}
+    found = {(row.dataset, row.amount): (position[row.dataset], row.level) for row in rows.itertuples()}
+    return sorted(found, key=lambda key: found[key])
+
+
+def _worth(scores: pd.DataFrame, metric: str, rule: str) -> np.ndarray:
+    """The column as it counts under the rule. Finite rows of status ok count for themselves under every rule."""
+    values = scores[metric].to_numpy(np.float64, copy=True)
+    odd = (scores["status"] != "ok").to_numpy() | ~np.isfinite(values)
+    values[odd] = apply_rule(
+        values[odd],
+        scores["status"].to_numpy()[odd].astype(str),
+        scores["diagonal"].to_numpy()[odd],
+        metric,
+        rule,
+    )
+    return values
+
+
+def _entry_cells(results: Results, selection: str) -> pd.DataFrame:
+    """What is known of an entry without its scores: its cells and their states; index :data:`ENTRY`, as planned."""
+    counts = status_counts(results).reset_index()
+    counts = counts[counts["selection"] == selection].drop(columns="selection").set_index("cell")
+    cells = results.cells.join(counts)
+    cells["unit"] = _units(results, len(cells))
+    cells["failed_cell"] = cells["status"].isin(["failed", "killed"])
+    grouped = cells.groupby(ENTRY, sort=False)
+    table = pd.DataFrame(
+        {
+            "method": grouped["method"].first(),
+            "variant": grouped["variant"].first(),
+            "level": grouped["level"].first(),
+            "is_share": grouped["is_share"].first(),
+            "unit": grouped["unit"].max(),
+            "ids": grouped["id"].agg(tuple),
+            "finished": grouped["status"].agg(lambda states: int((states == "finished").sum())),
+            "failed_cells": grouped["failed_cell"].sum().astype(int),
+            "missing": grouped["status"].agg(lambda states: int((states == "missing").sum())),
+            "planned": grouped["seed"].nunique(),
+            "train_seconds": grouped["train_seconds"].mean(),
+            "memory_mib": grouped["memory_mib"].max(),
+            "parameters": grouped["parameters"].max(),
+        }
+    )
+    return table.join(grouped[["rows", *STATUSES]].sum().astype(int))
+
+
+def _units(results: Results, n: int) -> np.ndarray:
+    """Unit of each cell's distances: "mm", "px", or "" where the cell has no scores."""
+    units = np.full(n, "", dtype=object)
+    firsts = results.scores.drop_duplicates("cell")
+    units[firsts["cell"].to_numpy()] = firsts["unit"].astype(str)
+    return units
+
+
+def _over_folds(results: Results, values: pd.DataFrame, extra: Sequence[str]) -> pd.DataFrame:
+    """Means over the patients of every complete seed, all folds together."""
+    cells = results.cells
+    finished = cells["status"] == "finished"
+    complete = finished.groupby([cells[key] for key in [*ENTRY, "seed"]], sort=False).transform("all")
+    kept = values[complete.to_numpy()[values["cell"].to_numpy()]]
+    identity = cells[[*ENTRY, "seed"]].iloc[kept["cell"].to_numpy()].reset_index(drop=True)
+    frame = pd.concat([identity, kept.drop(columns="cell").reset_index(drop=True)], axis=1)
+    keys = [*ENTRY, "seed", *extra]
+    # in the order of the plan, so that entries and seeds keep it
+    return frame.groupby(keys, sort=False, observed=True)[list(METRICS)].mean().reset_index()

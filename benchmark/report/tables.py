@@ -1,0 +1,258 @@
+"""Tables as data: methods × (dataset, labelled amount), with everything that belongs below them.
+
+A `Table` knows what is printed and which cells each number comes from; `render` and `page` know how it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ..metrics.policy import DEFAULT_RULE, RULES
+from .frame import Results
+from .summary import ENTRY, amounts, order
+
+MOST_COLUMNS = 12
+"""Columns of one table; further datasets go into the next panel. Twelve fit on a page in landscape."""
+
+MARKS = {"upper": "upper bound", "lower": "lower bound", "method": ""}
+NOT_PLANNED = "n/a"
+
+_FAILURES = (
+    "Pairs of test case and class that were missed, spurious or not predicted, of all pairs that are in the reference "
+    "or the prediction. +k: pairs in neither, which the rule for empty masks deals with."
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One dataset at one labelled amount."""
+
+    dataset: str
+    amount: str
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Number:
+    """One printed number and the cells that it comes from."""
+
+    text: str
+    ids: tuple[str, ...] = ()
+    sort: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method. The number of an upper bound stands for all amounts of its dataset."""
+
+    label: str
+    role: str
+    numbers: tuple[Number, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table, ready to be written: title, columns, rows (upper bounds on top) and the sentences below it.
+
+    ``shared`` sentences belong to several tables: a document may print them once, a float of LaTeX stands alone.
+    """
+
+    key: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    shared: tuple[str, ...] = ()
+
+    @property
+    def spans(self) -> list[tuple[str, int]]:
+        """Datasets and how many neighbouring columns each of them has."""
+        found: dict[str, int] = {}
+        for column in self.columns:
+            name = f"{column.dataset} ({column.unit})" if column.unit else column.dataset
+            found[name] = found.get(name, 0) + 1
+        return list(found.items())
+
+
+def build(results: Results, table: pd.DataFrame, *, rule: str = DEFAULT_RULE) -> list[Table]:
+    """All tables of a report from `summary.entries`; wide ones in panels of whole datasets."""
+    units = {dataset: "/".join(sorted(set(rows["unit"]) - {""})) for dataset, rows in table.groupby("dataset")}
+    unit = next(iter(set(units.values()))) if len(set(units.values())) == 1 else ""
+    shared = notes(results, table)
+    means = _means_note(table, rule)
+    kinds: list[tuple[str, str, Callable[[Any], Number], tuple[str, ...]]] = [
+        ("dice", "Dice (%), higher is better", lambda e: _mean(e, "dice", scale=100, digits=1), means),
+        (
+            "hd95",
+            f"HD95 ({unit or 'unit in the header'}), lower is better",
+            lambda e: _mean(e, "hd95", scale=1, digits=2),
+            means,
+        ),
+        ("failures", "Failed predictions", _failures, (_FAILURES,)),
+        ("cells", "Cells finished, of those planned", _cells, _failed_cells(results)),
+        ("time", "Training time (s per cell)", _time, ("Mean over finished cells, on the hardware of the receipts.",)),
+    ]
+    panels = _panels(amounts(table))
+    made = []
+    for key, title, number, below in kinds:
+        for place, panel in enumerate(panels):
+            several = f" ({place + 1} of {len(panels)})" if len(panels) > 1 else ""
+            columns = tuple(
+                Column(dataset, amount, units.get(dataset, "") if key == "hd95" and not unit else "")
+                for dataset, amount in panel
+            )
+            made.append(
+                Table(
+                    key=f"{key}-{place + 1}" if several else key,
+                    title=title + several,
+                    columns=columns,
+                    rows=tuple(_rows(table, columns, number)),
+                    notes=below,
+                    shared=shared if below is means else (),
+                )
+            )
+    return made
+
+
+def state(results: Results) -> str:
+    """One sentence: how much of the plan there is."""
+    counts = results.cells["status"].value_counts()
+    parts = [f"{counts[name]} {name}" for name in ("failed", "killed", "missing") if counts.get(name, 0)]
+    finished, planned = int(counts.get("finished", 0)), len(results.cells)
+    sentence = f"{finished} of {planned} cells finished" + (f"; {', '.join(parts)}" if parts else "") + "."
+    if not finished:
+        sentence = f"No cell has finished yet, so there is no number to show. {sentence}"
+    if results.strays:
+        sentence += (
+            f" {len(results.strays)} further records belong to other settings or versions and are not shown: "
+            f"{', '.join(results.strays[:5])}{' …' if len(results.strays) > 5 else ''}."
+        )
+    return sentence
+
+
+def notes(results: Results, table: pd.DataFrame) -> tuple[str, ...]:
+    """What every table of means says below: bounds, order, protocol, label budget, tuning, what is missing."""
+    sentences = []
+    roles = set(table["role"])
+    if "upper" in roles:
+        sentences.append("Upper bound: supervised with all training labels; it is the same for every labelled amount.")
+    if "lower" in roles:
+        sentences.append("Lower bound: the same labels without anything that a label-efficient method adds.")
+    sentences.append(
+        "Rows are sorted by mean Dice. Nothing is bold: differences between rows have not been tested, and a higher "
+        "mean alone is no evidence."
+    )
+    if results.tuned:
+        sentences.append(f"Hyper-parameters: {results.tuned}.")
+    if results.protocol:
+        sentences.append(f"Protocol: {results.protocol.strip()}")
+    sentences += budget(results)
+    return (*sentences, *results.notes)
+
+
+def budget(results: Results) -> list[str]:
+    """The label budget of every dataset: labelled and validation groups both cost annotation."""
+    cells = results.cells[results.cells["role"] != "upper"]
+    sentences = []
+    for dataset, of_dataset in cells.groupby("dataset", sort=False):
+        parts, train, test = [], set(), set()
+        for (_, amount), rows in of_dataset.groupby(["level", "amount"]):
+            splits = [results.records[name].split for name in rows["id"] if name in results.records]
+            splits = [split for split in splits if split]
+            if splits:
+                labelled = _range(len(split.get("labelled_groups", ())) for split in splits)
+                parts.append(f"{amount} = {labelled} + {_range(split.get('val_groups', 0) for split in splits)}")
+                train |= {split.get("train_groups", 0) for split in splits}
+                test |= {split.get("test_groups", 0) for split in splits}
+        if parts:
+            sentences.append(
+                f"Label budget of {dataset}, in patients or videos, labelled + validation: {'; '.join(parts)}; of "
+                f"{_range(train)} for training. Test: {_range(test)}."
+            )
+    return sentences
+
+
+def _rows(table: pd.DataFrame, columns: tuple[Column, ...], number: Callable[[Any], Number]) -> Iterable[Row]:
+    found = {tuple(getattr(entry, key) for key in ENTRY): entry for entry in table.itertuples()}
+    for label in dict.fromkeys(table.loc[table["role"] == "upper", "label"]):
+        amount = {entry.dataset: entry for entry in found.values() if entry.role == "upper" and entry.label == label}
+        numbers = (number(amount[c.dataset]) if c.dataset in amount else Number(NOT_PLANNED) for c in columns)
+        yield Row(label, "upper", tuple(numbers))
+    for label in order(table):
+        roles = [role for role in ("lower", "method") if ((table["label"] == label) & (table["role"] == role)).any()]
+        for role in roles:
+            keys = [(role, label, c.dataset, c.amount) for c in columns]
+            if any(key in found for key in keys):
+                numbers = (number(found[key]) if key in found else Number(NOT_PLANNED) for key in keys)
+                yield Row(label, role, tuple(numbers))
+
+
+def _mean(entry: Any, metric: str, *, scale: float, digits: int) -> Number:
+    mean, spread = getattr(entry, f"{metric}_mean"), getattr(entry, f"{metric}_sd")
+    if not entry.n or mean != mean:
+        return Number("–" if entry.n == entry.planned else f"– ({entry.n}/{entry.planned})", entry.ids)
+    text = f"{scale * mean:.{digits}f}"
+    if spread == spread:
+        text += f" ± {scale * spread:.{digits}f}"
+    if entry.n != entry.planned:
+        text += f" ({entry.n}/{entry.planned})"
+    return Number(text, entry.ids, mean)
+
+
+def _failures(entry: Any) -> Number:
+    bad = entry.missed + entry.spurious + entry.failed
+    scored = entry.rows - entry.both_empty
+    if not entry.rows:
+        return Number("–", entry.ids)
+    text = f"{bad}/{scored}" + (f" ({100 * bad / scored:.1f}%)" if bad else "")
+    return Number(text + (f" +{entry.both_empty}" if entry.both_empty else ""), entry.ids, bad / max(scored, 1))
+
+
+def _cells(entry: Any) -> Number:
+    parts = [f"{entry.finished}/{len(entry.ids)}"]
+    parts += [f"{entry.failed_cells} failed"] if entry.failed_cells else []
+    parts += [f"{entry.missing} missing"] if entry.missing else []
+    return Number(", ".join(parts), entry.ids, entry.finished)
+
+
+def _time(entry: Any) -> Number:
+    seconds = entry.train_seconds
+    return Number(f"{seconds:.1f}" if seconds == seconds else "–", entry.ids, seconds)
+
+
+def _means_note(table: pd.DataFrame, rule: str) -> tuple[str, ...]:
+    planned = _range(table["planned"])
+    folds = "; all folds of a seed are one set of patients" if any(table["planned"] < table["ids"].map(len)) else ""
+    return (
+        f"Mean ± standard deviation over seeds, n = {planned} (complete/planned where a seed is unfinished){folds}. "
+        "Scans are averaged within a patient, then classes, then patients, then seeds. Weights of the last step.",
+        f"Rule for empty masks and failures: {rule}. {RULES[rule].description}",
+    )
+
+
+def _failed_cells(results: Results) -> tuple[str, ...]:
+    rows = results.cells[results.cells["status"].isin(["failed", "killed"])]
+    return tuple(
+        f"{row.status.capitalize()}: {row.label}, {row.dataset} {row.amount}, seed {row.seed}, fold {row.fold}: "
+        f"{row.reason or 'no reason recorded'}"
+        for row in rows.itertuples()
+    )
+
+
+def _panels(columns: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
+    panels: list[list[tuple[str, str]]] = [[]]
+    for dataset in dict.fromkeys(dataset for dataset, _ in columns):
+        block = [column for column in columns if column[0] == dataset]
+        if panels[-1] and len(panels[-1]) + len(block) > MOST_COLUMNS:
+            panels.append([])
+        panels[-1] += block
+    return panels
+
+
+def _range(values: Iterable[int]) -> str:
+    found = sorted(set(values))
+    return str(found[0]) if len(found) == 1 else f"{found[0]}–{found[-1]}"

@@ -1,0 +1,150 @@
+"""Tables as data, Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmark.report import frame, render, summary, tables
+from benchmark.report.build import build
+from tests.unit.report_records import demo, score, write_cell
+
+
+def _tables(results: Path, rule: str = "penalised") -> dict[str, tables.Table]:
+    loaded = frame.load(results / "demo")
+    entries = summary.entries(loaded, summary.patient_values(summary.class_values(loaded, rule)))
+    return {table.key: table for table in tables.build(loaded, entries, rule=rule)}
+
+
+def _texts(table: tables.Table) -> dict[str, list[str]]:
+    return {render.name(row): [number.text for number in row.numbers] for row in table.rows}
+
+
+def test_dice_is_in_percent_with_the_spread_over_seeds(tmp_path: Path) -> None:
+    # .70, .72, .74: mean 72.0, sample standard deviation 2.0; HD95 3, 4, 5: 4.00 ± 1.00
+    for seed in range(3):
+        write_cell(tmp_path, [score("A", dice=0.7 + 0.02 * seed, hd95=3.0 + seed)], seed=seed)
+    found = _tables(tmp_path)
+    assert _texts(found["dice"]) == {"cps": ["72.0 ± 2.0"]}
+    assert _texts(found["hd95"]) == {"cps": ["4.00 ± 1.00"]}
+    assert found["hd95"].title.startswith("HD95 (mm)")
+
+
+def test_bounds_frame_the_table_and_the_upper_one_stands_for_every_amount(tmp_path: Path) -> None:
+    write_cell(tmp_path, [score("A", dice=0.9)], label="all labels", role="upper", ratio=1.0)
+    for ratio, dice in ((0.05, 0.5), (0.1, 0.6)):
+        write_cell(tmp_path, [score("A", dice=dice)], method="supervised", role="lower", ratio=ratio)
+        write_cell(tmp_path, [score("A", dice=dice + 0.1)], method="cps", ratio=ratio)
+    table = _tables(tmp_path)["dice"]
+    assert [column.amount for column in table.columns] == ["5%", "10%"]
+    assert list(_texts(table).items()) == [
+        ("all labels (upper bound)", ["90.0", "90.0"]),
+        ("cps", ["60.0", "70.0"]),
+        ("supervised (lower bound)", ["50.0", "60.0"]),
+    ]
+
+
+def test_a_method_below_the_lower_bound_stays_below_it(tmp_path: Path) -> None:
+    write_cell(tmp_path, [score("A", dice=0.6)], method="supervised", role="lower")
+    write_cell(tmp_path, [score("A", dice=0.5)], method="cps")
+    assert list(_texts(_tables(tmp_path)["dice"])) == ["supervised (lower bound)", "cps"]
+
+
+def test_failed_and_missing_cells_are_shown_as_such(tmp_path: Path) -> None:
+    write_cell(tmp_path, [score("A", dice=0.5)], seed=0)
+    write_cell(tmp_path, seed=1, status="failed", reason="loss is NaN at step 7")
+    write_cell(tmp_path, seed=0, method="dan", status="killed", reason="out of memory")
+    found = _tables(tmp_path)
+    assert _texts(found["dice"]) == {"cps": ["50.0 (1/2)"], "dan": ["– (0/1)"]}
+    assert _texts(found["cells"]) == {"cps": ["1/2, 1 failed"], "dan": ["0/1, 1 failed"]}
+    assert "Failed: cps, phantom_2d 10%, seed 1, fold 1: loss is NaN at step 7" in found["cells"].notes
+    assert "Killed: dan, phantom_2d 10%, seed 0, fold 1: out of memory" in found["cells"].notes
+
+
+def test_failed_predictions_are_counted_without_the_rows_that_are_empty_in_both(tmp_path: Path) -> None:
+    rows = [score("A"), score("B", status="missed"), score("C", status="both_empty"), score("D", status="spurious")]
+    write_cell(tmp_path, [*rows, score("E")])
+    assert _texts(_tables(tmp_path)["failures"]) == {"cps": ["2/4 (50.0%) +1"]}
+
+
+def test_a_method_that_a_dataset_was_not_planned_for_is_not_called_missing(tmp_path: Path) -> None:
+    write_cell(tmp_path, [score("A")], method="cps", dataset="one")
+    write_cell(tmp_path, [score("A")], method="dan", dataset="two")
+    assert _texts(_tables(tmp_path)["dice"]) == {"cps": ["50.0", "n/a"], "dan": ["n/a", "50.0"]}
+
+
+def test_the_rule_the_budget_and_the_meaning_of_n_are_printed(tmp_path: Path) -> None:
+    write_cell(tmp_path, [score("A")], ratio=0.1)
+    table = _tables(tmp_path, "monai_skip")["dice"]
+    text = " ".join((*table.notes, *table.shared))
+    assert "failures: monai_skip. MONAI:" in text
+    assert "phantom_2d, in patients or videos, labelled + validation: 10% = 4 + 4; of 40 for training. Test: 8." in text
+    assert "standard deviation over seeds, n = 1" in text
+
+
+def test_units_stand_in_the_header_where_datasets_differ(tmp_path: Path) -> None:
+    write_cell(tmp_path, [score("A", unit="mm")], dataset="one")
+    write_cell(tmp_path, [score("A", unit="px")], dataset="two")
+    assert _tables(tmp_path)["hd95"].spans == [("one (mm)", 1), ("two (px)", 1)]
+
+
+def test_many_datasets_go_into_panels_of_whole_datasets(tmp_path: Path) -> None:
+    # three datasets with five amounts each: two panels of ten and five columns, at most twelve
+    for dataset in "abc":
+        for ratio in (0.1, 0.2, 0.3, 0.4, 0.5):
+            write_cell(tmp_path, [score("A")], dataset=dataset, ratio=ratio)
+    found = _tables(tmp_path)
+    assert [len(found[key].columns) for key in ("dice-1", "dice-2")] == [10, 5]
+    assert found["dice-2"].title.endswith("(2 of 2)")
+
+
+def test_every_number_knows_its_cells(tmp_path: Path) -> None:
+    names = [write_cell(tmp_path, [score("A")], seed=seed).name for seed in range(2)]
+    assert _tables(tmp_path)["dice"].rows[0].numbers[0].ids == tuple(names)
+
+
+def test_latex_signs_are_escaped() -> None:
+    assert render.escape(r"a_b & 5% #1 {x} ~ ^ \ $ ± ☃") == (
+        r"a\_b \& 5\% \#1 \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{} \$ $\pm$ [U+2603]"
+    )
+
+
+def test_the_latex_table_has_one_ampersand_less_than_columns_in_every_row(tmp_path: Path) -> None:
+    demo(tmp_path)
+    text = render.latex(list(_tables(tmp_path).values()), plan="demo")
+    for body in re.findall(r"\\midrule\n(.*?)\\bottomrule", text, re.DOTALL):
+        for line in body.strip().splitlines():
+            if line != r"\midrule":
+                spanned = sum(int(width) - 1 for width in re.findall(r"\\multicolumn\{(\d)\}", line))
+                assert line.count(" & ") + spanned == 4, line
+    assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
+def test_the_standalone_table_compiles(tmp_path: Path) -> None:
+    demo(tmp_path)
+    write_cell(tmp_path, [score("A")], method="odd", label=r"x_1 & 50% \ {y} ^~ #$ ± ☃ é")
+    report = build("demo", tmp_path, out=tmp_path / "report")
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table_standalone.tex"],
+        cwd=report if report.is_dir() else report.parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+
+
+def test_the_csv_holds_raw_numbers_for_every_entry(tmp_path: Path) -> None:
+    for seed, dice in ((0, 0.25), (1, 0.75)):
+        write_cell(tmp_path, [score("A", dice=dice)], seed=seed)
+    loaded = frame.load(tmp_path / "demo")
+    entries = summary.entries(loaded, summary.patient_values(summary.class_values(loaded)))
+    (row,) = csv.DictReader(io.StringIO(render.csv(entries)))
+    assert (float(row["dice_mean"]), row["seeds"], row["n"]) == (0.5, "0 1", "2")
+    assert row["ids"].split() == sorted(loaded.records)
