@@ -73,7 +73,7 @@ def show(name: Annotated[str, typer.Argument(help="A method, a dataset or a plan
 def plan(name: PlanName = "demo", data: Data = None, results: Results = None, workers: Workers = None) -> None:
     """What a plan would run: its size, what is done, stale, failed and to do, time and disk. Runs nothing."""
     from . import plan_file
-    from .run import default_places
+    from .prepare import default_places
     from .state import survey
 
     found = plan_file.load(name)
@@ -129,7 +129,8 @@ def cell(name: PlanName, cell_id: str, data: Data = None, results: Results = Non
     """Run one cell of a plan in this process: what every executor starts. Idempotent."""
     from . import plan_file
     from .config import nearest
-    from .run import default_places, run_cell
+    from .prepare import default_places
+    from .run import run_cell
 
     cells = {c.id: c for c in plan_file.load(name).cells()}
     if cell_id not in cells:
@@ -156,17 +157,28 @@ def report(
 ) -> None:
     """Rebuild tables, plots and the page of a plan from its records."""
     from . import report as reports
-    from .run import default_places
+    from .prepare import default_places
 
     folder = reports.build(_plan_name(name), default_places(None, results).results, rule=rule)
     console.print(f"report: {folder / 'index.html'}")
 
 
 @app.command()
+def tune(
+    name: PlanName = "demo", data: Data = None, results: Results = None, workers: Workers = None, uri: Uri = None
+) -> None:
+    """Tune every method of a plan under the same budget, on validation only; writes a plan that bench can run."""
+    from .session import tune_plan
+
+    path = tune_plan(name, data=data, results=results, workers=workers, uri=uri, console=console)
+    console.print(f"tuned plan: {path}\nrun it: make bench PLAN={path}", soft_wrap=True)
+
+
+@app.command()
 def sync(name: PlanName = "demo", results: Results = None, uri: Uri = None) -> None:
     """Replay into MLflow what it missed while it was down, locked or slow."""
     from . import tracking
-    from .run import default_places
+    from .prepare import default_places
 
     console.print(str(tracking.sync(_plan_name(name), default_places(None, results).results, uri=uri)))
 

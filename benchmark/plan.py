@@ -19,60 +19,10 @@ from datasets.types import Annotation, Task
 
 from .config import ConfigError, from_mapping
 from .metrics import METRICS_VERSION
+from .training import Training
 
 PROTOCOL_VERSION = "1"
 """Raise it when training or evaluation changes the numbers of a cell whose settings did not change."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """What all methods of a plan share. Budgets are optimiser steps, never epochs: their length depends on the ratio.
-
-    Attributes:
-        steps: optimiser steps (adversarial methods: of each player).
-        labelled_batch, unlabelled_batch: samples of each kind per step.
-        patch: spatial size of a sample in pixels or voxels; None = the dataset's own.
-        network, width: kind of network and channels of its first level.
-        optimizer, lr, momentum, weight_decay, schedule, power: the plan's optimizer; "poly" is lr·(1−progress)^power,
-            "step" divides by ten every 5/12 of the budget (UA-MT: every 2500 of 6000 steps).
-        precision: "auto" = bfloat16 where the processor or GPU computes it, else float32.
-        augment: recipe of ``datasets.augment``.
-        interpolation: how 2-D images are resized: "linear", or "nearest" as in the released code.
-        validations: how many times validation Dice is measured, at equal distances, the last at the last step.
-        val_share: share of training groups carved for validation where none is published.
-        subset: "random" labelled subsets drawn by the seed, or the "first" of the published list.
-        overlap: share by which neighbouring windows overlap in sliding-window inference, in [0, 1).
-    """
-
-    steps: int = 1000
-    labelled_batch: int = 4
-    unlabelled_batch: int = 4
-    patch: tuple[int, ...] | None = None
-    network: str = "unet"
-    width: int = 16
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    lr: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    schedule: Literal["poly", "constant", "step"] = "poly"
-    power: float = 0.9
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    augment: str = "dihedral"
-    interpolation: Literal["linear", "nearest"] = "linear"
-    validations: int = 4
-    val_share: float = 0.1
-    subset: Literal["random", "first"] = "random"
-    overlap: float = 0.5
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("steps", 1, None), ("labelled_batch", 1, None), ("unlabelled_batch", 1, None), ("width", 1, None),
-            ("lr", 0, None), ("momentum", 0, 1), ("weight_decay", 0, None), ("power", 0, None),
-            ("validations", 0, None), ("val_share", 0, 0.5), ("overlap", 0, 0.95),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if value < low or (high is not None and value > high):
-                raise ValueError(f"{name} must be in [{low}, {'inf' if high is None else high}], got {value}")
 
 
 @dataclass(frozen=True)
@@ -135,13 +85,26 @@ class Cell:
         return f"{self.label} {self.dataset} {self.amount} s{self.seed}" + (f" f{self.fold}" if self.fold != 1 else "")
 
 
+PER_METHOD = ("lr", "momentum", "weight_decay")
+"""The settings of :class:`Training` that tuning may set per method; everything else is the same for all."""
+
+
 @dataclass(frozen=True)
 class MethodEntry:
-    """One method of a plan: registered name, changed hyper-parameters, name in tables."""
+    """One method of a plan: registered name, changed hyper-parameters, name in tables, tuned optimizer settings."""
 
     name: str
     hyper: Mapping[str, Any] = field(default_factory=dict)
     label: str | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        other = sorted(set(self.training) - set(PER_METHOD))
+        if other:
+            raise ValueError(
+                f"method {self.name}: training.{other[0]} is shared by all methods of a plan; "
+                f"a method may set {', '.join(PER_METHOD)} only"
+            )
 
 
 @dataclass(frozen=True)
@@ -154,17 +117,33 @@ class DataEntry:
     labelled: tuple[int, ...] | None = None
     folds: tuple[int, ...] | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
+    methods: tuple[MethodEntry, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """Equal tuning budget of every method: trials, steps per trial, how many dimensions at most, workers."""
+    """The tuning budget, equal for every method.
+
+    Attributes:
+        trials: settings tried per method and dataset, the default among them.
+        steps: optimiser steps per trial; None = the plan's.
+        dimensions: hyper-parameters tuned at once.
+        rungs: how often validation Dice is measured per trial; a trial below the median there is ended.
+        seed: of the sampler, and of the trials' cells (offset, so that no cell of the plan shares it).
+    """
 
     trials: int = 8
     steps: int | None = None
     dimensions: int = 3
+    rungs: int = 3
     seed: int = 0
-    rungs: int = 2
+
+    def __post_init__(self) -> None:
+        for name, low in (("trials", 1), ("dimensions", 1), ("rungs", 1), ("seed", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"tuning.{name} must be {low} or more, got {getattr(self, name)}")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"tuning.steps must be 1 or more, got {self.steps}")
 
 
 @dataclass(frozen=True)
@@ -175,7 +154,7 @@ class Plan:
     title: str
     protocol: str
     datasets: tuple[DataEntry, ...]
-    methods: tuple[MethodEntry, ...]
+    methods: tuple[MethodEntry, ...] = ()
     ratios: tuple[float, ...] = ()
     labelled: tuple[int, ...] = ()
     seeds: tuple[int, ...] = (0,)
@@ -200,7 +179,7 @@ class Plan:
         reasons = []
         for entry in self.datasets:
             task = nominal_task(entry)
-            for method in self.methods:
+            for method in self.methods_on(entry):
                 reason = methods.get(method.name).unsupported(task)
                 if reason:
                     reasons.append(f"{method.label or method.name} × {entry.name}: {reason}")
@@ -214,6 +193,10 @@ class Plan:
                 reasons.append(f"full-label upper bound × {entry.name}: its training cases carry no dense labels")
         return reasons
 
+    def methods_on(self, entry: DataEntry) -> tuple[MethodEntry, ...]:
+        """The methods run on a dataset: its own list (a tuned plan has one), else the plan's."""
+        return self.methods if entry.methods is None else entry.methods
+
     def amounts(self, entry: DataEntry) -> list[tuple[float | None, int | None]]:
         """How much is labelled on a dataset: pairs (ratio, count), one of them None."""
         if entry.labelled is not None or (entry.ratios is None and self.labelled):
@@ -223,7 +206,7 @@ class Plan:
     def _dataset_cells(self, entry: DataEntry, seed: int) -> Iterator[Cell]:
         task = nominal_task(entry)
         for fold in entry.folds or self.folds:
-            wanted = [m for m in self.methods if methods.get(m.name).unsupported(task) is None]
+            wanted = [m for m in self.methods_on(entry) if methods.get(m.name).unsupported(task) is None]
             kinds = {methods.get(m.name).supervision for m in wanted}
             make = partial(_cell, self, entry, task, seed=seed, fold=fold)
             if self.bounds and "dense" in task.annotations and wanted:
@@ -265,7 +248,9 @@ def _cell(
     cls = methods.get(method.name)
     hyper = from_mapping(cls.Hyper, method.hyper, f"method {method.name}: hyper")
     variant = getattr(hyper, "variant", "intended")
-    training = from_mapping(Training, {**plan.training, **entry.training}, f"plan {plan.name}: training")
+    training = from_mapping(
+        Training, {**plan.training, **entry.training, **method.training}, f"plan {plan.name}: training"
+    )
     if training.patch is None:
         training = replace(training, patch=task.patch)
     if len(training.patch or ()) != task.ndim:

@@ -62,7 +62,7 @@ def parse(raw: Any, *, default_name: str) -> Plan:
 def _check(plan: Plan, where: str) -> None:
     if not plan.name.replace("_", "").replace("-", "").isalnum():
         raise ConfigError(f"{where}: name may hold letters, digits, - and _ only, got {plan.name!r}")
-    if not plan.datasets or not plan.methods:
+    if not plan.datasets or not all(plan.methods_on(entry) for entry in plan.datasets):
         raise ConfigError(f"{where}: needs at least one dataset and one method")
     if not plan.seeds or len(set(plan.seeds)) != len(plan.seeds) or min(plan.seeds) < 0:
         raise ConfigError(f"{where}: seeds must be distinct non-negative integers, got {plan.seeds}")
@@ -88,8 +88,8 @@ def _check(plan: Plan, where: str) -> None:
         for key in entry.training:
             if key not in known:
                 raise ConfigError(f"{where}: dataset {entry.name}: training: unknown key {key!r}{nearest(key, known)}")
-    for method in plan.methods:
-        if method.name not in methods.names():
-            raise ConfigError(f"{where}: unknown method {method.name!r}{nearest(method.name, methods.names())}")
+        for method in plan.methods_on(entry):
+            if method.name not in methods.names():
+                raise ConfigError(f"{where}: unknown method {method.name!r}{nearest(method.name, methods.names())}")
     if not any(True for _ in plan.cells()):
         raise ConfigError(f"{where}: no cell is left: " + "; ".join(plan.dropped()))

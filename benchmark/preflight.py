@@ -14,9 +14,9 @@ from methods import networks
 
 from .config import ConfigError, nearest
 from .plan import Cell
+from .prepare import Places, open_dataset, open_store, split_of
 from .receipt import manifest
 from .record import atomic_write
-from .run import Places, open_dataset, open_store, split_of
 
 Say = Callable[[str], None]
 

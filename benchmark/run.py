@@ -2,59 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import time
 import traceback as tracebacks
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import datasets
-import methods
-from datasets.base import Dataset, Vault
-from datasets.feed import Feed
-from datasets.splits import Split, make_split
-from datasets.store import Canonical, Store
-from methods import networks
-from methods.base import Method
+from datasets.base import Dataset
+from datasets.splits import Split
 
-from . import ROOT, device, receipt
-from .evaluate import evaluate, validation_dice
+from . import receipt
+from .evaluate import evaluate
 from .examples import save_examples
 from .plan import Cell
+from .prepare import Places, Prepared, prepare
 from .record import Record, Score, atomic_write, read, write
-from .seeding import derive, streams
 from .train import Trainer
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where things are on this machine: never part of a cell.
-
-    ``cache`` holds decoded data, keyed by content; deleting it costs time only.
-    """
-
-    results: Path
-    data: Path
-    cache: Path
-
-    def folder(self, cell: Cell) -> Path:
-        """The folder of one cell."""
-        return self.results / cell.plan / cell.id
-
-
-def default_places(data: str | None = None, results: str | None = None) -> Places:
-    """Results and cache in the checkout (or BENCH_RESULTS, BENCH_CACHE); data as ``datasets.base.data_root`` says."""
-    return Places(
-        results=Path(results or os.environ.get("BENCH_RESULTS") or ROOT / "results"),
-        data=datasets.base.data_root(data),
-        cache=Path(os.environ.get("BENCH_CACHE") or ROOT / ".bench_cache"),
-    )
 
 
 def run_cell(
@@ -97,136 +64,59 @@ def describe(cell: Cell) -> dict[str, Any]:
     return cell.canonical() | texts
 
 
-def open_dataset(cell: Cell, places: Places) -> Dataset:
-    """The cell's dataset on this machine.
-
-    Raises:
-        MissingData: its folder is absent; the message says where to get it.
-    """
-    return datasets.get(cell.dataset)(places.data, cell.options)
-
-
-def split_of(cell: Cell, dataset: Dataset) -> Split:
-    """The cell's split: the same for every method."""
-    return make_split(
-        dataset.groups(),
-        dataset.partition(cell.fold),
-        ratio=cell.ratio,
-        count=cell.count,
-        seed=derive(cell.seed, "split"),
-        val_share=cell.training.val_share,
-        subset=cell.training.subset,
-        order=dataset.published_order(),
-    )
-
-
-def open_store(cell: Cell, dataset: Dataset, split: Split, cache: Path | None) -> Store:
-    """The training side, decoded once per machine."""
-    assert cell.training.patch is not None
-    keys = sorted((*split.labelled, *split.unlabelled))
-    return Store.open(dataset, keys, Canonical(cell.training.patch, cell.training.interpolation), cache=cache)
-
-
-def build_method(cell: Cell, dataset: Dataset) -> Method:
-    """A freshly initialised method: same seed, same network weights, whatever the method."""
-    training = cell.training
-    make = partial(
-        networks.make,
-        training.network,
-        ndim=dataset.task.ndim,
-        channels=dataset.task.channels,
-        classes=dataset.task.n_classes,
-        width=training.width,
-    )
-    torch.manual_seed(derive(cell.seed, "init"))
-    return methods.get(cell.method)(dataset.task, cell.hyper, make)
-
-
 def _run(
     cell: Cell, places: Places, folder: Path, heartbeat: Callable[[str, int], None], checkpoint_seconds: float
 ) -> Record:
     began = time.monotonic()
-    where = device.pick()
-    dtype = device.precision(cell.training.precision, where)
-    dataset = open_dataset(cell, places)
-    split = split_of(cell, dataset)
-    vault = Vault(dataset, split.test)
-    method = build_method(cell, dataset).to(where)
-    layout = torch.channels_last if dataset.task.ndim == 2 else torch.channels_last_3d
-    method = method.to(memory_format=layout)  # type: ignore[call-overload]
-    feed = _feed(cell, dataset, split, places.cache, where)
-    on = {"device": where, "dtype": dtype}
-    trainer = Trainer(
-        method,
-        feed,
-        cell.training,
-        seed=cell.seed,
-        folder=folder,
-        validate=partial(validation_dice, vault=vault, keys=split.val, training=cell.training, **on)
-        if split.val
-        else None,
-        checkpoint_seconds=checkpoint_seconds,
-        heartbeat=partial(heartbeat, "train"),
-        **on,
-    )
-    trainer.run()
+    ready = prepare(cell, places, folder, heartbeat=heartbeat, checkpoint_seconds=checkpoint_seconds)
+    ready.trainer.run()
     evaluating = time.monotonic()
-    scores: list[Score] = []
-    last = {name: value.detach().cpu().clone() for name, value in method.state_dict().items()}
-    with vault.open("final evaluation"):
-        for selection, state in _selections(trainer, last):
-            method.load_state_dict(state)
-            examples = []
-            for i, (case, prediction, rows) in enumerate(
-                evaluate(method, vault, split.test, cell.training, selection, **on)
-            ):
-                scores += rows
-                if selection == "last" and prediction is not None and i in _chosen(len(split.test)):
-                    examples.append((case, prediction))
-                heartbeat("evaluate", i + 1)
-            if selection == "last":
-                save_examples(folder / "examples.npz", examples, dataset.task)
+    last = {name: value.detach().cpu().clone() for name, value in ready.method.state_dict().items()}
+    scores = _final_evaluation(cell, ready, last, folder, heartbeat)
     _save_weights(folder / "last.pt", last)
+    evaluated = time.monotonic() - evaluating
+    data = receipt.manifest(ready.dataset, places.cache)
     record = Record(
         id=cell.id,
         cell=describe(cell),
         status="finished",
         seconds={
-            "train": trainer.seconds,
-            "evaluate": time.monotonic() - evaluating,
-            "total": trainer.seconds + time.monotonic() - evaluating,
+            "train": ready.trainer.seconds,
+            "evaluate": evaluated,
+            "total": ready.trainer.seconds + evaluated,
             "wall": time.monotonic() - began,
         },
-        memory_mib=_peak_memory_mib(where),
-        parameters=sum(p.numel() for p in method.parameters() if p.requires_grad),
-        split=_split_summary(split, dataset),
-        validation=trainer.validation,
-        receipt=_receipt(cell, receipt.manifest(dataset, places.cache), split, dtype) | {"openings": vault.openings},
-        notes=list(feed.notes),
+        memory_mib=_peak_memory_mib(ready.on["device"]),
+        parameters=sum(p.numel() for p in ready.method.parameters() if p.requires_grad),
+        split=_split_summary(ready.split, ready.dataset),
+        validation=ready.trainer.validation,
+        receipt=_receipt(cell, data, ready.split, ready.on["dtype"]) | {"openings": ready.vault.openings},
+        notes=list(ready.feed.notes),
     )
     write(folder, record, scores)
-    trainer.finished()
+    ready.trainer.finished()
     return record
 
 
-def _feed(cell: Cell, dataset: Dataset, split: Split, cache: Path, where: torch.device) -> Feed:
-    cls, training = methods.get(cell.method), cell.training
-    store = open_store(cell, dataset, split, cache)
-    labelled = store.pool(split.labelled, cell.annotation)
-    if cls.supervision == "semi" and not split.unlabelled:
-        raise ValueError(f"{cell.method} needs unlabelled cases, but at {cell.amount} none is left; lower the ratio")
-    assert training.patch is not None
-    return Feed(
-        labelled,
-        store.pool(split.unlabelled, None) if cls.supervision == "semi" else None,
-        labelled_batch=training.labelled_batch,
-        unlabelled_batch=training.unlabelled_batch,
-        patch=training.patch,
-        augment=training.augment,
-        stream=streams(cell.seed),
-        views=cls.views,
-        device=where,
-    )
+def _final_evaluation(
+    cell: Cell, ready: Prepared, last: dict[str, Any], folder: Path, heartbeat: Callable[[str, int], None]
+) -> list[Score]:
+    """The only place that opens the test labels."""
+    scores: list[Score] = []
+    test = ready.split.test
+    with ready.vault.open("final evaluation"):
+        for selection, state in _selections(ready.trainer, last):
+            ready.method.load_state_dict(state)
+            examples = []
+            cases = evaluate(ready.method, ready.vault, test, cell.training, selection, **ready.on)
+            for i, (case, prediction, rows) in enumerate(cases):
+                scores += rows
+                if selection == "last" and prediction is not None and i in {0, len(test) // 2, len(test) - 1}:
+                    examples.append((case, prediction))
+                heartbeat("evaluate", i + 1)
+            if selection == "last":
+                save_examples(folder / "examples.npz", examples, ready.dataset.task)
+    return scores
 
 
 def _selections(trainer: Trainer, last: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -235,10 +125,6 @@ def _selections(trainer: Trainer, last: dict[str, Any]) -> list[tuple[str, dict[
     if trainer.best is not None:
         found.append(("best_val", trainer.best["state"]))
     return found
-
-
-def _chosen(n: int) -> set[int]:
-    return {0, n // 2, n - 1}
 
 
 def _save_weights(path: Path, state: dict[str, Any]) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 
 from . import plan_file, preflight, receipt
 from .execute.local import Event, Limits, Summary, default_workers, run_cells
 from .plan import Plan
+from .prepare import Places, default_places
 from .progress import Progress
-from .run import Places, default_places
 from .state import CellState, Forecast, counts, duration, survey
 
 TRACK_SECONDS = 10.0
@@ -89,6 +90,26 @@ def bench_plan(
     for title, link in tracking.links(plan.name, uri=uri):
         console.print(f"  {title}: {link}", soft_wrap=True)
     return summary
+
+
+def tune_plan(
+    name: str, *, data: str | None, results: str | None, workers: int | None, uri: str | None, console: Console
+) -> Path:
+    """Tune a plan after the same checks as a run; the path of the tuned plan."""
+    from . import studies, tracking, tune
+
+    plan, places = plan_file.load(name), default_places(data, results)
+    cells = [study.cell for study in studies.studies(plan)]
+    preflight.check(cells, places, lambda line: console.print(line))
+    each = plan.tuning
+    console.print(f"{len(cells)} studies of {each.trials} trials, {each.dimensions} hyper-parameters each")
+
+    def tracker(study: str, budget: Mapping[str, object]) -> object:
+        return tracking.StudyTracker(f"{plan.name}-tune", study, budget, uri=uri)
+
+    return tune.tune(
+        plan, places, workers=workers, say=lambda line: console.print(line, highlight=False), tracker=tracker
+    )
 
 
 def print_plan(plan: Plan, states: Sequence[CellState], workers: int | None, console: Console) -> None:

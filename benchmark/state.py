@@ -12,8 +12,8 @@ from datasets.base import MissingData
 from . import receipt
 from .execute.lease import Lease
 from .plan import Cell
+from .prepare import Places, open_dataset
 from .record import Record, read
-from .run import Places, open_dataset
 
 State = Literal["done", "stale", "failed", "running", "to do"]
 

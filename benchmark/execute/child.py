@@ -11,8 +11,11 @@ from pathlib import Path
 
 import torch
 
+from methods.base import Method
+
 from ..plan import Cell
-from ..run import Places, run_cell
+from ..prepare import Places, prepare
+from ..run import run_cell
 
 
 def main(cell: Cell, places: Places, pipe: Connection, threads: int, device: str | None) -> None:
@@ -20,22 +23,36 @@ def main(cell: Cell, places: Places, pipe: Connection, threads: int, device: str
 
     Everything printed goes to ``log.txt`` in the cell's folder.
     """
-    folder = places.folder(cell)
+    _set_up(places.folder(cell), pipe, threads, device)
+    record = run_cell(cell, places, heartbeat=lambda phase, step: pipe.send((phase, step)))
+    if record.status != "finished":
+        print(record.traceback, file=sys.stderr, flush=True)
+
+
+def trial(cell: Cell, places: Places, folder: Path, pipe: Connection, threads: int, device: str | None) -> None:
+    """Train one trial of a tuning study; tell ``("val", (step, dice))`` at every rung. Test labels stay sealed."""
+    _set_up(folder, pipe, threads, device)
+    trainer = prepare(cell, places, folder).trainer
+    measured = trainer.validate
+    assert measured is not None
+
+    def validate(method: Method) -> float:
+        dice = measured(method)
+        pipe.send(("val", (trainer.step, dice)))
+        return dice
+
+    trainer.validate = validate
+    trainer.run()
+    trainer.finished()
+
+
+def _set_up(folder: Path, pipe: Connection, threads: int, device: str | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _redirect(folder / "log.txt")
     if device:
         os.environ["BENCH_DEVICE"] = device
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_supervisor, args=(pipe,), daemon=True).start()
-
-    def heartbeat(phase: str, step: int) -> None:
-        pipe.send((phase, step))
-
-    record = run_cell(cell, places, heartbeat=heartbeat)
-    if record.status != "finished":
-        print(record.traceback, file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
 
 
 def _end_with_supervisor(pipe: Connection) -> None:

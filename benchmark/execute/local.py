@@ -10,7 +10,9 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import time
+import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +21,9 @@ from typing import Any, Literal
 import torch
 
 from ..plan import Cell
+from ..prepare import Places
 from ..record import Record, read, write
-from ..run import Places, describe
+from ..run import describe
 from . import child
 from .lease import Lease
 
@@ -97,7 +100,7 @@ def run_cells(
     Cells that another live runner holds are skipped. On KeyboardInterrupt or SIGTERM the workers are ended; their
     checkpoints stay, and the next call goes on from there.
     """
-    context = _context()
+    context = fork_server()
     waiting, running, summary = list(cells), [], Summary()
     devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or [None]
     slots = workers or default_workers()
@@ -135,7 +138,8 @@ def run_cells(
     return summary
 
 
-def _context() -> Any:
+def fork_server() -> Any:
+    """The multiprocessing context in which a fresh process with torch loaded starts in milliseconds."""
     # glibc gives big tensors back to the system at every step and faults them in again; keep them instead.
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**40))
     os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
@@ -143,6 +147,18 @@ def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([child.__name__, "benchmark.metrics", "datasets.feed"])
     return context
+
+
+def launch(context: Any, target: Callable[..., None], arguments: tuple[Any, ...]) -> Any:
+    """Start a fresh process; it does not import the caller's main module, which may be a notebook or a pipe."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        process = context.Process(target=target, args=arguments)
+        process.start()
+    finally:
+        sys.modules["__main__"] = main
+    return process
 
 
 def _start(context: Any, cell: Cell, places: Places, threads: int, device: str | None) -> Running | None:
@@ -155,8 +171,7 @@ def _start(context: Any, cell: Cell, places: Places, threads: int, device: str |
         lease.release()
         return None
     ours, theirs = context.Pipe()
-    process = context.Process(target=child.main, args=(cell, places, theirs, threads, device), name=cell.id)
-    process.start()
+    process = launch(context, child.main, (cell, places, theirs, threads, device))
     theirs.close()
     now = time.monotonic()
     return Running(cell, process, ours, lease, now, now, now)

@@ -1,0 +1,163 @@
+"""A cell made ready: where things are, data opened and split, test labels sealed, method and trainer set up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import datasets
+import methods
+from datasets.base import Dataset, Vault, data_root
+from datasets.feed import Feed
+from datasets.splits import Split, make_split
+from datasets.store import Canonical, Store
+from methods import networks
+from methods.base import Method
+
+from . import ROOT, device
+from .evaluate import validation_dice
+from .plan import Cell
+from .seeding import derive, streams
+from .train import Trainer
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are on this machine: never part of a cell.
+
+    ``cache`` holds decoded data, keyed by content; deleting it costs time only.
+    """
+
+    results: Path
+    data: Path
+    cache: Path
+
+    def folder(self, cell: Cell) -> Path:
+        """The folder of one cell."""
+        return self.results / cell.plan / cell.id
+
+
+def default_places(data: str | None = None, results: str | None = None) -> Places:
+    """Results and cache in the checkout (or BENCH_RESULTS, BENCH_CACHE); data as ``datasets.base.data_root`` says."""
+    return Places(
+        results=Path(results or os.environ.get("BENCH_RESULTS") or ROOT / "results"),
+        data=data_root(data),
+        cache=Path(os.environ.get("BENCH_CACHE") or ROOT / ".bench_cache"),
+    )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A cell that is ready to be trained: data split and sealed, method initialised, trainer set up."""
+
+    dataset: Dataset
+    split: Split
+    vault: Vault
+    method: Method
+    feed: Feed
+    trainer: Trainer
+    on: dict[str, Any]
+
+
+def prepare(
+    cell: Cell,
+    places: Places,
+    folder: Path,
+    *,
+    heartbeat: Callable[[str, int], None] = lambda phase, step: None,
+    checkpoint_seconds: float = 60.0,
+) -> Prepared:
+    """Open the data, seal the test labels, initialise the method: everything before the first step."""
+    where = device.pick()
+    on: dict[str, Any] = {"device": where, "dtype": device.precision(cell.training.precision, where)}
+    dataset = open_dataset(cell, places)
+    split = split_of(cell, dataset)
+    vault = Vault(dataset, split.test)
+    method = build_method(cell, dataset).to(where)
+    layout = torch.channels_last if dataset.task.ndim == 2 else torch.channels_last_3d
+    method = method.to(memory_format=layout)  # type: ignore[call-overload]
+    feed = _feed(cell, dataset, split, places.cache, where)
+    validate = partial(validation_dice, vault=vault, keys=split.val, training=cell.training, **on)
+    trainer = Trainer(
+        method,
+        feed,
+        cell.training,
+        seed=cell.seed,
+        folder=folder,
+        validate=validate if split.val else None,
+        checkpoint_seconds=checkpoint_seconds,
+        heartbeat=partial(heartbeat, "train"),
+        **on,
+    )
+    return Prepared(dataset, split, vault, method, feed, trainer, on)
+
+
+def open_dataset(cell: Cell, places: Places) -> Dataset:
+    """The cell's dataset on this machine.
+
+    Raises:
+        MissingData: its folder is absent; the message says where to get it.
+    """
+    return datasets.get(cell.dataset)(places.data, cell.options)
+
+
+def split_of(cell: Cell, dataset: Dataset) -> Split:
+    """The cell's split: the same for every method."""
+    return make_split(
+        dataset.groups(),
+        dataset.partition(cell.fold),
+        ratio=cell.ratio,
+        count=cell.count,
+        seed=derive(cell.seed, "split"),
+        val_share=cell.training.val_share,
+        subset=cell.training.subset,
+        order=dataset.published_order(),
+    )
+
+
+def open_store(cell: Cell, dataset: Dataset, split: Split, cache: Path | None) -> Store:
+    """The training side, decoded once per machine."""
+    assert cell.training.patch is not None
+    keys = sorted((*split.labelled, *split.unlabelled))
+    return Store.open(dataset, keys, Canonical(cell.training.patch, cell.training.interpolation), cache=cache)
+
+
+def build_method(cell: Cell, dataset: Dataset) -> Method:
+    """A freshly initialised method: same seed, same network weights, whatever the method."""
+    training = cell.training
+    make = partial(
+        networks.make,
+        training.network,
+        ndim=dataset.task.ndim,
+        channels=dataset.task.channels,
+        classes=dataset.task.n_classes,
+        width=training.width,
+    )
+    torch.manual_seed(derive(cell.seed, "init"))
+    return methods.get(cell.method)(dataset.task, cell.hyper, make)
+
+
+def _feed(cell: Cell, dataset: Dataset, split: Split, cache: Path, where: torch.device) -> Feed:
+    cls, training = methods.get(cell.method), cell.training
+    store = open_store(cell, dataset, split, cache)
+    labelled = store.pool(split.labelled, cell.annotation)
+    if cls.supervision == "semi" and not split.unlabelled:
+        raise ValueError(f"{cell.method} needs unlabelled cases, but at {cell.amount} none is left; lower the ratio")
+    assert training.patch is not None
+    return Feed(
+        labelled,
+        store.pool(split.unlabelled, None) if cls.supervision == "semi" else None,
+        labelled_batch=training.labelled_batch,
+        unlabelled_batch=training.unlabelled_batch,
+        patch=training.patch,
+        augment=training.augment,
+        stream=streams(cell.seed),
+        views=cls.views,
+        device=where,
+    )

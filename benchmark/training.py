@@ -1,0 +1,57 @@
+"""Training: the settings that all methods of a plan share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Training:
+    """What all methods of a plan share. Budgets are optimiser steps, never epochs: their length depends on the ratio.
+
+    Attributes:
+        steps: optimiser steps (adversarial methods: of each player).
+        labelled_batch, unlabelled_batch: samples of each kind per step.
+        patch: spatial size of a sample in pixels or voxels; None = the dataset's own.
+        network, width: kind of network and channels of its first level.
+        optimizer, lr, momentum, weight_decay, schedule, power: the plan's optimizer; "poly" is lr·(1−progress)^power,
+            "step" divides by ten every 5/12 of the budget (UA-MT: every 2500 of 6000 steps).
+        precision: "auto" = bfloat16 where the processor or GPU computes it, else float32.
+        augment: recipe of ``datasets.augment``.
+        interpolation: how 2-D images are resized: "linear", or "nearest" as in the released code.
+        validations: how many times validation Dice is measured, at equal distances, the last at the last step.
+        val_share: share of training groups carved for validation where none is published.
+        subset: "random" labelled subsets drawn by the seed, or the "first" of the published list.
+        overlap: share by which neighbouring windows overlap in sliding-window inference, in [0, 1).
+    """
+
+    steps: int = 1000
+    labelled_batch: int = 4
+    unlabelled_batch: int = 4
+    patch: tuple[int, ...] | None = None
+    network: str = "unet"
+    width: int = 16
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: Literal["poly", "constant", "step"] = "poly"
+    power: float = 0.9
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    augment: str = "dihedral"
+    interpolation: Literal["linear", "nearest"] = "linear"
+    validations: int = 4
+    val_share: float = 0.1
+    subset: Literal["random", "first"] = "random"
+    overlap: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("steps", 1, None), ("labelled_batch", 1, None), ("unlabelled_batch", 1, None), ("width", 1, None),
+            ("lr", 0, None), ("momentum", 0, 1), ("weight_decay", 0, None), ("power", 0, None),
+            ("validations", 0, None), ("val_share", 0, 0.5), ("overlap", 0, 0.95),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value < low or (high is not None and value > high):
+                raise ValueError(f"{name} must be in [{low}, {'inf' if high is None else high}], got {value}")

@@ -1,0 +1,214 @@
+"""Tuning under an equal budget: the same trials, steps, rungs and number of dimensions for every method.
+
+The supervisor alone owns each study (ask and tell over a journal file), so workers never touch Optuna: a dead worker
+is one failed trial that is asked again. Scores are validation Dice; test labels stay sealed. The only file that
+imports optuna, lazily.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+
+from methods.hyper import Range
+
+from .execute import child
+from .execute.local import default_workers, fork_server, launch
+from .plan import Plan
+from .preflight import NotReady
+from .prepare import Places
+from .record import atomic_write
+from .studies import Study, studies, tuned_plan
+
+
+@dataclass
+class Trial:
+    """One setting while it runs or waits."""
+
+    study: Study
+    handle: Any
+    number: int
+    folder: Path
+    params: dict[str, Any]
+    process: Any = None
+    pipe: Any = None
+    values: dict[int, float] | None = None
+
+
+def tune(
+    plan: Plan,
+    places: Places,
+    *,
+    workers: int | None = None,
+    say: Callable[[str], None] = print,
+    tracker: Callable[[str, Mapping[str, Any]], Any] | None = None,
+) -> Path:
+    """Tune every method of a plan and write the best settings as a plan of its own.
+
+    Killed and started again, it goes on: finished trials are kept, trials that were running are asked again.
+
+    Args:
+        plan: its ``tuning`` is the budget.
+        places: results go to ``results/<plan>/tune``.
+        workers: trials at a time.
+        say: told one line per trial.
+        tracker: ``StudyTracker`` of ``benchmark.tracking``, or None.
+
+    Returns:
+        Path of the tuned plan, to be run with ``bench``.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    root = places.results / plan.name / "tune"
+    root.mkdir(parents=True, exist_ok=True)
+    best: list[tuple[Study, Mapping[str, Any]]] = []
+    for study in studies(plan):
+        runner = _Runner(plan, study, root, places, workers or default_workers(), say)
+        budget = {
+            "trials": plan.tuning.trials,
+            "steps": study.cell.training.steps,
+            "dimensions": sorted(study.dimensions),
+        }
+        log = tracker(study.name, budget) if tracker else None
+        best.append((study, runner.run(log)))
+    path = root / f"{plan.name}_tuned.yaml"
+    atomic_write(path, yaml.safe_dump(tuned_plan(plan, best), sort_keys=False).encode())
+    return path
+
+
+class _Runner:
+    """Runs one study to its budget."""
+
+    def __init__(
+        self, plan: Plan, study: Study, root: Path, places: Places, workers: int, say: Callable[[str], None]
+    ) -> None:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        self.budget, self.study, self.root, self.places = plan.tuning, study, root, places
+        self.workers, self.say = workers, say
+        storage = JournalStorage(JournalFileBackend(str(root / f"{study.name}.journal")))
+        sampler = optuna.samplers.TPESampler(seed=self.budget.seed, n_startup_trials=max(3, self.budget.trials // 3))
+        self.optuna = optuna.create_study(
+            study_name=study.name, storage=storage, sampler=sampler, direction="maximize", load_if_exists=True
+        )
+        self.states = optuna.trial.TrialState
+        self.distributions = {key: _distribution(r, study.default[key]) for key, r in study.dimensions.items()}
+        self._recover()
+
+    def run(self, log: Any) -> dict[str, Any]:
+        """Ask, start, listen, tell until every trial of the budget is over; the best parameters."""
+        context, running = fork_server(), []
+        while self._over() < self.budget.trials or running:
+            while len(running) < self.workers and self._over() + len(running) < self.budget.trials:
+                running.append(self._start(context))
+            time.sleep(0.05)
+            for trial in list(running):
+                pruned = self._listen(trial)
+                if trial.process.is_alive() and not pruned:
+                    continue
+                running.remove(trial)
+                self._tell(trial, pruned, log)
+        if log:
+            log.finish()
+        if not self.optuna.get_trials(deepcopy=False, states=(self.states.COMPLETE,)):
+            self.say(f"{self.study.name}: every trial failed or was pruned; the default setting is kept")
+            return self.study.default
+        return self.optuna.best_trial.params
+
+    def _over(self) -> int:
+        return len(self.optuna.get_trials(deepcopy=False, states=(self.states.COMPLETE, self.states.PRUNED)))
+
+    def _recover(self) -> None:
+        trials = self.optuna.get_trials(deepcopy=False)
+        if not trials:
+            self.optuna.enqueue_trial(self.study.default)
+        for trial in trials:
+            if trial.state == self.states.RUNNING:
+                self.optuna.tell(trial.number, state=self.states.FAIL)
+                self.optuna.enqueue_trial(trial.params)
+
+    def _start(self, context: Any) -> Trial:
+        handle = self.optuna.ask(self.distributions)
+        folder = self.root / "trials" / f"{self.study.name}-{handle.number}"
+        shutil.rmtree(folder, ignore_errors=True)
+        ours, theirs = context.Pipe()
+        trial = Trial(self.study, handle, handle.number, folder, dict(handle.params), values={})
+        arguments = (self.study.at(trial.params), self.places, folder, theirs, 1, None)
+        trial.process, trial.pipe = launch(context, child.trial, arguments), ours
+        theirs.close()
+        return trial
+
+    def _listen(self, trial: Trial) -> bool:
+        """Take what the trial measured; whether it is below the median of the others at that rung."""
+        assert trial.values is not None
+        try:
+            while trial.pipe.poll():
+                _, (step, dice) = trial.pipe.recv()
+                trial.values[step] = dice
+                trial.handle.report(dice, step)
+                if step < self.study.cell.training.steps and dice < self._median_at(step, trial.number):
+                    trial.process.kill()
+                    return True
+        except (EOFError, OSError):
+            return False
+        return False
+
+    def _median_at(self, step: int, number: int) -> float:
+        others = [
+            t.intermediate_values[step]
+            for t in self.optuna.get_trials(deepcopy=False)
+            if t.number != number
+            and step in t.intermediate_values
+            and t.state in (self.states.COMPLETE, self.states.PRUNED)
+        ]
+        return median(others) if len(others) >= 3 and number != 0 else -1.0
+
+    def _tell(self, trial: Trial, pruned: bool, log: Any) -> None:
+        """Close a trial. Diverged counts as pruned: it was tried. A worker killed from outside is asked again."""
+        assert trial.values is not None
+        trial.process.join()
+        trial.pipe.close()
+        final = trial.values.get(self.study.cell.training.steps)
+        killed = not pruned and trial.process.exitcode < 0
+        if killed:
+            self.optuna.tell(trial.handle, state=self.states.FAIL)
+            self.optuna.enqueue_trial(trial.params)
+            state = "killed, asked again"
+            if len(self.optuna.get_trials(deepcopy=False, states=(self.states.FAIL,))) > self.budget.trials:
+                raise NotReady(f"{self.study.name}: workers keep being killed; see {trial.folder / 'log.txt'}")
+        elif final is not None and isfinite(final):
+            self.optuna.tell(trial.handle, final)
+            state = f"val Dice {final:.4f}"
+        else:
+            self.optuna.tell(trial.handle, state=self.states.PRUNED)
+            state = "pruned" if pruned else f"failed, see {trial.folder / 'log.txt'}"
+        self.say(f"{self.study.name} trial {trial.number}: {state}  {_short(trial.params)}")
+        if log:
+            kind = "KILLED" if killed else "FINISHED" if final is not None else "PRUNED"
+            log.trial(trial.number, trial.params, trial.values, final, kind)
+
+
+def _distribution(searched: Range, default: Any) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if searched.choices:
+        return CategoricalDistribution(searched.choices)
+    assert searched.low is not None
+    assert searched.high is not None
+    kind = IntDistribution if isinstance(default, int) else FloatDistribution
+    return kind(searched.low, searched.high, log=searched.log)
+
+
+def _short(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k.split('.', 1)[1]}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())
