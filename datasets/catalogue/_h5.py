@@ -1,0 +1,60 @@
+"""Volumes kept one per HDF5 file: arrays image, label and perhaps scribble, and the attribute spacing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..base import DataError
+from ..io import label_map, read_h5
+from ..types import Case
+
+
+def read_case(
+    name: str,
+    path: Path,
+    group: str,
+    classes: Sequence[str],
+    *,
+    unlabelled: int | None = None,
+    has_spacing: bool | None,
+) -> Case:
+    """One 3-D case whose key is the file's stem; image values as stored, in float32; no scribble where none is stored.
+
+    Args:
+        name: the dataset's, for messages.
+        path: the HDF5 file.
+        group: the patient.
+        classes: class names; their places are the allowed label values.
+        unlabelled: the code of unscribbled voxels in ``scribble``.
+        has_spacing: whether the attribute ``spacing`` (mm, in the order of the axes) must be there; False = it must
+            not, for cases measured partly in mm and partly in voxels have no mean; None = it is not looked at.
+
+    Raises:
+        DataError: naming the case and the file.
+    """
+    where = f"{name}: case {path.stem!r}"
+    try:
+        arrays, attributes = read_h5(path, ("image", "label"), ("scribble",))
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+    image, scribble = arrays["image"], arrays.get("scribble")
+    if image.ndim != 3 or image.dtype.kind != "f":
+        raise DataError(f"{where}: image must be a 3-D array of floats, got {image.dtype} {image.shape} in {path}")
+    if scribble is not None:
+        scribble = label_map(scribble, f"{where}: scribble in {path}", classes, unlabelled=unlabelled)
+    label = label_map(arrays["label"], f"{where}: label in {path}", classes)
+    spacing = _spacing(where, attributes, has_spacing) if has_spacing is not None else None
+    return Case(path.stem, group, image.astype(np.float32)[None], label, scribble, spacing)
+
+
+def _spacing(where: str, attributes: Mapping[str, object], expected: bool) -> tuple[float, ...] | None:
+    stored = attributes.get("spacing")
+    if (stored is not None) != expected:
+        raise DataError(
+            f"{where}: the attribute spacing is {'present' if stored is not None else 'missing'}, unlike in the first "
+            "file; store it in every file or in none"
+        )
+    return tuple(float(mm) for mm in np.ravel(np.asarray(stored))) if expected else None

@@ -1,0 +1,150 @@
+"""ACDC: cine MR of the heart, end-diastole and end-systole, with expert scribbles, as WSL4MIS converted it.
+
+Source: ACDC challenge (Bernard et al., IEEE TMI 2018); scribbles of Valvano et al. (IEEE TMI 2021); HDF5 of WSL4MIS.
+Licence: research use; redistributed copies state CC BY-NC-SA 4.0 for the scans and Apache-2.0 for the scribbles.
+Layout: ``ACDC/ACDC_training_volumes/patientPPP_frameFF.h5`` with ``image`` float (z, y, x) in [0, 1], ``label``
+    {0..3}, ``scribble`` {0..3, 4 = unlabelled}; optionally the attribute ``spacing`` (z, y, x) in mm.
+Classes: background, RV, MYO, LV.
+Spacing: not in the published files: distances are in voxels unless files or options state it. It is never guessed.
+Protocol: WSL4MIS's five folds (fold k tests patients 20(k−1)+1 to 20k), or the lists of Valvano et al. ("maag").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from ..base import DataError, Dataset, Partition
+from ..io import read_h5_attributes
+from ..types import Card, Case, Task
+from ._h5 import read_case
+
+VOLUMES = "ACDC_training_volumes"
+CLASSES = ("background", "RV", "MYO", "LV")
+PATIENTS = tuple(range(1, 101))
+
+# Valvano et al.'s lists as ScribbleVC and ScribFormer release them; there the first 35 of the training patients carry
+# scribbles.
+MAAG_TRAIN = (
+    37, 50, 53, 100, 38, 19, 61, 74, 97, 31, 91, 35, 56, 94, 26, 69, 46, 59, 4, 89, 71, 6, 52, 43, 45, 63, 93, 14, 98,
+    88, 21, 28, 99, 54, 90, 2, 76, 34, 85, 70, 86, 3, 8, 51, 40, 7, 13, 47, 55, 12, 58, 87, 9, 65, 62, 33, 42, 23, 92,
+    29, 11, 83, 68, 75, 67, 16, 48, 66, 20, 15,
+)  # fmt: skip
+MAAG_VAL = (84, 32, 27, 96, 17, 18, 57, 81, 79, 22, 1, 44, 49, 25, 95)
+MAAG_TEST = (5, 39, 77, 82, 78, 10, 64, 24, 30, 73, 80, 41, 36, 60, 72)
+
+
+@dataclass(frozen=True)
+class ACDCOptions:
+    """What a plan may set.
+
+    Attributes:
+        protocol: "folds" = five folds of 20 test patients; "maag" = 70 training (the first 35 scribbled in the papers:
+            count 35 with subset "first"), 15 validation and 15 test patients.
+        spacing_mm: (z, y, x) size of a voxel of *every* scan, for copies on a common grid; empty = as the files say.
+        partial: accept a copy in which published volumes are missing; its numbers are not comparable.
+    """
+
+    protocol: Literal["folds", "maag"] = "folds"
+    spacing_mm: tuple[float, ...] = ()
+    partial: bool = False
+
+    def __post_init__(self) -> None:
+        if self.protocol not in ("folds", "maag"):
+            raise ValueError(f'protocol must be "folds" or "maag", got {self.protocol!r}')
+        if self.spacing_mm and (len(self.spacing_mm) != 3 or min(self.spacing_mm) <= 0):
+            raise ValueError(f"spacing_mm must be three positive numbers (z, y, x), got {self.spacing_mm}")
+
+
+class ACDC(Dataset):
+    """200 short-axis volumes of 100 patients, every slice scribbled; samples are slices."""
+
+    card = Card(
+        title="ACDC (Automated Cardiac Diagnosis Challenge) with scribbles",
+        source="Bernard et al., IEEE TMI 2018; scribbles: Valvano et al., IEEE TMI 2021; conversion: WSL4MIS.",
+        licence="Research use, cite both papers; copies state CC BY-NC-SA 4.0, the scribbles Apache-2.0.",
+        how_to_get="Accept the terms on the challenge's page (humanheart-project.creatis.insa-lyon.fr/database), then "
+        "take data/ACDC of the repository HiLab-git/WSL4MIS, which is in this layout.",
+        layout=f"ACDC/{VOLUMES}/patient001_frame01.h5 and so on (200 files), each with image, label and scribble.",
+        protocol="folds: fold k tests patients 20(k-1)+1 to 20k and trains on the other 80, from which validation patients "
+        "are carved, for none are published. maag: 70 training, 15 validation, 15 test patients.",
+        known_issues=(
+            "No spacing in the files: HD95 is in voxels, not comparable with figures in mm.",
+            "116 scribbled voxels contradict the dense label.",
+            "Published figures of WSL4MIS and its followers select the model on the test fold; ours never do.",
+            "The 70/10/20 lists of SSL4MIS are not offered: only part of them was at hand.",
+        ),
+        facts={
+            "size": "100 patients, 200 volumes, 1902 slices of 154×154 to 512×428 pixels, 6 to 18 per volume",
+            "scribbles": "1.1 % of the pixels, on every slice; classes background .60, RV .12, MYO .17, LV .12",
+            "normalisation": "per volume: clipped at the 99th percentile, then min-max to [0, 1]",
+        },
+    )
+    Options = ACDCOptions
+    folder = "ACDC"
+    folds = 5
+
+    @classmethod
+    def nominal_task(cls, options: ACDCOptions) -> Task:
+        return Task("acdc", 2, 1, CLASSES, (256, 256), "mm" if options.spacing_mm else "px", ("dense", "scribble"))
+
+    def make_task(self) -> Task:
+        files = self.files()
+        if not files:
+            raise self.missing(f"file patient001_frame01.h5 or the like in {str(self.root / VOLUMES)!r}")
+        nominal = self.nominal_task(self.options)
+        return replace(nominal, unit="mm") if "spacing" in read_h5_attributes(files[0]) else nominal
+
+    def recognises(self, root: Path) -> bool:
+        return super().recognises(root) or (root / VOLUMES).is_dir()
+
+    def files(self) -> Sequence[Path]:
+        files = sorted(path for path in (self.root / VOLUMES).glob("*.h5") if not path.name.startswith("."))
+        strays = [str(path) for path in files if not re.fullmatch(r"patient\d{3}_frame\d{2}\.h5", path.name)]
+        if strays:
+            raise DataError(
+                f"acdc: {strays[0]!r} is not named like patient001_frame01.h5; rename it or move it elsewhere"
+            )
+        return files
+
+    def groups(self) -> Mapping[str, str]:
+        return {path.stem: path.stem.split("_")[0] for path in self.files()}
+
+    def load(self, key: str) -> Case:
+        path, fixed = self.root / VOLUMES / f"{key}.h5", self.options.spacing_mm
+        stored = None if fixed else self.task.unit == "mm"
+        case = read_case("acdc", path, key.split("_")[0], CLASSES, unlabelled=4, has_spacing=stored)
+        low, high = float(case.image.min()), float(case.image.max())
+        if low < 0 or high > 1:
+            raise DataError(
+                f"acdc: case {key!r}: image values span {low:g} to {high:g}, the published conversion scales every "
+                f"volume to [0, 1]; convert {path} the same way"
+            )
+        return replace(case, spacing=fixed) if fixed else case
+
+    def partition(self, fold: int) -> Partition:
+        folds = self.folds if self.options.protocol == "folds" else 1
+        if not 1 <= fold <= folds:
+            raise ValueError(f"acdc: fold must be in 1..{folds} with protocol {self.options.protocol!r}, got {fold}")
+        parts: tuple[Sequence[int], ...] = (MAAG_TRAIN, MAAG_TEST, MAAG_VAL)
+        if self.options.protocol == "folds":
+            test = PATIENTS[20 * (fold - 1) : 20 * fold]
+            parts = ([patient for patient in PATIENTS if patient not in test], test, ())
+        keys = self.groups()
+        absent = sorted(set(_names(PATIENTS)) - set(keys.values()))
+        if len(keys) < 2 * len(PATIENTS) and not self.options.partial:
+            raise DataError(
+                f"acdc: {len(keys)} of the 200 published volumes in {str(self.root / VOLUMES)!r}, {len(absent)} "
+                "patients have none; complete the copy, or set the option partial: true (then comparable with nothing)"
+            )
+        return Partition(*(tuple(name for name in sorted(_names(part)) if name not in absent) for part in parts))
+
+    def published_order(self) -> Sequence[str]:
+        return _names(PATIENTS if self.options.protocol == "folds" else MAAG_TRAIN)
+
+
+def _names(patients: Sequence[int]) -> tuple[str, ...]:
+    return tuple(f"patient{number:03d}" for number in patients)
