@@ -77,7 +77,7 @@ bench: .ready ## Run a plan: train, evaluate, track, report; finished cells are 
 	$(SCANT) bench $(PLAN) $(OPTIONS)
 
 plan: .ready ## Show a plan's cells, state and cost; runs nothing
-	$(SCANT) plan $(PLAN) $(ARGS)
+	$(SCANT) plan $(PLAN) $(OPTIONS)
 
 status: .ready ## Show what is done, running, failed and left
 	$(SCANT) status $(PLAN) $(ARGS)
