@@ -69,7 +69,7 @@ class ACDC(Dataset):
         how_to_get="Accept the terms on the challenge's page (humanheart-project.creatis.insa-lyon.fr/database), then "
         "take data/ACDC of the repository HiLab-git/WSL4MIS, which is in this layout.",
         layout=f"ACDC/{VOLUMES}/patient001_frame01.h5 and so on (200 files), each with image, label and scribble.",
-        protocol="folds: fold k tests patients 20(k-1)+1 to 20k and trains on the other 80, from which validation patients "
+        protocol="folds: fold k tests patients 20(k-1)+1 to 20k and trains on the other 80, whence validation patients "
         "are carved, for none are published. maag: 70 training, 15 validation, 15 test patients.",
         known_issues=(
             "No spacing in the files: HD95 is in voxels, not comparable with figures in mm.",
