@@ -100,16 +100,19 @@ def _measure_class(
     unit = (1.0,) * len(shape)
     size = spacing or unit
     in_voxels = case.directed(label, unit)
-    # An equal spacing along all axes only scales what was found in voxels.
-    isotropic = len(set(size)) == 1
-    to_gt, to_pred = (side.scaled(size[0]) for side in in_voxels) if isotropic else case.directed(label, size)
     twins = distance_measures(*in_voxels)
+    if len(set(size)) == 1:  # then distances in mm are those in voxels, scaled
+        to_gt, to_pred = (side.scaled(size[0]) for side in in_voxels)
+        distances = {name: value * size[0] for name, value in twins.items()}
+    else:
+        to_gt, to_pred = case.directed(label, size)
+        distances = distance_measures(to_gt, to_pred)
     return ClassMeasures(
         label=label,
         status=status,
         dice=2 * tp / (n_pred + n_gt),
         jaccard=tp / (n_pred + n_gt - tp),
-        **distance_measures(to_gt, to_pred),
+        **distances,
         nsd=nan if tolerance is None else case.area_within(label, size, tolerance),
         nsd_count=nan if tolerance is None else share_within(to_gt, to_pred, tolerance),
         hd95_vox=twins["hd95"],

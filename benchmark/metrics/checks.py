@@ -72,8 +72,8 @@ def voxel_spacing(spacing: Sequence[float] | None, *, ndim: int) -> tuple[float,
         )
     if not all(np.isfinite(values)) or min(values) <= 0:
         raise ValueError(
-            f"spacing {values} has a value that is not above 0; allowed: mm per voxel. Read it from the image's header, "
-            "or give None for distances in voxels."
+            f"spacing {values} has a value that is not above 0; allowed: mm per voxel. Read it from the image's "
+            "header, or give None for distances in voxels."
         )
     return values
 
@@ -84,7 +84,7 @@ def tolerances(tolerance: Sequence[float] | None, *, classes: int) -> tuple[floa
         return None
     if np.ndim(tolerance) != 1 or len(tolerance) != classes - 1:
         raise ValueError(
-            f"tolerance is {tolerance!r}; allowed: one value per foreground class, {classes - 1} here "
+            f"tolerance is {tolerance!r}; allowed: one per foreground class, {classes - 1} here "
             f"(classes={classes}). Give a list in the order of the labels, or None for no surface Dice."
         )
     values = tuple(float(value) for value in tolerance)

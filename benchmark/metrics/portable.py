@@ -93,7 +93,7 @@ def _surfels(
 
 def _directed(start: np.ndarray, goal: np.ndarray, shape: tuple[int, ...], spacing: tuple[float, ...]) -> Directed:
     apart = start[~np.isin(start, goal, assume_unique=True, kind="table")]
-    return Directed(_nearest(apart, goal, shape, spacing, limit=np.inf), len(start) - len(apart))
+    return Directed(nearest(apart, goal, shape, spacing, limit=np.inf), len(start) - len(apart))
 
 
 def _area_near(
@@ -106,11 +106,11 @@ def _area_near(
 ) -> float:
     apart = ~np.isin(start, goal, assume_unique=True, kind="table")
     limit = tolerance * (1 + SLACK)
-    near = _nearest(start[apart], goal, shape, spacing, limit=limit) <= limit
+    near = nearest(start[apart], goal, shape, spacing, limit=limit) <= limit
     return float(areas[~apart].sum() + areas[apart][near].sum())
 
 
-def _nearest(
+def nearest(
     start: np.ndarray, goal: np.ndarray, shape: tuple[int, ...], spacing: tuple[float, ...], *, limit: float
 ) -> np.ndarray:
     """Distance from each starting point to the nearest goal; infinite or too large where that is beyond ``limit``."""

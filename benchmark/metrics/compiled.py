@@ -1,0 +1,170 @@
+"""Surface distances on bit maps, with compiled search: exact, and many times faster than distance transforms.
+
+64 voxels are one word. A surface is a handful of word operations, the voxels that two surfaces share (most of them, on
+a good prediction) drop out with one more, and the rest look for the nearest set bit in nearby rows of the other bit
+map. Voxels whose goal lies far away (a stray island) are left to a k-d tree, which bounds the worst case.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import inf, pi, sqrt
+
+import numpy as np
+
+from . import kernels
+from .measures import SLACK, Directed
+from .portable import nearest
+from .surfels import area_table
+
+ROWS = 400
+"""How many rows of the other bit map a voxel may search before the k-d tree takes over; changes the time, no number."""
+
+
+class CompiledCase:
+    """The bit maps of all classes of one case; arguments and results are those of `portable.PortableCase`."""
+
+    def __init__(self, prediction: np.ndarray, reference: np.ndarray, classes: int):
+        self._planar = prediction.ndim == 2
+        shape = (1,) * self._planar + prediction.shape
+        self._maps = prediction.reshape(shape), reference.reshape(shape)
+        flat = [_aligned(labels) for labels in self._maps]
+        counts = np.zeros((3, classes), np.int64)
+        rows_seen = np.zeros((classes, shape[0] * shape[1]), np.uint8)
+        columns_seen = np.zeros((classes, shape[2]), np.uint8)
+        words = [labels[: labels.size // 8 * 8].view(np.uint64) for labels in flat]
+        kernels.census(*flat, *words, shape[2], counts, rows_seen, columns_seen)
+        self.n_pred, self.n_gt, self.tp = counts
+        self._rows_seen, self._columns_seen = rows_seen.reshape(classes, *shape[:2]), columns_seen
+        self._bits: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def directed(self, label: int, spacing: tuple[float, ...]) -> tuple[Directed, Directed]:
+        """Distances from the predicted to the reference surface and back, for a class that is in both maps."""
+        pred, gt = (_surface(bits, planar=self._planar) for bits in self._masks(label))
+        size = (1.0,) * self._planar + spacing
+        return _directed(pred, gt, size), _directed(gt, pred, size)
+
+    def area_within(self, label: int, spacing: tuple[float, ...], tolerance: float) -> float:
+        """Share of both surfaces, by area, within ``tolerance`` of the other one, for a class that is in both maps."""
+        size, limit = (1.0,) * self._planar + spacing, tolerance * (1 + SLACK)
+        masks = [_framed(bits, planar=self._planar) for bits in self._masks(label)]
+        pred, gt = (_corners(rows, planar=self._planar) for rows in masks)
+        beyond = total = 0.0
+        for rows, start, goal in ((masks[0], pred, gt), (masks[1], gt, pred)):
+            squared = _squared_distances(start & ~goal, goal, size, bound=limit)
+            areas = np.empty(len(squared))
+            total += kernels.surface_areas(rows, start, goal, area_table(spacing), self._planar, areas)
+            beyond += areas[squared >= limit**2].sum()
+        return float(1 - beyond / total)
+
+    def _masks(self, label: int) -> tuple[np.ndarray, np.ndarray]:
+        """Bit maps of one class in both maps, cropped to the box that holds both."""
+        if label not in self._bits:
+            rows = self._rows_seen[label]
+            box = tuple(_span(seen) for seen in (rows.any(axis=1), rows.any(axis=0), self._columns_seen[label]))
+            self._bits[label] = tuple(_packed(labels[box], label) for labels in self._maps)
+        return self._bits[label]
+
+
+def _aligned(labels: np.ndarray) -> np.ndarray:
+    """Flat view of a label map that can be read as 64-bit words; a copy where the caller's memory is not fit for it."""
+    fit = labels.flags.c_contiguous and labels.flags.writeable and labels.ctypes.data % 8 == 0
+    return (labels if fit else labels.copy()).reshape(-1)
+
+
+def _span(seen: np.ndarray) -> slice:
+    where = np.flatnonzero(seen)
+    return slice(where[0], where[-1] + 1)
+
+
+def _packed(labels: np.ndarray, label: int) -> np.ndarray:
+    """Bit map with at least one unset bit at the end of each row, so that corner points have room."""
+    depth, height, width = labels.shape
+    mask = np.zeros((depth, height, (width // 64 + 1) * 64), bool)
+    np.equal(labels, label, out=mask[:, :, :width])
+    return np.packbits(mask.reshape(-1), bitorder="little").view(np.uint64).reshape(depth, height, -1)
+
+
+def _count(bits: np.ndarray) -> int:
+    return int(np.bitwise_count(bits).sum())
+
+
+def _later(bits: np.ndarray) -> np.ndarray:
+    """Every bit moved one voxel up its row."""
+    moved = bits << np.uint64(1)
+    moved[:, :, 1:] |= bits[:, :, :-1] >> np.uint64(63)
+    return moved
+
+
+def _earlier(bits: np.ndarray) -> np.ndarray:
+    moved = bits >> np.uint64(1)
+    moved[:, :, :-1] |= bits[:, :, 1:] << np.uint64(63)
+    return moved
+
+
+def _surface(bits: np.ndarray, *, planar: bool) -> np.ndarray:
+    """The voxels with a 4- or 6-neighbour outside the mask."""
+    inner = _later(bits) & _earlier(bits)
+    inner[:, 1:] &= bits[:, :-1]
+    inner[:, :-1] &= bits[:, 1:]
+    inner[:, [0, -1]] = 0
+    if not planar:
+        inner[1:] &= bits[:-1]
+        inner[:-1] &= bits[1:]
+        inner[[0, -1]] = 0
+    return bits & ~inner
+
+
+def _framed(bits: np.ndarray, *, planar: bool) -> np.ndarray:
+    """The bit map with an empty row on either side, and an empty plane on either side unless it is planar."""
+    return np.pad(bits, ((0, 0) if planar else (1, 1), (1, 1), (0, 0)))
+
+
+def _corners(rows: np.ndarray, *, planar: bool) -> np.ndarray:
+    """The corner points around which some voxels of a framed bit map are in the mask and some are not."""
+    planes = (rows,) if planar else (rows[:-1], rows[1:])
+    around = [plane[:, step] for plane in planes for step in (slice(None, -1), slice(1, None))]
+    some, every = np.bitwise_or.reduce(around), np.bitwise_and.reduce(around)
+    return (some | _later(some)) & ~(every & _later(every))
+
+
+def _directed(start: np.ndarray, goal: np.ndarray, spacing: tuple[float, ...]) -> Directed:
+    apart = start & ~goal
+    return Directed(_squared_distances(apart, goal, spacing, bound=inf) ** 0.5, _count(start) - _count(apart))
+
+
+def _squared_distances(start: np.ndarray, goal: np.ndarray, spacing: tuple[float, ...], *, bound: float) -> np.ndarray:
+    """Squared distance from every set bit to the nearest goal, in order; ``bound**2`` where none is closer."""
+    found2 = np.empty(_count(start))
+    if not len(found2):
+        return found2
+    depth, height, _ = start.shape
+    reach = bound if bound < inf else _reach(spacing, planar=depth == 1)
+    steps = (min(int(reach / size), length - 1) for size, length in zip(spacing, (depth, height), strict=False))
+    lost = np.empty(len(found2), np.int64)
+    offsets = _offsets(spacing[:2], reach, *steps)
+    n_lost = kernels.search(start, goal, *offsets, np.array(spacing), reach**2, bound**2, found2, lost)
+    if n_lost:
+        starts, goals = (np.flatnonzero(_unpacked(bits)) for bits in (start, goal))
+        far = lost[:n_lost]
+        found2[far] = nearest(starts[far], goals, _unpacked(start).shape, spacing, limit=inf) ** 2
+    return found2
+
+
+def _unpacked(bits: np.ndarray) -> np.ndarray:
+    return np.unpackbits(bits.view(np.uint8), axis=2, bitorder="little")
+
+
+def _reach(spacing: tuple[float, ...], *, planar: bool) -> float:
+    """Radius within which there are `ROWS` rows."""
+    return ROWS / 2 * spacing[1] if planar else sqrt(ROWS * spacing[0] * spacing[1] / pi)
+
+
+@lru_cache(maxsize=256)
+def _offsets(spacing: tuple[float, float], reach: float, most_z: int, most_y: int) -> tuple[np.ndarray, ...]:
+    """Steps to all rows within the reach, and their squared distances, from the nearest outwards."""
+    dz, dy = (steps.ravel() for steps in np.mgrid[-most_z : most_z + 1, -most_y : most_y + 1])
+    cost = (dz * spacing[0]) ** 2 + (dy * spacing[1]) ** 2
+    order = np.argsort(cost, kind="stable")
+    order = order[cost[order] <= reach**2]
+    return dz[order], dy[order], cost[order]
