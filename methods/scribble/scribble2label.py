@@ -45,9 +45,9 @@ class Scribble2Label(PartialCE):
     Hyper = Hyper
 
     def regularise(self, logits: Tensor, samples: Labelled, clock: Clock) -> Terms:
-        if samples.pseudo is None or clock.progress < self.hyper.warm_up:
-            return {}
-        beyond = torch.where(samples.label == IGNORE, samples.pseudo, IGNORE)
+        beyond = torch.full_like(samples.label, IGNORE)
+        if samples.pseudo is not None and clock.progress >= self.hyper.warm_up:
+            beyond = torch.where(samples.label == IGNORE, samples.pseudo, beyond)
         return {"pseudo": self.hyper.weight * cross_entropy(logits, beyond)}
 
     def relabel_at(self, step: int) -> bool:

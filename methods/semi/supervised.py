@@ -1,5 +1,6 @@
 """Dense labels only: the lower bound at few labels, the upper bound at all of them.
 
+Paper: Milletari et al., "V-Net", 3DV 2016, arXiv:1606.04797 (the Dice loss with squared denominators).
 Code: https://github.com/HiLab-git/SSL4MIS/blob/06df604/code/train_fully_supervised_3D.py, ½ (cross-entropy + Dice);
 WSL4MIS's full supervision is the same.
 Differences: none. Published lower bounds differ in batch and steps; here both are the plan's, equal for all methods.

@@ -54,9 +54,8 @@ def dice_loss(probs: np.ndarray, label: np.ndarray) -> float:
 def entropy(logits: np.ndarray) -> float:
     """Mean over pixels of the entropy of the softmax over ln c."""
     probs = np.moveaxis(softmax(logits), 1, -1).reshape(-1, logits.shape[1])
-    return float(np.mean([-sum(p * math.log(p) for p in pixel if p > 0) for pixel in probs])) / math.log(
-        logits.shape[1]
-    )
+    found = [-sum(p * math.log(p) for p in pixel if p > 0) for pixel in probs]
+    return sum(found) / len(found) / math.log(logits.shape[1])
 
 
 def squared_difference(first: np.ndarray, second: np.ndarray, weight: np.ndarray | None = None) -> float:

@@ -1,6 +1,6 @@
 """Semi-supervised methods: each term against a slow reference of its formula, and who learns from what.
 
-In eval mode the networks have neither dropout nor batch statistics, so that a loss can be recomputed from their outputs.
+In eval mode the networks have neither dropout nor batch statistics, so a loss can be recomputed from their outputs.
 """
 
 from __future__ import annotations
