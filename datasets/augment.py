@@ -21,6 +21,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -107,8 +108,13 @@ def apply(
     Raises:
         ValueError: axes of different length are to be swapped.
     """
-    source = _reorientation(params, (image if image is not None else maps[0]).shape[-params.mirror.shape[1] :])
-    if source is not None:
+    like = image if image is not None else maps[0]
+    if params.mirror.any() or params.swap.any():
+        height, width = like.shape[-params.mirror.shape[1] :][:2]
+        if params.swap.any() and height != width:
+            raise ValueError(f"cannot swap in-plane axes of different length {height} and {width}")
+        code = torch.from_numpy(params.mirror[:, 0] + 2 * params.mirror[:, 1] + 4 * params.swap).to(like.device)
+        source = _orientations(height, width, like.device)[code]
         image = None if image is None else _reorient(image, 2, source, params)
         maps = [_reorient(labels, 1, source, params) for labels in maps]
     rotated = np.flatnonzero(params.degrees)
@@ -130,26 +136,22 @@ def check_kind(kind: str) -> None:
         raise ValueError(f"unknown augmentation {kind!r}{hint} (known: {', '.join(KINDS)})")
 
 
-def _reorientation(params: Params, space: Sequence[int]) -> np.ndarray | None:
-    """``(n, height * width)`` flat in-plane index that each output pixel reads; None where all stay in place."""
-    if not (params.mirror.any() or params.swap.any()):
-        return None
-    height, width = space[:2]
-    if params.swap.any() and height != width:
-        raise ValueError(f"cannot swap in-plane axes of different length {height} and {width}")
-    swap = params.swap[:, None, None]
-    i, j = np.arange(height)[None, :, None], np.arange(width)[None, None, :]
-    row, column = np.where(swap, j, i), np.where(swap, i, j)
-    row = np.where(params.mirror[:, :1, None], height - 1 - row, row)
-    column = np.where(params.mirror[:, 1:2, None], width - 1 - column, column)
-    return (row * width + column).reshape(len(swap), -1)
+@lru_cache(maxsize=8)
+def _orientations(height: int, width: int, device: torch.device) -> Tensor:
+    """``(8, height * width)``: the in-plane pixel that each output pixel reads, for code = mirror + 2 mirror + 4 swap.
+
+    Four rows where the sides differ: there is no swap then.
+    """
+    place = np.arange(height * width).reshape(height, width)
+    mirrored = [place, place[::-1], place[:, ::-1], place[::-1, ::-1]]
+    swapped = [picture.T for picture in mirrored] if height == width else []
+    return torch.from_numpy(np.stack([picture.ravel() for picture in mirrored + swapped])).to(device)
 
 
-def _reorient(values: Tensor, first: int, source: np.ndarray, params: Params) -> Tensor:
+def _reorient(values: Tensor, first: int, source: Tensor, params: Params) -> Tensor:
     """Mirror and swap by one gather; ``first`` is the position of the first spatial axis."""
     flat = values.flatten(first, first + 1)
-    index = torch.from_numpy(source).to(values.device, non_blocking=True)
-    index = index.reshape(len(values), *[1] * (first - 1), -1, *[1] * (flat.ndim - first - 1))
+    index = source.view(len(values), *[1] * (first - 1), -1, *[1] * (flat.ndim - first - 1))
     turned = torch.gather(flat, first, index.expand_as(flat)).view(values.shape)
     depth = params.mirror[:, 2:].any(axis=1)
     if not depth.any():
@@ -175,9 +177,10 @@ def _rotate(
     from_y, from_x = cosine * y + sine * x, cosine * x - sine * y
     index = torch.from_numpy(rows).to(device)
 
-    row, column = (torch.floor(from_y + height / 2).long(), torch.floor(from_x + width / 2).long())
-    outside = ((row < 0) | (row >= height) | (column < 0) | (column >= width)).flatten(1)
-    nearest = (row.clamp_(0, height - 1) * width + column.clamp_(0, width - 1)).flatten(1)
+    if maps or interpolation == "nearest":
+        row, column = torch.floor(from_y + height / 2).long(), torch.floor(from_x + width / 2).long()
+        outside = ((row < 0) | (row >= height) | (column < 0) | (column >= width)).flatten(1)
+        nearest = (row.clamp_(0, height - 1) * width + column.clamp_(0, width - 1)).flatten(1)
     turned = []
     for labels in maps:
         values = torch.gather(labels[index].flatten(1), 1, nearest).masked_fill_(outside, IGNORE)

@@ -69,7 +69,7 @@ def save(path: Path, arrays: Mapping[str, Sequence[np.ndarray]], about: Mapping[
 
 
 def load(path: Path) -> Stored | None:
-    """The arrays of a file, mapped rather than read; None where the file is absent, cut short or damaged.
+    """The arrays of a file, mapped rather than read; None where it is absent, unreadable, cut short or damaged.
 
     The mapping is private: writing to an array would copy the page and never reach the file.
     """
@@ -88,7 +88,7 @@ def load(path: Path) -> Stored | None:
             if zlib.crc32(text) != checksum:
                 return None
             raw = np.memmap(file, dtype=np.uint8, mode="c", shape=(start,))
-    except FileNotFoundError:
+    except OSError:
         return None
     if _probe(raw) != probe:
         return None

@@ -86,8 +86,9 @@ class Pool:
         device = torch.device(device)
         if self.device == device:
             return self
-        columns = [column and _moved(column, self._rows, device) for column in (self._image, self._label)]
-        return replace(self, _rows=np.arange(len(self)), _image=columns[0], _label=columns[1])
+        label = None if self._label is None else _moved(self._label, self._rows, device)
+        image = _moved(self._image, self._rows, device)
+        return replace(self, _rows=np.arange(len(self)), _image=image, _label=label)
 
 
 def gather(column: Column, rows: np.ndarray, starts: np.ndarray | None, patch: Sequence[int]) -> Tensor:

@@ -1,0 +1,161 @@
+"""Splits: disjoint by group, nested in ratio, the same for every method."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets.base import DataError, Partition
+from datasets.splits import Split, k_fold, make_split
+
+PATIENTS = [f"p{i:02d}" for i in range(25)]
+CASES = {f"{patient}_{phase}": patient for patient in PATIENTS for phase in ("ED", "ES")}
+PARTITION = Partition(train=tuple(PATIENTS[:20]), test=tuple(PATIENTS[20:]))
+
+ratios = st.floats(0.01, 1)
+seeds = st.integers(0, 2**31)
+
+
+def split(**changes: object) -> Split:
+    arguments = {"ratio": 0.2, "seed": 0, **changes}
+    if "count" in arguments:
+        arguments["ratio"] = None
+    return make_split(CASES, PARTITION, **arguments)  # type: ignore[arg-type]
+
+
+def patients(keys: tuple[str, ...]) -> set[str]:
+    return {CASES[key] for key in keys}
+
+
+@given(ratios, seeds, st.floats(0, 0.5))
+def test_every_case_is_in_one_part_and_no_patient_straddles(ratio: float, seed: int, val_share: float) -> None:
+    made = split(ratio=ratio, seed=seed, val_share=val_share)
+    parts = [made.labelled, made.unlabelled, made.val, made.test]
+    assert sorted(key for part in parts for key in part) == sorted(CASES)
+    groups = [patients(part) for part in parts]
+    assert sum(map(len, groups)) == len(PATIENTS)
+    assert made.test == tuple(sorted(key for key in CASES if CASES[key] in PARTITION.test))
+    assert all(part == tuple(sorted(part)) for part in parts)
+
+
+@given(ratios, ratios, seeds)
+def test_a_smaller_ratio_is_within_a_larger_one(a: float, b: float, seed: int) -> None:
+    small, large = sorted((a, b))
+    assert set(split(ratio=small, seed=seed).labelled) <= set(split(ratio=large, seed=seed).labelled)
+
+
+@given(ratios, seeds)
+def test_validation_and_test_depend_on_neither_ratio_nor_seed(ratio: float, seed: int) -> None:
+    made, other = split(ratio=ratio, seed=seed), split()
+    assert (made.val, made.test) == (other.val, other.test)
+
+
+def test_seeds_draw_different_labelled_patients() -> None:
+    assert len({split(seed=seed).labelled for seed in range(20)}) > 15
+
+
+def test_a_ratio_counts_training_patients_after_validation_is_carved() -> None:
+    # 20 training patients, a tenth of them (2) validate: a ratio of 0.5 labels 9 of the 18 that are left.
+    made = split(ratio=0.5)
+    assert (len(made.labelled_groups), len(made.train_groups), len(patients(made.val))) == (9, 18, 2)
+    assert made.ratio == 0.5
+    assert patients(made.labelled) == set(made.labelled_groups)
+
+
+def test_the_smallest_ratio_labels_one_patient_and_the_largest_all() -> None:
+    assert len(split(ratio=1e-9).labelled_groups) == 1
+    assert split(ratio=1).unlabelled == ()
+
+
+def test_a_count_of_groups_is_as_good_as_a_ratio() -> None:
+    assert split(count=9) == split(ratio=0.5)
+
+
+def test_without_a_validation_share_all_training_patients_train() -> None:
+    made = split(val_share=0)
+    assert made.val == ()
+    assert len(made.train_groups) == 20
+
+
+def test_published_validation_groups_are_used_and_nothing_is_carved() -> None:
+    published = Partition(train=tuple(PATIENTS[:15]), val=tuple(PATIENTS[15:20]), test=tuple(PATIENTS[20:]))
+    made = make_split(CASES, published, ratio=0.2, seed=0)
+    assert patients(made.val) == set(PATIENTS[15:20])
+    assert made.train_groups == tuple(PATIENTS[:15])
+
+
+def test_first_takes_the_head_of_the_published_list_whatever_the_seed() -> None:
+    order = list(reversed(PATIENTS[:20]))
+    made = split(count=3, subset="first", order=order, val_share=0)
+    assert set(made.labelled_groups) == {"p19", "p18", "p17"}
+    assert made == split(count=3, subset="first", order=order, val_share=0, seed=7)
+
+
+def test_a_patient_more_leaves_the_order_of_the_others() -> None:
+    more = Partition(train=(*PARTITION.train, "p99"), test=PARTITION.test)
+    grown = make_split({**CASES, "p99_ED": "p99"}, more, count=6, seed=3, val_share=0)
+    assert len(set(split(count=6, seed=3, val_share=0).labelled_groups) & set(grown.labelled_groups)) >= 5
+
+
+def test_the_digest_changes_with_any_part() -> None:
+    made = split()
+    moved = dataclasses.replace(made, unlabelled=made.unlabelled[1:], val=(*made.val, made.unlabelled[0]))
+    assert made.digest() == split().digest()
+    assert len({made.digest(), moved.digest(), split(seed=1).digest()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"ratio": 10}, r"ratio must be in \(0, 1\], got 10; write 0.1 for 10 %"),
+        ({"ratio": 0}, "ratio must be in"),
+        ({"ratio": None}, "either ratio or count"),
+        ({"count": 0}, "0 labelled groups asked for"),
+        ({"count": 19}, "19 labelled groups asked for, but there are 18"),
+        ({"val_share": 0.6}, "val_share"),
+        ({"subset": "last"}, "'last'"),
+        ({"subset": "first", "order": PATIENTS[:5]}, "are not in it"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        split(**wrong)
+
+
+def test_ratio_and_count_together_are_refused() -> None:
+    with pytest.raises(ValueError, match="not both"):
+        make_split(CASES, PARTITION, ratio=0.5, count=3, seed=0)
+
+
+def test_one_training_group_trains_and_none_is_refused() -> None:
+    lone = make_split(CASES, Partition(train=("p00",), test=("p01",)), ratio=1, seed=0)
+    assert (lone.labelled_groups, lone.val) == (("p00",), ())
+    with pytest.raises(ValueError, match="no training group"):
+        make_split(CASES, Partition(train=(), test=("p01",)), ratio=1, seed=0)
+
+
+@given(st.integers(2, 6), st.integers(6, 25))
+def test_folds_test_every_group_once_and_differ_in_size_by_at_most_one(folds: int, n: int) -> None:
+    parts = [k_fold(PATIENTS[:n], fold, folds) for fold in range(1, folds + 1)]
+    assert sorted(group for part in parts for group in part.test) == PATIENTS[:n]
+    assert all(sorted(part.train + part.test) == PATIENTS[:n] for part in parts)
+    sizes = [len(part.test) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_folds_do_not_depend_on_the_order_of_the_groups() -> None:
+    assert k_fold(PATIENTS, 2, 5) == k_fold(PATIENTS[::-1], 2, 5)
+
+
+@pytest.mark.parametrize(("fold", "folds", "message"), [(0, 5, "1..5"), (6, 5, "1..5"), (1, 26, "26 folds")])
+def test_folds_that_do_not_exist_are_refused(fold: int, folds: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        k_fold(PATIENTS, fold, folds)
+
+
+def test_a_patient_in_two_published_parts_is_refused() -> None:
+    with pytest.raises(DataError, match="both train and test: p1"):
+        Partition(train=("p0", "p1"), test=("p1",))
