@@ -78,7 +78,9 @@ def check_no_inert_term(method_class: type[Method], **settings: Any) -> None:
             require(False, method_class, text)
         for entry in declared:
             known = entry in reached or any(_under(entry, n) for n, _ in probed.rig.method.named_parameters())
-            require(known, method_class, f"released_inert names '{entry}', which is neither a loss term nor a parameter")
+            require(
+                known, method_class, f"released_inert names '{entry}', which is neither a loss term nor a parameter"
+            )
 
 
 def check_no_orphan_parameter(method_class: type[Method], **settings: Any) -> None:
@@ -190,7 +192,9 @@ def check_schedules_follow_progress(method_class: type[Method], **settings: Any)
             rig.step(batch, Clock(0, clock.total))  # fills banks
             rig.jolt()
             seen.append(values(rig.observe(batch, clock)))
-        changed = [name for name in seen[0] if not torch.equal(seen[0][name], seen[1].get(name, torch.tensor(math.nan)))]
+        changed = [
+            name for name in seen[0] if not torch.equal(seen[0][name], seen[1].get(name, torch.tensor(math.nan)))
+        ]
         text = f"at progress {step / 100:g}, loss term '{''.join(changed[:1])}' depends on the number of steps too"
         require(not changed, method_class, text)
 
@@ -338,10 +342,12 @@ def _require_finite(method_class: type[Method], descents: list[Descent], where: 
     for d in descents:
         for name, value in d.terms.items():
             good = isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name)
-            require(good, method_class, f"loss term {name!r} is not named in lower case letters, digits and underscores")
+            require(
+                good, method_class, f"loss term {name!r} is not named in lower case letters, digits and underscores"
+            )
             scalar = isinstance(value, Tensor) and value.shape == () and value.is_floating_point()
             require(scalar, method_class, f"loss term '{name}' is not a scalar tensor of a floating-point type{where}")
-            require(torch.isfinite(value), method_class, f"loss term '{name}' is {float(value)}{where}")
+            require(torch.isfinite(value), method_class, f"loss term '{name}' is {value.item()}{where}")
 
 
 def _sizes(batch: Batch) -> str:
