@@ -22,6 +22,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import overload
 
 import numpy as np
 import torch
@@ -85,6 +86,18 @@ def draw(kind: str, n: int, ndim: int, patch: Sequence[int], rng: np.random.Gene
             whole = np.floor(share * 2 * _MAX_DEGREES) - _MAX_DEGREES
             degrees = np.where(chance >= 0.75, whole, 0.0)
     return Params(mirror, swap, degrees)
+
+
+@overload
+def apply(
+    params: Params, image: Tensor, maps: Sequence[Tensor] = (), *, interpolation: str = "linear"
+) -> tuple[Tensor, tuple[Tensor, ...]]: ...
+
+
+@overload
+def apply(
+    params: Params, image: None, maps: Sequence[Tensor], *, interpolation: str = "linear"
+) -> tuple[None, tuple[Tensor, ...]]: ...
 
 
 def apply(

@@ -135,7 +135,7 @@ def _probe(raw: np.ndarray) -> int:
     starts = np.unique(np.linspace(0, max(0, len(raw) - _BLOCK), _BLOCKS, dtype=np.int64))
     checksum = 0
     for start in starts.tolist():
-        checksum = zlib.crc32(raw[start : start + _BLOCK], checksum)
+        checksum = zlib.crc32(raw[start : start + _BLOCK].data, checksum)
     return checksum
 
 

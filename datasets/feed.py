@@ -79,9 +79,7 @@ class Feed:
         self._stream = stream
         self._chain = Chain(stream)
         self._format = _FORMATS[len(self.patch)] if channels_last else torch.contiguous_format
-        self._halves = (np.arange(len(labelled)),)
-        if views == 2:
-            self._halves = halves(labelled, np.random.default_rng(stream("views")))
+        self._halves = halves(labelled, np.random.default_rng(stream("views"))) if views == 2 else None
         self._labelled = _settle(labelled, self.device)
         self._unlabelled = unlabelled and _settle(unlabelled, self.device)
         self._shapes = shapes and _settle(shapes, self.device)
@@ -95,18 +93,8 @@ class Feed:
         """
         if step < 0:
             raise ValueError(f"step must be >= 0, got {step}")
-        indices = self._labelled_indices(step)
-        image, maps = self._samples("labelled", self._labelled, indices, step, annotated=True)
-        keys = self._labelled.sample_keys
-        labelled = Labelled(image, *maps, keys=tuple(keys[i] for i in indices))
-        unlabelled, shapes = None, None
-        if self._unlabelled is not None and self.unlabelled_batch:
-            indices = self._order("unlabelled", np.arange(len(self._unlabelled)), step, self.unlabelled_batch)
-            image, _ = self._samples("unlabelled", self._unlabelled, indices, step, annotated=False)
-            unlabelled = Unlabelled(image, keys=tuple(self._unlabelled.sample_keys[i] for i in indices))
-        if self._shapes is not None:
-            shapes = self._draw_shapes(step)
-        return Batch(labelled, unlabelled, shapes)
+        shapes = None if self._shapes is None else self._draw_shapes(self._shapes, step)
+        return Batch(self._draw_labelled(step), self._draw_unlabelled(step), shapes)
 
     def relabel_samples(self, size: int | None = None) -> Iterator[tuple[Tensor, Labelled]]:
         """All labelled samples once, not augmented, in canonical coordinates, with the indices for ``set_pseudo``.
@@ -115,15 +103,10 @@ class Feed:
             size: samples at a time in 2-D, default ``labelled_batch``. In 3-D one whole volume at a time.
         """
         size = 1 if len(self.patch) == 3 else size or self.labelled_batch
-        pool = self._labelled
-        for start in range(0, len(pool), size):
-            indices = np.arange(start, min(start + size, len(pool)))
-            maps = [pool.labels(indices)] + (
-                [] if self.pseudo is None else [gather(self.pseudo, indices, None, self.patch)]
-            )
-            maps = [labels.to(self.device).long() for labels in maps]
-            image = self._image(pool.images(indices))
-            yield torch.from_numpy(indices), Labelled(image, *maps, keys=tuple(pool.sample_keys[i] for i in indices))
+        for start in range(0, len(self._labelled), size):
+            indices = np.arange(start, min(start + size, len(self._labelled)))
+            image = self._labelled.images(indices).to(self.device)
+            yield torch.from_numpy(indices), self._bundle(indices, image, self._maps(indices, None))
 
     def set_pseudo(self, indices: Tensor | Sequence[int], label: Tensor) -> None:
         """Store pseudo label maps of some labelled samples, in canonical coordinates; all others are IGNORE at first.
@@ -152,7 +135,7 @@ class Feed:
 
     def state(self) -> FeedState:
         """What a checkpoint must hold: the pseudo label maps. Batches need nothing else but the step."""
-        return {"pseudo": None if self.pseudo is None else [labels.cpu() for labels in self.pseudo]}
+        return {"pseudo": None if self.pseudo is None else [labels.cpu().clone() for labels in self.pseudo]}
 
     def load_state(self, state: FeedState) -> None:
         """Undo :meth:`state`.
@@ -171,52 +154,62 @@ class Feed:
                 self.set_pseudo([row], labels[None])
 
     # ----------------------------------------------------------------------------------------------------------------
-    def _labelled_indices(self, step: int) -> np.ndarray:
-        if len(self._halves) == 1:
-            return self._order("labelled", self._halves[0], step, self.labelled_batch)
-        each = self.labelled_batch // 2
-        return np.concatenate(
-            [self._order(f"labelled/view{v}", half, step, each) for v, half in enumerate(self._halves)]
-        )
-
-    def _order(self, name: str, members: np.ndarray, step: int, size: int) -> np.ndarray:
-        return members[self._chain.take(name, len(members), step * size, size)]
-
-    def _samples(
-        self, name: str, pool: Pool, indices: np.ndarray, step: int, *, annotated: bool
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Augmented images and, if annotated, their int64 label and pseudo label maps."""
-        rng = np.random.default_rng(self._stream(f"augment/{name}", step))
-        starts = self._starts(pool, indices, rng)
-        params = recipes.draw(self.augment, len(indices), len(self.patch), self.patch, rng)
+    def _draw_labelled(self, step: int) -> Labelled:
+        pool = self._labelled
+        if self._halves is None:
+            indices = self._chain.take("labelled", len(pool), step * self.labelled_batch, self.labelled_batch)
+        else:
+            each = self.labelled_batch // 2
+            views = enumerate(self._halves)
+            indices = np.concatenate(
+                [half[self._chain.take(f"labelled/view{v}", len(half), step * each, each)] for v, half in views]
+            )
+        starts, params = self._fate("labelled", pool, indices, step)
         image = pool.images(indices, starts).to(self.device, non_blocking=True)
-        maps = []
-        if annotated:
-            maps.append(pool.labels(indices, starts))
-            if self.pseudo is not None:
-                maps.append(gather(self.pseudo, indices, starts, self.patch))
-        maps = [labels.to(self.device, non_blocking=True) for labels in maps]
-        image, maps = recipes.apply(params, image, maps, interpolation=pool.interpolation)
-        return self._image(image), [labels.long() for labels in maps]
+        image, maps = recipes.apply(params, image, self._maps(indices, starts), interpolation=pool.interpolation)
+        return self._bundle(indices, image, maps)
 
-    def _draw_shapes(self, step: int) -> Tensor:
+    def _draw_unlabelled(self, step: int) -> Unlabelled | None:
+        pool, size = self._unlabelled, self.unlabelled_batch
+        if pool is None or size == 0:
+            return None
+        indices = self._chain.take("unlabelled", len(pool), step * size, size)
+        starts, params = self._fate("unlabelled", pool, indices, step)
+        image = pool.images(indices, starts).to(self.device, non_blocking=True)
+        image, _ = recipes.apply(params, image, interpolation=pool.interpolation)
+        return Unlabelled(self._laid_out(image), keys=tuple(pool.sample_keys[i] for i in indices))
+
+    def _draw_shapes(self, pool: Pool, step: int) -> Tensor:
         """Label maps alone, under their own augmentation; what is outside their image is background."""
         n = self.labelled_batch + self.unlabelled_batch
-        indices = self._order("shapes", np.arange(len(self._shapes)), step, n)
-        rng = np.random.default_rng(self._stream("augment/shapes", step))
-        starts = self._starts(self._shapes, indices, rng)
-        params = recipes.draw(self.augment, n, len(self.patch), self.patch, rng)
-        _, (labels,) = recipes.apply(params, None, [self._shapes.labels(indices, starts).to(self.device)])
+        indices = self._chain.take("shapes", len(pool), step * n, n)
+        starts, params = self._fate("shapes", pool, indices, step)
+        _, (labels,) = recipes.apply(params, None, [pool.labels(indices, starts).to(self.device)])
         return labels.masked_fill(labels == IGNORE, 0).long()
 
-    def _starts(self, pool: Pool, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-        if len(self.patch) == 2:
-            return None
-        room = np.array([pool.space(i) for i in indices]) - self.patch + 1
-        return np.floor(rng.random(room.shape) * room).astype(np.int64)
+    def _fate(self, name: str, pool: Pool, indices: np.ndarray, step: int) -> tuple[np.ndarray | None, recipes.Params]:
+        """Where the samples of one part of a batch are cropped (3-D), and how they are augmented."""
+        rng = np.random.default_rng(self._stream(f"augment/{name}", step))
+        starts = None
+        if len(self.patch) == 3:
+            room = np.array([pool.space(i) for i in indices]) - self.patch + 1
+            starts = np.floor(rng.random(room.shape) * room).astype(np.int64)
+        return starts, recipes.draw(self.augment, len(indices), len(self.patch), self.patch, rng)
 
-    def _image(self, image: Tensor) -> Tensor:
-        return image.to(self.device).contiguous(memory_format=self._format)
+    def _maps(self, indices: np.ndarray, starts: np.ndarray | None) -> list[Tensor]:
+        """Label maps of labelled samples, and their pseudo label maps if they have any; uint8, on the device."""
+        maps = [self._labelled.labels(indices, starts)]
+        if self.pseudo is not None:
+            maps.append(gather(self.pseudo, indices, starts, self.patch))
+        return [labels.to(self.device, non_blocking=True) for labels in maps]
+
+    def _bundle(self, indices: np.ndarray, image: Tensor, maps: Sequence[Tensor]) -> Labelled:
+        label, *pseudo = (labels.long() for labels in maps)
+        keys = tuple(self._labelled.sample_keys[i] for i in indices)
+        return Labelled(self._laid_out(image), label, pseudo[0] if pseudo else None, keys)
+
+    def _laid_out(self, image: Tensor) -> Tensor:
+        return image.contiguous(memory_format=self._format)
 
     def _remarks(self) -> Iterator[str]:
         parts = [
@@ -259,9 +252,10 @@ def _check(
             f"batches need at least 1 labelled and 0 unlabelled samples, got {labelled_batch} and {unlabelled_batch}"
         )
     for name, pool in (("labelled", labelled), ("unlabelled", unlabelled), ("shapes", shapes)):
-        for index in range(0 if pool is None else len(pool)):
+        if pool is None:
+            continue
+        for index, key in enumerate(pool.sample_keys):
             space = pool.space(index)
             larger = len(space) == len(patch) == 3 and min(np.subtract(space, patch)) >= 0
             if space != patch and not larger:
-                key = pool.sample_keys[index]
                 raise ValueError(f"{name} sample {key!r} has size {space}, which does not fit the patch {patch}")

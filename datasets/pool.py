@@ -106,8 +106,10 @@ def gather(column: Column, rows: np.ndarray, starts: np.ndarray | None, patch: S
         return torch.stack([column[row] for row in rows])
     crops = []
     for row, start in zip(rows.tolist(), starts.tolist(), strict=True):
-        window = tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))
-        crops.append(column[row][(..., *window)])
+        crop = column[row]
+        for axis, (first, size) in enumerate(zip(start, patch, strict=True), start=-len(patch)):
+            crop = crop.narrow(axis, first, size)
+        crops.append(crop)
     return torch.stack(crops)
 
 

@@ -70,9 +70,10 @@ def canonical_samples(case: Case, canonical: Canonical) -> Samples:
     patch = canonical.patch
     image = _tensor(case.image)
     image = image.transpose(0, 1) if image.ndim == len(patch) + 2 else image[None]
-    given = {"dense": case.label, "scribble": case.scribble}
     maps: dict[Annotation, Tensor] = {
-        kind: _tensor(given[kind]).reshape(len(image), *image.shape[2:]) for kind in _KINDS if given[kind] is not None
+        kind: _tensor(labels).reshape(len(image), *image.shape[2:])
+        for kind, labels in zip(_KINDS, (case.label, case.scribble), strict=True)
+        if labels is not None
     }
     if len(patch) == 2:
         image = resize(image, patch, canonical.interpolation)
@@ -137,7 +138,8 @@ class Store:
             return cls(*_in_memory(_decode(dataset, keys, canonical)), canonical)
         identity = json.dumps([_FORMAT, dataset.fingerprint(), asdict(canonical), keys], sort_keys=True)
         stem = Path(cache) / f"{dataset.name}-{hashlib.blake2b(identity.encode(), digest_size=10).hexdigest()}"
-        found, notes = _read(stem), ()
+        notes: tuple[str, ...] = ()
+        found = _read(stem)
         if found is None:
             with disk.exclusive(stem):
                 found = _read(stem)  # another process may have made it while this one waited

@@ -245,6 +245,9 @@ def test_state_brings_the_pseudo_maps_back_through_a_checkpoint(ndim: int) -> No
     file.seek(0)
     resumed.load_state(torch.load(file, weights_only=True))
     assert equal(made.batch(4), resumed.batch(4))
+    kept = made.state()
+    made.set_pseudo([1], torch.zeros(1, *labelled.space(1), dtype=torch.int64))
+    assert (kept["pseudo"][1] == 2).all()  # a state taken is not changed by later relabelling
     resumed.load_state(feed(labelled).state())
     assert resumed.batch(4).labelled.pseudo is None
 
