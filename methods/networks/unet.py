@@ -132,11 +132,11 @@ def _double_conv(ndim: int, channels_in: int, channels_out: int, recipe: Recipe,
     return nn.Sequential(
         blocks.conv(ndim, channels_in, channels_out),
         norm(ndim, channels_out),
-        nn.LeakyReLU(recipe.slope),
+        nn.LeakyReLU(recipe.slope, inplace=True),
         nn.Dropout(dropout),
         blocks.conv(ndim, channels_out, channels_out),
         norm(ndim, channels_out),
-        nn.LeakyReLU(recipe.slope),
+        nn.LeakyReLU(recipe.slope, inplace=True),
     )
 
 

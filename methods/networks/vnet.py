@@ -101,4 +101,4 @@ def _convs(ndim: int, channels_in: int, channels_out: int, level: int) -> nn.Seq
 
 
 def _normalised(ndim: int, layer: nn.Module, channels: int) -> nn.Sequential:
-    return nn.Sequential(layer, blocks.batch_norm(ndim, channels), nn.ReLU())
+    return nn.Sequential(layer, blocks.batch_norm(ndim, channels), nn.ReLU(inplace=True))

@@ -78,6 +78,15 @@ def test_vnet_drops_whole_channels_after_the_bottleneck_and_before_the_head():
         assert 0 < (per_channel == 0).float().mean() < 1
 
 
+def test_3d_unet_drops_elements_after_the_centre_and_before_the_head_only():
+    network = small("unet", 3).train()
+    features = network.encode(torch.randn(2, 1, 16, 16, 16))
+    shares = [(dropped == 0).float().mean().item() for dropped in (features[-1], network.decode(features))]
+    # ReLU of a normalised map is zero in about half of the elements; of the other half, 0.3 are dropped: .65 together
+    assert shares == pytest.approx([0.65, 0.65], abs=0.05)
+    assert (features[0] == 0).float().mean().item() == pytest.approx(0.5, abs=0.05)
+
+
 # parts ---------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("name", "ndim"), EVERY)
 def test_forward_is_the_head_of_the_decoded_encoding(name: str, ndim: int):
