@@ -6,6 +6,11 @@ replays them. Training and evaluating need none of this.
 
 from __future__ import annotations
 
-from .tracker import SyncReport, Tracker, sync
+from .experiment import links
+from .replay import SyncReport, sync
+from .report import log_report
+from .study import StudyTracker
+from .tracker import Tracker
+from .ui import ServerError, ui
 
-__all__ = ["SyncReport", "Tracker", "sync"]
+__all__ = ["ServerError", "StudyTracker", "SyncReport", "Tracker", "links", "log_report", "sync", "ui"]

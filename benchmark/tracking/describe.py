@@ -10,7 +10,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ def opening_tags(cell: Mapping[str, Any], cell_id: str) -> dict[str, str]:
         "cell": cell_id,
         "plan": str(cell.get("plan", "")),
         "method_id": str(cell["method"]),
+        "commit": str(cell.get("commit", "unknown")),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": "python -m benchmark",
     }
@@ -78,9 +79,9 @@ def closing_tags(record: Record) -> dict[str, str]:
 def final_metrics(record: Record, scores: Iterable[Mapping[str, str]]) -> dict[str, float]:
     """Numbers logged once, at the last step: Dice and HD95 under the penalised rule, times, memory.
 
-    ``test/dice`` is the mean over cases of the mean over classes, each class in turn ``test/dice_<class>``. A missed
-    organ counts Dice 0 and the image diagonal, so nothing here is infinite; what is not a number is left out, since
-    the pages would draw it.
+    ``test/dice`` is what the report shows for this cell: the mean over the scans of a patient, then over classes, then
+    over patients; ``test/dice_<class>`` leaves the second step out. A missed organ counts Dice 0 and the image
+    diagonal, so nothing here is infinite; what is not a number is left out, since the pages would draw it.
     """
     rows = [row for row in scores if row["selection"] == HEADLINE]
     found = {f"time/{name}_seconds": seconds for name, seconds in record.seconds.items()}
@@ -91,10 +92,13 @@ def final_metrics(record: Record, scores: Iterable[Mapping[str, str]]) -> dict[s
         names = leaf_names(row["class"] for row in rows)
         for metric in ("dice", "hd95"):
             worth = penalised(rows, metric)
-            found[f"test/{metric}"] = mean_of_means(worth, [row["case"] for row in rows])
-            for class_name, leaf in names.items():
-                of_class = np.array([row["class"] == class_name for row in rows])
-                found[f"test/{metric}_{leaf}"] = finite_mean(worth[of_class])
+            scans: dict[str, dict[str, list[float]]] = {}
+            for row, value in zip(rows, worth, strict=True):
+                scans.setdefault(row["group"], {}).setdefault(row["class"], []).append(value)
+            patients = [{name: _mean(values) for name, values in of.items()} for of in scans.values()]
+            found[f"test/{metric}"] = _mean([_mean(list(of.values())) for of in patients])
+            for name, end in names.items():
+                found[f"test/{metric}_{end}"] = _mean([of[name] for of in patients if name in of])
     return {clean(name): float(value) for name, value in found.items() if math.isfinite(value)}
 
 
@@ -102,18 +106,6 @@ def penalised(rows: list[Mapping[str, str]], metric: str) -> np.ndarray:
     """What each row of ``scores.csv`` counts for, ``(n,)``; NaN where a class is in neither map."""
     values, diagonals = ([float(row[column]) for row in rows] for column in (metric, "diagonal"))
     return apply_rule(values, [row["status"] for row in rows], diagonals, metric)
-
-
-def mean_of_means(values: np.ndarray, groups: list[str]) -> float:
-    """Mean over groups of the mean within each; NaNs are left out, NaN if nothing is left."""
-    names = np.asarray(groups)
-    return finite_mean(np.array([finite_mean(values[names == name]) for name in dict.fromkeys(groups)]))
-
-
-def finite_mean(values: np.ndarray) -> float:
-    """Mean of the numbers among ``values``; NaN if there is none."""
-    numbers = values[~np.isnan(values)]
-    return float(numbers.mean()) if numbers.size else math.nan
 
 
 def curve(rows: Iterable[Mapping[str, str]]) -> list[tuple[str, float, int, float]]:
@@ -175,6 +167,12 @@ def clean(name: str) -> str:
     'dice_rv__5_'
     """
     return re.sub(r"[^\w\-. :/]", "_", name)[:250] or "_"
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Mean of what is a number; NaN if nothing is."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return math.fsum(numbers) / len(numbers) if numbers else math.nan
 
 
 def _labels(split: Mapping[str, Any]) -> dict[str, float]:

@@ -67,7 +67,7 @@ def log_batch(
     """Metrics ``(name, value, step, milliseconds)``, parameters and tags in as few calls as MLflow allows."""
     from mlflow.entities import Metric, Param, RunTag
 
-    batches = {
+    batches: dict[str, list[Any]] = {
         "metrics": [Metric(name, value, ms, step) for name, value, step, ms in metrics],
         "params": [Param(*pair) for pair in (params or {}).items()],
         "tags": [RunTag(*pair) for pair in (tags or {}).items()],
@@ -91,18 +91,21 @@ def _open_run(store: Store, folder: Path, cell: Mapping[str, Any], cell_id: str,
         tracked = state.load(folder, store.name)
         if tracked is not None and store.started_ms(tracked.run_id) is not None:
             return tracked
-        run_id = _orphan(store, cell_id) or store.create_run(
-            str(cell["title"]), describe.opening_tags(cell, cell_id), began_ms
-        )
+        place = state.place(folder.parent)
+        run_id = _orphan(store, cell_id, place)
+        if run_id is None:
+            tags = describe.opening_tags(cell, cell_id) | {"place": place}
+            run_id = store.create_run(str(cell["title"]), tags, began_ms)
         log_batch(store, run_id, params=describe.params(cell))
         tracked = Tracked(run_id)
         state.save(folder, store.name, tracked)
     return tracked
 
 
-def _orphan(store: Store, cell_id: str) -> str | None:
+def _orphan(store: Store, cell_id: str, place: str) -> str | None:
     """A run of this cell that was opened by a runner which was killed before it could note so."""
-    for run in store.runs(f"tags.cell = '{cell_id}' and attributes.status = 'RUNNING'"):
+    wanted = f"tags.cell = '{cell_id}' and tags.place = '{place}' and attributes.status = 'RUNNING'"
+    for run in store.runs(wanted):
         if run.info.lifecycle_stage == "active":
             return run.info.run_id
     return None

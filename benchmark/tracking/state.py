@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -50,6 +51,12 @@ def digest(folder: Path) -> str:
         return hashlib.blake2b((folder / "record.json").read_bytes(), digest_size=8).hexdigest()
     except FileNotFoundError:
         return ""
+
+
+def place(plan_folder: Path) -> str:
+    """Name of a results folder on this machine, so that nobody takes the runs of another one for his own."""
+    text = f"{socket.gethostname()}:{plan_folder.resolve()}"
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 @contextmanager

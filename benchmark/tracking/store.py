@@ -1,7 +1,7 @@
 """One experiment of one MLflow store: opened once, its database created and migrated under a lock.
 
-What may pass (a locked or full database, a server that does not answer) is raised as `Unavailable`; other errors will not
-go away by themselves.
+What may pass (a locked or full database, a server that does not answer) is raised as `Unavailable`; other errors will
+not go away by themselves.
 """
 
 from __future__ import annotations
@@ -75,12 +75,17 @@ def translated() -> Iterator[None]:
 def _passes(error: Exception) -> bool:
     """Whether an error of MLflow or SQLAlchemy is about the store's state now, not about what was asked of it."""
     kind = type(error).__name__  # by name, since neither library may be imported up here
-    no_answer = str(error).startswith("API request to") and kind == "MlflowException"
-    return getattr(error, "error_code", None) in _PASSING or kind == "OperationalError" or no_answer
+    return getattr(error, "error_code", None) in _PASSING or kind == "OperationalError" or _is_silence(error)
+
+
+def _is_silence(error: BaseException) -> bool:
+    return type(error).__name__ == "MlflowException" and str(error).startswith("API request to")
 
 
 def first_line(error: BaseException) -> str:
     """The part of an error that fits into a sentence."""
+    if _is_silence(error):
+        return "the server does not answer"
     text = re.sub(r"^\((?:\w+\.)*\w+\) ", "", str(error).strip()) or type(error).__name__
     return text.splitlines()[0][:300]
 

@@ -9,9 +9,14 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 from .store import Store, Unavailable
+
+HOST = "127.0.0.1"
+PORTS = range(5000, 5010)
+"""Where `ui` serves, tried in this order where no port is asked for; then any free one."""
 
 _PREFIX = "mlflow.sharedViewState."
 _CELLS = "tags.`kind` = 'cell'"
@@ -19,14 +24,14 @@ _IDENTITY = [f"params.`{name}`" for name in ("method", "dataset", "amount", "see
 _RESULTS = [f"metrics.`{name}`" for name in ("test/dice", "test/hd95", "test/failure_rate", "time/train_seconds")]
 
 
-def seed(store: Store, title: str, protocol: str) -> None:
-    """Describe the experiment and give it the views; only what differs is written.
+def seed(store: Store, description: str = "") -> None:
+    """Give an experiment its views, and a description (Markdown) if there is one; only what differs is written.
 
     Raises:
         Unavailable: the tracker is down. A store that refuses the tags is left without views.
     """
-    tags = {"mlflow.note.content": f"## {title}\n\n{protocol}"[:5000]}
-    for key, (name, view) in _views(title).items():
+    tags = {"mlflow.note.content": description[:5000]} if description else {}
+    for key, (name, view) in _views().items():
         tags[_PREFIX + key] = encode(name, view)
     try:
         store.tag_experiment(tags)
@@ -41,13 +46,23 @@ def links(experiment_id: str) -> list[tuple[str, str]]:
     start = page(experiment_id)
     return [
         (name, f"{start}&viewStateShareKey={key}" + ("" if key == "every-cell" else "&compareRunsMode=CHART"))
-        for key, (name, _) in _views("").items()
+        for key, (name, _) in _views().items()
     ]
+
+
+def seeded(tag_keys: Iterable[str]) -> bool:
+    """Whether an experiment with these tags has our views."""
+    return f"{_PREFIX}every-cell" in set(tag_keys)
 
 
 def page(experiment_id: str) -> str:
     """Path of the list of runs; without the type of workflow MLflow 3 opens its page for language models."""
     return f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+
+
+def address(store: Store) -> str:
+    """Where a browser finds the store; for a database, where `mlflow ui` serves it unless told otherwise."""
+    return store.name.rstrip("/") if store.is_remote else f"http://{HOST}:{PORTS[0]}"
 
 
 def encode(name: str, view: dict[str, Any]) -> str:
@@ -62,55 +77,50 @@ def decode(value: str) -> tuple[str, dict[str, Any]]:
     return outer["name"], json.loads(zlib.decompress(base64.b64decode(outer["state"].removeprefix("deflate;"))))
 
 
-def _views(title: str) -> dict[str, tuple[str, dict[str, Any]]]:
+def _views() -> dict[str, tuple[str, dict[str, Any]]]:
     """Key -> name in the menu and content of every view."""
-    dice = {"type": "BAR", "metricKey": "test/dice", "displayName": "Dice on test (higher is better)"}
-    hd95 = {"type": "BAR", "metricKey": "test/hd95", "displayName": "HD95 on test (lower is better)"}
-    failures = {"type": "BAR", "metricKey": "test/failure_rate", "displayName": "Share of organs missed or invented"}
-    learning = {"type": "LINE", "metricKey": "val/dice", "displayName": "Dice on validation"}
+    dice, hd95, failures = ({"type": "BAR", "metricKey": f"test/{name}"} for name in ("dice", "hd95", "failure_rate"))
+    learning = {"type": "LINE", "metricKey": "val/dice"}
     axes = {
         "type": "PARALLEL",
         "selectedParams": ["method", "dataset"],
-        "selectedMetrics": ["labels/ratio", "test/dice", "test/hd95"],
+        "selectedMetrics": ["labels/ratio", "test/hd95", "test/dice"],
         "showAllRuns": True,
-        "displayName": "Method, dataset, share of labels, result",
     }
     efficiency = [
         {
             "type": "SCATTER",
             "xaxis": {"key": "labels/ratio", "type": "METRIC"},
-            "yaxis": {"key": metric, "type": "METRIC"},
-            "displayName": text,
+            "yaxis": {"key": f"test/{name}", "type": "METRIC"},
         }
-        for metric, text in (("test/dice", "Dice over share of labels"), ("test/hd95", "HD95 over share of labels"))
+        for name in ("dice", "hd95")
     ]
     return {
-        "every-cell": ("Every cell", _view(title, [dice, hd95, learning])),
-        "by-method": ("By method", _view(title, [dice, hd95, failures, learning], group_by=["dataset", "method"])),
-        "label-ratio": ("Label ratio", _view(title, [axes, *efficiency])),
-        "method-ratio": ("Method × ratio", _view(title, [dice, hd95, learning], group_by=["method", "amount"])),
+        "every-cell": ("Every cell", _view({"Test": [dice, hd95], "Learning": [learning]})),
+        "by-method": (
+            "By method",
+            _view({"Test": [dice, hd95], "Failures and learning": [failures, learning]}, ("dataset", "method")),
+        ),
+        "label-ratio": ("Label ratio", _view({"Test": [axes], "Over the share of labels": efficiency})),
+        "method-ratio": (
+            "Method × ratio",
+            _view({"Test": [dice, hd95], "Learning": [learning]}, ("method", "amount")),
+        ),
     }
 
 
-def _view(title: str, charts: list[dict[str, Any]], group_by: list[str] | None = None) -> dict[str, Any]:
-    shown = [
-        {
-            "uuid": f"chart-{i}",
-            "runsCountToCompare": 100,
-            "metricSectionId": "results",
-            "deleted": False,
-            "isGenerated": False,
-            **chart,
-        }
-        for i, chart in enumerate(charts)
-    ]
-    sections = [{"uuid": "results", "name": title or "Results", "display": True, "isReordered": False}]
-    # the page makes a section of every first part of a metric's name; folded, they do not bury the charts above
-    sections += [
-        {"uuid": name, "name": name, "display": False, "isReordered": False}
-        for name in ("test", "val", "train", "labels", "time", "memory", "model")
-    ]
-    groups = [{"mode": "param", "groupByData": name} for name in group_by or ()]
+def _view(sections: dict[str, list[dict[str, Any]]], group_by: tuple[str, ...] = ()) -> dict[str, Any]:
+    shown: list[dict[str, Any]] = []
+    charts: list[dict[str, Any]] = []
+    for name, content in sections.items():
+        place = f"section-{len(shown)}"
+        shown.append(_section(place, name, columns=len(content)))
+        for chart in content:
+            common = {"metricSectionId": place, "runsCountToCompare": 100, "deleted": False, "isGenerated": False}
+            charts.append({"uuid": f"chart-{len(charts)}"} | common | chart)
+    # the page adds a section for every first part of a metric's name; folded, they do not bury the charts above
+    generated = ("test", "val", "train", "labels", "time", "memory", "model")
+    groups = [{"mode": "param", "groupByData": name} for name in group_by]
     return {
         "searchFilter": _CELLS,
         "orderByKey": "metrics.`test/dice`",
@@ -120,10 +130,14 @@ def _view(title: str, charts: list[dict[str, Any]], group_by: list[str] | None =
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": [*_IDENTITY, *_RESULTS],
-        "runsHiddenMode": "SHOWALL",
+        "runsHiddenMode": "SHOW_ALL",
         "groupBy": {"aggregateFunction": "average", "groupByKeys": groups} if groups else None,
-        "compareRunSections": sections,
-        "compareRunCharts": shown,
+        "compareRunSections": shown + [_section(name, name, display=False) for name in generated],
+        "compareRunCharts": charts,
         "isAccordionReordered": False,
         "hideEmptyCharts": True,
     }
+
+
+def _section(key: str, name: str, *, display: bool = True, columns: int = 3) -> dict[str, Any]:
+    return {"uuid": key, "name": name, "display": display, "isReordered": False, "columns": columns, "cardHeight": 360}
