@@ -17,7 +17,7 @@ from methods.base import Clock, Method
 from methods.hyper import HyperBase, Range
 
 from .phantom import tiny_batch, tiny_task
-from .rig import Rig, require, title
+from .rig import Rig, require, saying, title
 
 MOST_LINES = 150
 PERMALINK = re.compile(r"https://\S+/(?:blob|tree|raw|commit)/[0-9a-f]{7,40}\b|https://\S+\?id=[0-9a-f]{7,40}\b")
@@ -36,8 +36,9 @@ def check_identity(method_class: type[Method]) -> None:
         if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
     ]
     require(len(classes) == 1, method_class, f"{path.name} defines {len(classes)} method classes instead of one")
-    finals = [base for base in method_class.__mro__[1:] if ".semi." in base.__module__ or ".scribble." in base.__module__]
-    require(not finals, method_class, f"subclasses {finals and finals[0].__name__}, which is final: share a family instead")
+    for base in method_class.__mro__[1:]:
+        final = ".semi." in base.__module__ or ".scribble." in base.__module__
+        require(not final, method_class, f"subclasses {base.__name__}, which is final: share a family instead")
     source = path.read_text(encoding="utf-8")
     lines = len(source.splitlines())
     require(lines <= MOST_LINES, method_class, f"{path.name} has {lines} lines; {MOST_LINES} is the most")
@@ -46,8 +47,8 @@ def check_identity(method_class: type[Method]) -> None:
     for section in ("Paper", "Code", "Differences"):
         text = f"the docstring of {path.name} has no line that starts with '{section}:'"
         require(re.search(rf"^{section}: \S", documentation, re.MULTILINE), method_class, text)
-    code = re.split(r"^(?:Paper|Differences):", re.split(r"^Code:", documentation, flags=re.MULTILINE)[1], flags=re.MULTILINE)
-    given = PERMALINK.search(code[0]) or re.match(r"\s*none\b", code[0])
+    code = documentation.split("\nCode:")[1].split("\nDifferences:")[0]
+    given = PERMALINK.search(code) or re.match(r"\s*none\b", code)
     text = f"'Code:' in {path.name} gives no permalink (a URL with /blob/<commit>/), and does not say 'none' and why"
     require(given, method_class, text)
     require(method_class.__doc__, method_class, "its class has no docstring")
@@ -84,10 +85,11 @@ def check_builds_where_it_says(method_class: type[Method], **settings: Any) -> N
             if method_class.unsupported(task) is not None:
                 continue
             built += 1
-            rig = Rig(method_class, task, settings=settings)
             batch = tiny_batch(method_class, task)
-            rig.step(batch, Clock(1, 3))
-            made = tuple(rig.predict(batch.images).shape)
+            with saying(method_class, f"with {channels} channels and {classes} classes in {ndim}-D"):
+                rig = Rig(method_class, task, settings=settings)
+                rig.step(batch, Clock(1, 3))
+                made = tuple(rig.predict(batch.images).shape)
             wanted = (len(batch.images), classes, *task.patch)
             text = f"in {ndim}-D with {channels} channels, predict() returns shape {made} instead of {wanted}"
             require(made == wanted, method_class, text)
@@ -119,13 +121,13 @@ def _require_imports(method_class: type[Method], tree: ast.Module, path: Path) -
         if isinstance(node, ast.ImportFrom):
             modules = [node.module or ""] + ([alias.name for alias in node.names] if not node.module else [])
             sibling = node.level == 1 and next((m for m in modules if m.split(".")[0] in siblings), None)
-            require(not sibling, method_class, f"imports the method file {sibling}.py: share a family or a loss instead")
+            require(not sibling, method_class, f"imports the method file {sibling}.py: share a family or a loss")
         elif isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
         absolute = isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and not node.level)
         for module in modules if absolute else ():
             foreign = module.split(".")[0] in ("benchmark", "datasets") and module != "datasets.types"
-            require(not foreign, method_class, f"imports {module}; of the project's packages, only datasets.types is allowed")
+            require(not foreign, method_class, f"imports {module}; beyond methods, only datasets.types is allowed")
 
 
 def _require_range(method_class: type[Method], field: dataclasses.Field[Any]) -> None:
@@ -141,7 +143,8 @@ def _require_range(method_class: type[Method], field: dataclasses.Field[Any]) ->
     require(bounded, method_class, f"the search range of '{name}', {search}, is not low < high")
     inside = valid.holds(search.low) and valid.holds(search.high)
     require(inside, method_class, f"the search range of '{name}', {search}, is not within the valid one, {valid}")
-    require(not search.log or search.low > 0, method_class, f"the search range of '{name}' is logarithmic and reaches 0")
+    positive = not search.log or search.low > 0
+    require(positive, method_class, f"the search range of '{name}' is logarithmic and reaches 0")
 
 
 def _require_refusals(method_class: type[Method], kind: type, field: dataclasses.Field[Any], hint: Any) -> None:

@@ -7,8 +7,8 @@ one sentence that names the method and the term, parameter or file. To check a m
     certify(MyMethod)                                     # a class from anywhere; the checks of files are left out
 
 Which checks apply follows from facts (supervision, dimensions, hooks), never from names. A method that cannot keep one
-says so in its own file, ``contract_exceptions = {"check_xxx": "why"}``, and the suite then asserts that the check fails,
-so that no exception outlives its reason. With the key ``released:check_xxx`` it is for ``variant: released`` only.
+says so in its own file, ``contract_exceptions = {"check_xxx": "why"}``, and the suite then asserts that the check
+fails, so that no exception outlives its reason. The key ``released:check_xxx`` is for ``variant: released`` only.
 """
 
 from __future__ import annotations

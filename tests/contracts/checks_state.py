@@ -14,7 +14,7 @@ from datasets.types import IGNORE, Batch, Labelled
 from methods.base import Clock, Method
 
 from .phantom import images_and_labels, relabels, scribble_of, tiny_batch
-from .rig import Rig, applies, differing, hidden_state, home_task, listed, require, state_of
+from .rig import Rig, applies, differing, hidden_state, listed, require, state_of
 
 TOTAL = 4
 """Steps of the short runs that are interrupted and compared."""
@@ -76,7 +76,8 @@ def check_resume_is_exact(method_class: type[Method], **settings: Any) -> None:
     changed = differing(state_of(through.method), state_of(resumed.method))
     lost = [name for name in started if started[name] != fresh.get(name)]
     cause = f"; not in the checkpoint: {listed(lost)}" if lost else "; something it needs is not in its state_dict"
-    require(not changed, method_class, f"a resumed run differs from an uninterrupted one in {listed(changed, 2)}{cause}")
+    text = f"a resumed run differs from an uninterrupted one in {listed(changed, 2)}{cause}"
+    require(not changed, method_class, text)
 
 
 def check_evaluated_weights_are_saved_weights(method_class: type[Method], **settings: Any) -> None:
@@ -105,7 +106,8 @@ def check_predict(method_class: type[Method], **settings: Any) -> None:
     require(torch.equal(image, original), method_class, "predict() changes its image in place")
     _require_probabilities(method_class, rig, probs, image, "")
     again = rig.predict(image)
-    require(torch.equal(probs, again), method_class, "predict() gives something else the second time: dropout in eval mode?")
+    text = "predict() gives something else the second time: dropout in eval mode?"
+    require(torch.equal(probs, again), method_class, text)
     alone = torch.cat([rig.predict(one[None]) for one in image])
     text = "predict() of an image depends on the other images of its batch: batch statistics in eval mode?"
     require(torch.allclose(probs, alone, atol=1e-4), method_class, text)
@@ -136,7 +138,8 @@ def check_relabel(method_class: type[Method], **settings: Any) -> None:
         memory = made.memory
         kept = memory is None or (isinstance(memory, Tensor) and len(memory) == len(samples.image))
         require(kept, method_class, "relabel() returns a memory whose first axis is not the samples'")
-    changed = differing(state, state_of(rig.method)) + [n for n, v in hidden_state(rig.method).items() if hidden.get(n) != v]
+    changed = differing(state, state_of(rig.method))
+    changed += [name for name, value in hidden_state(rig.method).items() if hidden.get(name) != value]
     require(not changed, method_class, f"relabel() changes {listed(changed)}")
 
 
@@ -164,7 +167,7 @@ def check_learns(method_class: type[Method], **settings: Any) -> None:
         batch = tiny_batch(method_class, rig.task, labelled=4, unlabelled=4, relabelled=False)
         rig.step(batch, Clock(step, TRAINING_STEPS))
     trained = _foreground_dice(rig.predict(unseen).argmax(1), truth, rig.task.n_classes)
-    text = f"after {TRAINING_STEPS} steps its Dice is {trained:.2f}, untrained it was {untrained:.2f}: it does not learn"
+    text = f"it does not learn: its Dice is {untrained:.2f} untrained and {trained:.2f} after {TRAINING_STEPS} steps"
     require(trained >= untrained + LEARNS_BY, method_class, text)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,10 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from datasets.types import IGNORE, Batch, Task
-from methods.base import Clock, Method
+from methods.base import MAIN, Clock, Method
 
 from .phantom import OTHER_SPACE, images_and_labels, tiny_batch, tiny_task, with_label
-from .rig import GRADIENT_FLOOR, Descent, Rig, applies, home_task, listed, require, values
+from .rig import (
+    GRADIENT_FLOOR,
+    Descent,
+    Rig,
+    applies,
+    differing,
+    home_task,
+    listed,
+    parameters_of,
+    require,
+    saying,
+    state_of,
+    values,
+)
 
 PROBES = tuple(Clock(step, 101) for step in (0, 50, 100))
 """Progress 0, 1/2 and 1."""
@@ -78,9 +89,8 @@ def check_no_inert_term(method_class: type[Method], **settings: Any) -> None:
             require(False, method_class, text)
         for entry in declared:
             known = entry in reached or any(_under(entry, n) for n, _ in probed.rig.method.named_parameters())
-            require(
-                known, method_class, f"released_inert names '{entry}', which is neither a loss term nor a parameter"
-            )
+            text = f"released_inert names '{entry}', which is neither a loss term nor a parameter"
+            require(known, method_class, text)
 
 
 def check_no_orphan_parameter(method_class: type[Method], **settings: Any) -> None:
@@ -115,7 +125,7 @@ def check_no_orphan_parameter(method_class: type[Method], **settings: Any) -> No
 def check_each_descent_moves_its_own_player(method_class: type[Method], **settings: Any) -> None:
     """A descent moves parameters of its player and of no other; nothing moves outside descents and after_step."""
     probed = _probe(method_class, **settings)
-    for d in probed.descents:
+    for d in sorted(probed.descents, key=lambda d: d.player == MAIN):  # the guest is the intruder, not the host
         others = {n: p for p in probed.rig.players if p != d.player for n in probed.rig.parameters(p)}
         for name in sorted(d.moved & set(others)):
             text = f"the descent of player '{d.player}' moves '{name}', which player '{others[name]}' trains"
@@ -192,9 +202,7 @@ def check_schedules_follow_progress(method_class: type[Method], **settings: Any)
             rig.step(batch, Clock(0, clock.total))  # fills banks
             rig.jolt()
             seen.append(values(rig.observe(batch, clock)))
-        changed = [
-            name for name in seen[0] if not torch.equal(seen[0][name], seen[1].get(name, torch.tensor(math.nan)))
-        ]
+        changed = differing(*seen)
         text = f"at progress {step / 100:g}, loss term '{''.join(changed[:1])}' depends on the number of steps too"
         require(not changed, method_class, text)
 
@@ -206,9 +214,10 @@ def check_batches_of_any_size(method_class: type[Method], **settings: Any) -> No
         if task.ndim == 3 and labelled == 1:
             space = OTHER_SPACE[3]
         batch = tiny_batch(method_class, task, labelled=labelled, unlabelled=unlabelled, space=space)
-        rig = Rig(method_class, task, settings=settings)
-        _require_finite(method_class, rig.step(batch, PROBES[1]), f" with {_sizes(batch)}")
-        made = tuple(rig.predict(batch.images).shape)
+        with saying(method_class, f"with {_sizes(batch)}"):
+            rig = Rig(method_class, task, settings=settings)
+            _require_finite(method_class, rig.step(batch, PROBES[1]), f" with {_sizes(batch)}")
+            made = tuple(rig.predict(batch.images).shape)
         wanted = (len(batch.images), task.n_classes, *batch.images.shape[2:])
         require(made == wanted, method_class, f"predict() returns shape {made} instead of {wanted}")
 
@@ -226,7 +235,8 @@ def check_degenerate_labels(method_class: type[Method], **settings: Any) -> None
         rig = Rig(method_class, task, settings=settings)
         batch = with_label(loaded, degenerate)
         for clock in PROBES[::2]:
-            _require_finite(method_class, rig.step(batch, clock), f" with {what}")
+            with saying(method_class, f"with {what}"):
+                _require_finite(method_class, rig.step(batch, clock), f" with {what}")
             broken = [n for n, p in rig.method.named_parameters() if not torch.isfinite(p).all()]
             require(not broken, method_class, f"a step with {what} leaves '{listed(broken, 1)}' not finite")
         finite = torch.isfinite(rig.predict(batch.images)).all()
@@ -251,46 +261,57 @@ def _cached(gather: Callable[..., Any]) -> Callable[..., Any]:
 def _probe(method_class: type[Method], task: Task, **settings: Any) -> Probe:
     rig = Rig(method_class, task, settings=settings).jolt()
     batch = tiny_batch(method_class, task)
-    steps, stray, written, moved = [], set(), set(), set()
+    steps: list[list[Descent]] = []
+    stray: set[str] = set()
+    written: set[str] = set()
+    moved: set[str] = set()
     for clock in PROBES:
-        start = _parameters(rig.method)
+        start = parameters_of(rig.method)
         steps.append(rig.step(batch, clock, watch=True, after=False))
-        stepped = _parameters(rig.method)
+        stepped = parameters_of(rig.method)
         with torch.no_grad():
             rig.method.after_step(clock)
-        ended = _parameters(rig.method)
-        by_descents = set().union(*(d.moved for d in steps[-1]))
-        stray |= _moved(start, stepped) - by_descents
-        written |= _moved(stepped, ended)
-        moved |= _moved(start, ended)
+        ended = parameters_of(rig.method)
+        stray |= rig.stray
+        written.update(differing(stepped, ended))
+        moved.update(differing(start, ended))
     patient: list[Descent] = []
     if any(not _acts(term, steps) for d in steps[-1] for term in d.terms):
         for _ in range(PATIENCE):
             rig.step(batch, PROBES[-1])
         patient = rig.step(batch, PROBES[-1], watch=True)
     frozen = {n for n, p in rig.method.named_parameters() if not p.requires_grad}
-    return Probe(rig, tuple(steps), patient, *map(frozenset, (stray, written, frozen - moved)))
+    return Probe(rig, tuple(steps), patient, frozenset(stray), frozenset(written), frozenset(frozen - moved))
 
 
 @_cached
 def _data_use(method_class: type[Method], task: Task, **settings: Any) -> DataUse:
     loaded = tiny_batch(method_class, task)
-    rig = Rig(method_class, task, settings=settings)
-    rig.step(loaded, PROBES[0])  # fills banks
-    rig.jolt()
-    start = {name: value.clone() for name, value in rig.method.state_dict().items()}
     label = loaded.labelled.label
     rotated = torch.where(label == IGNORE, IGNORE, (label + 1) % task.n_classes)
     batches = [loaded, with_label(loaded, rotated)]
     if loaded.unlabelled is not None:
         other = images_and_labels(task, len(loaded.unlabelled.image), seed=77)[0]
         batches.append(replace(loaded, unlabelled=replace(loaded.unlabelled, image=other)))
-    seen = []
+    rig = Rig(method_class, task, settings=settings)
+    rig.step(loaded, PROBES[0])  # fills banks
+    changed: list[frozenset[str]] = []
+    for patience in (0, PATIENCE):  # an untrained network may say one class everywhere, whatever the image
+        for _ in range(patience):
+            rig.step(loaded, PROBES[2])
+        changed = _changed_terms(rig.jolt(), batches)
+        if all(changed):
+            break
+    return DataUse(changed[0], changed[1] if len(changed) > 1 else frozenset())
+
+
+def _changed_terms(rig: Rig, batches: list[Batch]) -> list[frozenset[str]]:
+    """Names of the terms that differ between the first batch and each of the others, the method's state being equal."""
+    start, seen = state_of(rig.method), []
     for batch in batches:
         rig.method.load_state_dict(start)
         seen.append(values(rig.observe(batch, PROBES[2], evaluating=True)))
-    changed = [frozenset(n for n in seen[0] if not torch.equal(seen[0][n], s[n])) for s in seen[1:]]
-    return DataUse(changed[0], changed[1] if len(changed) > 1 else frozenset())
+    return [frozenset(differing(seen[0], other)) for other in seen[1:]]
 
 
 def _one_task_per_dimension(method_class: type[Method]) -> Iterator[Task]:
@@ -330,23 +351,9 @@ def _under(prefix: str, name: str) -> bool:
     return name == prefix or name.startswith(f"{prefix}.")
 
 
-def _parameters(method: nn.Module) -> dict[str, Tensor]:
-    return {name: p.detach().clone() for name, p in method.named_parameters()}
-
-
-def _moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
-    return {name for name in before if not torch.equal(before[name], after[name])}
-
-
 def _require_finite(method_class: type[Method], descents: list[Descent], where: str) -> None:
     for d in descents:
         for name, value in d.terms.items():
-            good = isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name)
-            require(
-                good, method_class, f"loss term {name!r} is not named in lower case letters, digits and underscores"
-            )
-            scalar = isinstance(value, Tensor) and value.shape == () and value.is_floating_point()
-            require(scalar, method_class, f"loss term '{name}' is not a scalar tensor of a floating-point type{where}")
             require(torch.isfinite(value), method_class, f"loss term '{name}' is {value.item()}{where}")
 
 

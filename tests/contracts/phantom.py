@@ -25,9 +25,7 @@ def tiny_task(ndim: int = 2, channels: int = 1, classes: int = 3) -> Task:
     return Task("tiny", ndim, channels, names, SPACE[ndim], "px", annotations=("dense", "scribble"))
 
 
-def images_and_labels(
-    task: Task, n: int, *, seed: int, space: tuple[int, ...] | None = None
-) -> tuple[Tensor, Tensor]:
+def images_and_labels(task: Task, n: int, *, seed: int, space: tuple[int, ...] | None = None) -> tuple[Tensor, Tensor]:
     """``n`` pairs: discs of every class nested in one another around a seeded centre.
 
     The intensity of class k is ``2 k / (classes - 1) - 1``, the same in every channel, plus Gaussian noise.
@@ -36,9 +34,7 @@ def images_and_labels(
     space = space or SPACE[task.ndim]
     axes = torch.meshgrid(*(torch.arange(s, dtype=torch.float32) for s in space), indexing="ij")
     centre = 0.5 + 0.1 * (2 * torch.rand(n, task.ndim, generator=draw) - 1)
-    squared = sum(
-        (axis[None] - centre[:, i].view(-1, *[1] * task.ndim) * space[i]) ** 2 for i, axis in enumerate(axes)
-    )
+    squared = sum((axis[None] - centre[:, i].view(-1, *[1] * task.ndim) * space[i]) ** 2 for i, axis in enumerate(axes))
     radius = squared.sqrt() / min(space)  # type: ignore[union-attr]
     label = torch.zeros(n, *space, dtype=torch.int64)
     for k in range(1, task.n_classes):

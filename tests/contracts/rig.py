@@ -6,7 +6,8 @@ import hashlib
 import io
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,8 +38,20 @@ def title(method_class: type[Method]) -> str:
 
 def require(holds: object, method_class: type[Method], sentence: str) -> None:
     """Fail the check with one plain sentence that names the method."""
+    __tracebackhide__ = True
     if not holds:
         raise AssertionError(f"{title(method_class)}: {sentence}")
+
+
+@contextmanager
+def saying(method_class: type[Method], when: str) -> Iterator[None]:
+    """An error of the method's own becomes a sentence that says when it came."""
+    try:
+        yield
+    except AssertionError:
+        raise
+    except Exception as error:
+        raise AssertionError(f"{title(method_class)}: fails {when}: {type(error).__name__}: {error}") from error
 
 
 def applies(to: Callable[[type[Method]], bool]) -> Callable[[Check], Check]:
@@ -58,7 +71,9 @@ def home_task(method_class: type[Method], *, classes: int = 3) -> Task:
             task = tiny_task(ndim, classes=n)
             if method_class.unsupported(task) is None:
                 return task
-    raise AssertionError(f"{title(method_class)}: unsupported() refuses every tiny task, in {method_class.ndims} dimensions")
+    raise AssertionError(
+        f"{title(method_class)}: unsupported() refuses every tiny task; its ndims: {method_class.ndims}"
+    )
 
 
 def network_of(task: Task) -> Callable[..., nn.Module]:
@@ -122,7 +137,10 @@ class Rig:
         return self
 
     def step(self, batch: Batch, clock: Clock, *, watch: bool = False, after: bool = True) -> list[Descent]:
-        """One step as the trainer takes it. With ``watch``, gradients of every term are measured one by one."""
+        """One step as the trainer takes it.
+
+        With ``watch``, gradients are measured term by term, and ``stray`` names what moved outside the descents.
+        """
         batch = self._relabelled(batch, clock.step)
         torch.manual_seed(1_000_003 * self.seed + clock.step)
         self.method.train()
@@ -131,7 +149,11 @@ class Rig:
         def descend(terms: Terms, player: str = MAIN) -> None:
             descents.append(self._descend(terms, player, watch))
 
+        self._seen = parameters_of(self.method) if watch else {}
+        self.stray: set[str] = set()
         self._run(batch, clock, descend)
+        if watch:
+            self._note()
         if after:
             with torch.no_grad():
                 self.method.after_step(clock)
@@ -172,7 +194,8 @@ class Rig:
         try:
             self.method.load_state_dict(state["method"])
         except RuntimeError as error:
-            raise AssertionError(f"{title(self.method_class)}: a new instance refuses its checkpoint: {error}") from error
+            name = title(self.method_class)
+            raise AssertionError(f"{name}: a new instance refuses its checkpoint: {error}") from error
         for name, optimizer in self.players.items():
             optimizer.load_state_dict(state["players"][name])
         self._maps, self._memory = state["maps"], state["memory"]
@@ -192,6 +215,8 @@ class Rig:
 
     def _descend(self, terms: Terms, player: str, watch: bool) -> Descent:
         name = title(self.method_class)
+        for term, value in terms.items():
+            _require_scalar(self.method_class, term, value)
         if player not in self.players:
             raise AssertionError(f"{name}: descends for player {player!r}, but optimizers() names {list(self.players)}")
         made = Descent(player, {k: v.detach().clone() for k, v in terms.items()})
@@ -202,15 +227,23 @@ class Rig:
             optimizer.zero_grad(set_to_none=True)
         total = sum(terms.values())
         if not (isinstance(total, Tensor) and total.requires_grad):
-            raise AssertionError(f"{name}: no loss term of player {player!r} sends gradient to anything: {sorted(terms)}")
+            raise AssertionError(f"{name}: no loss term of player {player!r} requires gradient: {sorted(terms)}")
         total.backward()
-        before = {k: p.detach().clone() for k, p in self.method.named_parameters()} if watch else {}
+        before = self._note() if watch else {}
         self.players[player].step()
-        made.moved = {k for k, p in self.method.named_parameters() if k in before and not torch.equal(before[k], p)}
+        if watch:
+            self._seen = parameters_of(self.method)
+            made.moved = set(differing(before, self._seen))
         return made
 
+    def _note(self) -> dict[str, Tensor]:
+        """The parameters as they are; those that moved since the last look did so outside descents."""
+        now = parameters_of(self.method)
+        self.stray.update(differing(self._seen, now))
+        return now
+
     def _relabelled(self, batch: Batch, step: int) -> Batch:
-        """The batch with the maps of the last relabelling, as the trainer fills them in; a batch that has some keeps them."""
+        """The batch with the maps of the last relabelling, unless it brings its own."""
         if batch.labelled.pseudo is not None:
             return batch
         if self.method.relabel_at(step):
@@ -226,6 +259,11 @@ class Rig:
 def values(descents: Iterable[Descent]) -> dict[str, Tensor]:
     """Term values of one step; a term's name is unique within it."""
     return {name: value.detach().clone() for d in descents for name, value in d.terms.items()}
+
+
+def parameters_of(method: nn.Module) -> dict[str, Tensor]:
+    """A copy of the parameters, frozen ones included."""
+    return {name: p.detach().clone() for name, p in method.named_parameters()}
 
 
 def state_of(method: nn.Module) -> dict[str, Tensor]:
@@ -256,6 +294,13 @@ def hidden_state(method: nn.Module) -> dict[str, str]:
             if name not in ("_parameters", "_buffers", "_modules"):
                 found[f"attribute {prefix}{name}"] = _fingerprint(value)
     return found
+
+
+def _require_scalar(method_class: type[Method], name: object, value: object) -> None:
+    good = isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name)
+    require(good, method_class, f"loss term {name!r} is not named in lower-case letters, digits and underscores")
+    scalar = isinstance(value, Tensor) and value.shape == () and value.is_floating_point()
+    require(scalar, method_class, f"loss term '{name}' is not a scalar tensor of a floating-point type")
 
 
 def _base(parameters: Iterable[nn.Parameter]) -> Optimizer:
