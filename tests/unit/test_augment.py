@@ -225,8 +225,8 @@ def test_shapes_types_and_label_values_are_preserved(kind: str, space: list[int]
     assert all(
         set(m.unique().tolist()) <= set(o.unique().tolist()) | {IGNORE} for m, o in zip(maps[0], label, strict=True)
     )
-    assert image.min() <= moved.min()
-    assert moved.max() <= image.max()
+    assert moved.min() >= image.min() - 1e-5  # linear weights add up to 1 within rounding
+    assert moved.max() <= image.max() + 1e-5
     assert torch.equal(image, before[0])
     assert torch.equal(label, before[1])
 

@@ -80,6 +80,14 @@ def test_blocks_of_zeros_and_a_changed_table_are_found(tmp_path: Path) -> None:
     assert cache.load(path) is None
 
 
+def test_a_trailer_that_points_outside_the_file_counts_as_absent(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    cache.save(path, content(), {})
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-32] + b"\xff" * 8 + whole[-24:])  # its first eight bytes say where the table starts
+    assert cache.load(path) is None
+
+
 def test_a_full_disk_is_reported_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.augment import KINDS
@@ -86,6 +86,7 @@ def test_labelled_samples_are_the_same_with_and_without_unlabelled_ones() -> Non
     assert torch.equal(alone.labelled.label, beside.labelled.label)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(1, 12), st.integers(0, 50))
 def test_every_sample_is_drawn_once_per_epoch(n: int, size: int, start: int) -> None:
     chain = Chain(stream)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.resample import resize, resize_labels
@@ -27,12 +27,14 @@ def slow_linear(values: np.ndarray, n_out: int) -> np.ndarray:
     return np.interp((np.arange(n_out) + 0.5) / n_out, centres, values)
 
 
+@settings(deadline=None)
 @given(sides, sides)
 def test_nearest_takes_the_pixel_that_holds_the_point(n_in: int, n_out: int) -> None:
     values = np.arange(n_in)
     assert resize_labels(torch.from_numpy(values)[None], (n_out,))[0].tolist() == slow_nearest(values, n_out).tolist()
 
 
+@settings(deadline=None)
 @given(sides, sides)
 def test_linear_is_interpolation_between_pixel_centres(n_in: int, n_out: int) -> None:
     values = np.random.default_rng(n_in).random(n_in)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.base import DataError, Partition
@@ -30,6 +30,7 @@ def patients(keys: tuple[str, ...]) -> set[str]:
     return {CASES[key] for key in keys}
 
 
+@settings(deadline=None)
 @given(ratios, seeds, st.floats(0, 0.5))
 def test_every_case_is_in_one_part_and_no_patient_straddles(ratio: float, seed: int, val_share: float) -> None:
     made = split(ratio=ratio, seed=seed, val_share=val_share)
@@ -41,12 +42,14 @@ def test_every_case_is_in_one_part_and_no_patient_straddles(ratio: float, seed: 
     assert all(part == tuple(sorted(part)) for part in parts)
 
 
+@settings(deadline=None)
 @given(ratios, ratios, seeds)
 def test_a_smaller_ratio_is_within_a_larger_one(a: float, b: float, seed: int) -> None:
     small, large = sorted((a, b))
     assert set(split(ratio=small, seed=seed).labelled) <= set(split(ratio=large, seed=seed).labelled)
 
 
+@settings(deadline=None)
 @given(ratios, seeds)
 def test_validation_and_test_depend_on_neither_ratio_nor_seed(ratio: float, seed: int) -> None:
     made, other = split(ratio=ratio, seed=seed), split()
@@ -137,6 +140,7 @@ def test_one_training_group_trains_and_none_is_refused() -> None:
         make_split(CASES, Partition(train=(), test=("p01",)), ratio=1, seed=0)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 6), st.integers(6, 25))
 def test_folds_test_every_group_once_and_differ_in_size_by_at_most_one(folds: int, n: int) -> None:
     parts = [k_fold(PATIENTS[:n], fold, folds) for fold in range(1, folds + 1)]
