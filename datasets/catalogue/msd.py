@@ -10,7 +10,6 @@ Protocol: the decathlon's test labels are not public: five folds of the training
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -98,7 +97,7 @@ class MSD(Dataset):
         return self.options.task_folder
 
     def files(self) -> Sequence[Path]:
-        return [self._json, *itertools.chain.from_iterable(self._pairs.values())]
+        return [self._json, *(path for pair in self._pairs.values() for path in pair)]
 
     def groups(self) -> Mapping[str, str]:
         return {key: key for key in self._pairs}
@@ -132,13 +131,18 @@ class MSD(Dataset):
     def _pairs(self) -> Mapping[str, tuple[Path, Path]]:
         """Key -> image and label file of every listed training case, sorted; both must exist."""
         pairs: dict[str, tuple[Path, Path]] = {}
-        for entry in read_json(self._json).get("training", ()):
+        entries = read_json(self._json).get("training")
+        if not entries:
+            raise DataError(f"msd: {self._json} lists no training case; restore the published file")
+        for entry in entries:
+            if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
+                raise DataError(f'msd: {self._json}: "training" must list {{"image": .., "label": ..}}, got {entry!r}')
             image, label = self.root / entry["image"], self.root / entry["label"]
             key = image.name.removesuffix(".gz").removesuffix(".nii")
+            if key in pairs:
+                raise DataError(f"msd: case {key!r} is listed twice in {self._json}; restore the published file")
             for what, path in (("image", image), ("label", label)):
                 if not path.is_file():
                     raise DataError(f"msd: case {key!r}: no {what} file {path}, though dataset.json lists it; fetch it")
             pairs[key] = (image, label)
-        if not pairs:
-            raise DataError(f"msd: {self._json} lists no training case; restore the published file")
         return dict(sorted(pairs.items()))

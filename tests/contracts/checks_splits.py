@@ -45,7 +45,7 @@ def check_split(make: Specimen) -> None:
 
 
 def check_growth(make: Specimen) -> None:
-    """A case more leaves the order in which the old training groups get labels as it was."""
+    """A case more leaves the order in which the old training cases get labels as it was."""
     root = make.root()
     before = make(root)
     orders, cases = [_order_of_labels(before)], len(before.groups())
@@ -54,7 +54,7 @@ def check_growth(make: Specimen) -> None:
     orders.append(_order_of_labels(after))
     assert len(after.groups()) == cases + 1, f"{make.name}: grow() must add one case"
     common = set(orders[0]) & set(orders[1])
-    old, new = ([group for group in order if group in common] for order in orders)
+    old, new = ([key for key in order if key in common] for order in orders)
     assert old == new, f"{make.name}: one more case changed who is labelled first: {old} became {new}"
 
 
@@ -97,12 +97,12 @@ def _disjoint(split: Split, groups: Mapping[str, str], where: str) -> None:
 
 
 def _order_of_labels(dataset: Dataset) -> list[str]:
-    """Training groups in the order in which they become labelled as the count grows (no validation set carved)."""
+    """Training cases in the order in which they become labelled as the count grows (no validation set carved)."""
     part = dataset.partition(1)
     order: list[str] = []
     for count in range(1, len(part.train) + 1):
         split = make_split(dataset.groups(), part, count=count, seed=3, val_share=0.0)
-        order += sorted(set(split.labelled_groups) - set(order))
+        order += [key for key in split.labelled if key not in order]
     return order
 
 
