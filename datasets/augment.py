@@ -176,41 +176,44 @@ def _reorient(values: Tensor, first: int, source: Tensor, params: Params) -> Ten
 def _rotate(
     degrees: np.ndarray, rows: np.ndarray, image: Tensor | None, maps: Sequence[Tensor], interpolation: str
 ) -> tuple[Tensor | None, list[Tensor]]:
-    """Rotate the samples ``rows`` in the plane; images and label maps read the same points.
-
-    With the picture turned by t, output pixel (y, x) from the centre reads (cos t y + sin t x, cos t x - sin t y).
-    """
+    """Rotate the samples ``rows`` in the plane; images and label maps read the same points."""
     like = image if image is not None else maps[0]
-    device, (height, width) = like.device, like.shape[-2:]
-    radians = np.deg2rad(degrees[rows])
-    turn = torch.from_numpy(np.stack([np.cos(radians), np.sin(radians)]).astype(np.float32)).to(device)
-    cosine, sine = turn[:, :, None, None]
-    y = (torch.arange(height, device=device) - (height - 1) / 2)[:, None]
-    x = torch.arange(width, device=device) - (width - 1) / 2
-    from_y, from_x = cosine * y + sine * x, cosine * x - sine * y
-    index = torch.from_numpy(rows).to(device)
-
-    if maps or interpolation == "nearest":
-        row, column = torch.floor(from_y + height / 2).long(), torch.floor(from_x + width / 2).long()
-        outside = ((row < 0) | (row >= height) | (column < 0) | (column >= width)).flatten(1)
-        nearest = (row.clamp_(0, height - 1) * width + column.clamp_(0, width - 1)).flatten(1)
+    height, width = like.shape[-2:]
+    grid = _rotated_grid(degrees[rows], height, width, like.device)
+    index = torch.from_numpy(rows).to(like.device)
     turned = []
-    for labels in maps:
-        values = torch.gather(labels[index].flatten(1), 1, nearest).masked_fill_(outside, IGNORE)
-        turned.append(labels.index_copy(0, index, values.view(-1, height, width)))
+    if maps:
+        # Float32 holds every class exactly. Samples from outside are 0, so classes are moved up by one meanwhile.
+        raised = torch.stack([labels[index] for labels in maps], dim=1).float().add_(1)
+        raised = F.grid_sample(raised, grid, mode="nearest", align_corners=False)
+        values = torch.where(raised == 0, float(IGNORE), raised - 1)
+        turned = [labels.index_copy(0, index, values[:, i].to(labels.dtype)) for i, labels in enumerate(maps)]
     if image is None:
         return None, turned
-
     picture = image[index]
     floor = picture.amin((2, 3), keepdim=True)
     if interpolation == "nearest":
-        source = nearest[:, None].expand(-1, picture.shape[1], -1)
-        values = torch.gather(picture.flatten(2), 2, source).view(picture.shape)
-        values = torch.where(outside.view(-1, 1, height, width), floor, values)
+        inside = F.grid_sample(torch.ones_like(picture), grid, mode="nearest", align_corners=False)
+        sampled = F.grid_sample(picture, grid, mode="nearest", align_corners=False)
+        picture = torch.where(inside == 1, sampled, floor)
     else:
-        # grid_sample fills with 0, and so blends towards the minimum if that is subtracted first.
-        grid = torch.stack([from_x * (2 / width), from_y * (2 / height)], dim=-1)
-        values = (
-            F.grid_sample(picture - floor, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + floor
-        )
-    return image.index_copy(0, index, values), turned
+        # The fill of 0 becomes the minimum, towards which the border blends, if that is subtracted meanwhile.
+        picture = F.grid_sample(picture - floor, grid, mode="bilinear", align_corners=False).add_(floor)
+    return image.index_copy(0, index, picture), turned
+
+
+def _rotated_grid(degrees: np.ndarray, height: int, width: int, device: torch.device) -> Tensor:
+    """``(n, height, width, 2)`` points (x, y) to read, where the picture spans -1 to 1 on both axes.
+
+    With the picture turned by t, output pixel (y, x), in pixels from the centre, reads (cos t y + sin t x, cos t x -
+    sin t y). The two terms are added by broadcasting, which is five times as fast as ``affine_grid``.
+    """
+    radians = np.deg2rad(degrees)
+    terms = [np.cos(radians), np.sin(radians) * height / width, np.sin(radians) * width / height]
+    cosine, down, across = torch.from_numpy(np.stack(terms).astype(np.float32)).to(device)[:, :, None]
+    y = (2 * torch.arange(height, device=device) + 1) / height - 1
+    x = (2 * torch.arange(width, device=device) + 1) / width - 1
+    grid = torch.empty(len(degrees), height, width, 2, device=device)
+    torch.sub((cosine * x)[:, None, :], (down * y)[:, :, None], out=grid[..., 0])
+    torch.add((across * x)[:, None, :], (cosine * y)[:, :, None], out=grid[..., 1])
+    return grid
