@@ -166,14 +166,18 @@ def test_linear_rotation_and_nearest_label_read_the_same_point_to_half_a_pixel()
     assert (moved[:, 1] - column)[inner].abs().max() <= 0.5 + 1e-5
 
 
-def test_linear_rotation_of_a_ramp_is_the_ramp_at_the_rotated_position() -> None:
-    # Linear interpolation is exact on a linear ramp: output (y, x) from the centre reads row cos t y + sin t x.
-    image, _ = places(1)
+@pytest.mark.parametrize(("height", "width"), [(SIDE, SIDE), (8, 15), (15, 8)])
+def test_linear_rotation_of_a_ramp_is_the_ramp_at_the_rotated_position(height: int, width: int) -> None:
+    # Linear interpolation is exact on a linear ramp: output (y, x) from the centre reads row cos t y + sin t x. Angles
+    # are in pixels, so unequal sides do not shear the picture.
+    image, _ = places(1, height, width)
     moved, _ = apply(params(degrees=17.0), image)
-    centre, t = (SIDE - 1) / 2, np.deg2rad(17.0)
-    y, x = np.mgrid[:SIDE, :SIDE] - centre
-    row, column = np.cos(t) * y + np.sin(t) * x + centre, np.cos(t) * x - np.sin(t) * y + centre
-    inner = (np.minimum(row, column) >= 0) & (np.maximum(row, column) <= SIDE - 1)
+    t = np.deg2rad(17.0)
+    y, x = np.arange(height)[:, None] - (height - 1) / 2, np.arange(width) - (width - 1) / 2
+    row = np.cos(t) * y + np.sin(t) * x + (height - 1) / 2
+    column = np.cos(t) * x - np.sin(t) * y + (width - 1) / 2
+    inner = (row >= 0) & (row <= height - 1) & (column >= 0) & (column <= width - 1)
+    assert inner.mean() > 0.5
     np.testing.assert_allclose(moved[0, 0].numpy()[inner], row[inner], atol=1e-4)
     np.testing.assert_allclose(moved[0, 1].numpy()[inner], column[inner], atol=1e-4)
 
