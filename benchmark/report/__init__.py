@@ -24,12 +24,13 @@ def build(
         plan: the plan, to name missing cells; None: the plan file of that name, where there is one.
 
     Returns:
-        The path of ``index.html``.
+        The folder; the page in it is ``index.html``.
 
     Raises:
         ReportError: no records and no such plan; or records that cannot be reported (the message says which).
         ValueError: unknown rule; the message names the nearest.
     """
-    from .build import build as build_report
+    # drawing needs matplotlib, which training must work without
+    from .assemble import assemble
 
-    return build_report(plan_name, results, rule=rule, out=out, plan=plan)
+    return assemble(plan_name, results, rule=rule, out=out, plan=plan)

@@ -110,7 +110,7 @@ def build(results: Results, table: pd.DataFrame, *, rule: str = DEFAULT_RULE) ->
                     key=f"{key}-{place + 1}" if several else key,
                     title=title + several,
                     columns=columns,
-                    rows=tuple(_rows(table, columns, number)),
+                    rows=tuple(rows_of(table, columns, number)),
                     notes=below,
                     shared=shared if below is means else (),
                 )
@@ -176,7 +176,8 @@ def budget(results: Results) -> list[str]:
     return sentences
 
 
-def _rows(table: pd.DataFrame, columns: tuple[Column, ...], number: Callable[[Any], Number]) -> Iterable[Row]:
+def rows_of(table: pd.DataFrame, columns: tuple[Column, ...], number: Callable[[Any], Number]) -> Iterable[Row]:
+    """Upper bounds, then methods and lower bounds by mean Dice, each with ``number`` of its entry in every column."""
     found = {tuple(getattr(entry, key) for key in ENTRY): entry for entry in table.itertuples()}
     for label in dict.fromkeys(table.loc[table["role"] == "upper", "label"]):
         amount = {entry.dataset: entry for entry in found.values() if entry.role == "upper" and entry.label == label}

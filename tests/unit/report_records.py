@@ -38,7 +38,7 @@ def write_cell(
     results: Path,
     scores: Sequence[record.Score] = (),
     *,
-    plan: str = "demo",
+    plan: str = "toy",
     method: str = "cps",
     label: str | None = None,
     role: str = "method",
@@ -140,7 +140,7 @@ def _validation(level: float) -> list[dict[str, float]]:
 
 def _examples(folder: Path, level: float, seed: int) -> None:
     """Three short-axis-like slices; predictions are the same shapes, shifted and swollen as the Dice is low."""
-    arrays: dict[str, Any] = {"classes": np.array(("background", *CLASSES)), "spacing": np.array([1.4, 1.4])}
+    arrays: dict[str, Any] = {"classes": np.array(("background", *CLASSES))}
     for case in range(3):
         random = np.random.default_rng((case, 3))
         label = _heart(*(48 + random.uniform(-6, 6, 2)), 1 + 0.1 * case)
@@ -151,6 +151,7 @@ def _examples(folder: Path, level: float, seed: int) -> None:
         arrays |= {
             f"{case}_image": np.clip(image, 0, 255).astype(np.uint8), f"{case}_label": label,
             f"{case}_prediction": prediction, f"{case}_name": np.array(f"case{case} ED"),
+            f"{case}_spacing": np.array([1.4, 1.4]),
         }  # fmt: skip
     np.savez_compressed(folder / "examples.npz", **arrays)
 

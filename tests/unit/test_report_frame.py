@@ -38,7 +38,7 @@ def _cell(name: str, **settings: Any) -> SimpleNamespace:
 
 
 def _entries(results: Path, rule: str = "penalised") -> pd.DataFrame:
-    loaded = frame.load(results / "demo")
+    loaded = frame.load(results / "toy")
     return summary.entries(loaded, summary.patient_values(summary.class_values(loaded, rule)))
 
 
@@ -124,10 +124,10 @@ def test_only_the_last_weights_make_the_headline(tmp_path: Path) -> None:
 
 def test_the_frame_agrees_with_a_plain_loop_over_the_csv_files(tmp_path: Path) -> None:
     demo(tmp_path)
-    loaded = frame.load(tmp_path / "demo")
+    loaded = frame.load(tmp_path / "toy")
     patients = summary.patient_values(summary.class_values(loaded))
     cells = summary.cell_values(loaded, patients).set_index(["id", "selection"])
-    folder = next(iter(sorted((tmp_path / "demo").glob("pce-phantom_3d-5pc-s1*"))))
+    folder = next(iter(sorted((tmp_path / "toy").glob("pce-phantom_3d-5pc-s1*"))))
     rows = pd.read_csv(folder / "scores.csv")
     for selection in ("last", "best_val", "oracle"):
         means = []
@@ -143,9 +143,9 @@ def test_the_frame_agrees_with_a_plain_loop_over_the_csv_files(tmp_path: Path) -
 def test_chunks_do_not_change_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(3):
         write_cell(tmp_path, [score(f"case {seed}"), score("NA", class_name="nan")], seed=seed)
-    whole = frame.load(tmp_path / "demo").scores
+    whole = frame.load(tmp_path / "toy").scores
     monkeypatch.setattr(frame, "CHUNK", 1)
-    pd.testing.assert_frame_equal(frame.load(tmp_path / "demo").scores, whole)
+    pd.testing.assert_frame_equal(frame.load(tmp_path / "toy").scores, whole)
     assert list(whole["case"].astype(str)) == ["case 0", "NA", "case 1", "NA", "case 2", "NA"]
 
 
@@ -153,7 +153,7 @@ def test_cells_of_the_plan_without_a_record_are_missing_and_others_are_strays(tm
     folder = write_cell(tmp_path, [score("A")])
     stray = write_cell(tmp_path, [score("A", dice=0.99)], hyper={"weight": 2})
     plan = _Plan((_cell(folder.name), _cell("cps-not-run", seed=1)))
-    loaded = frame.load(tmp_path / "demo", plan)  # type: ignore[arg-type]
+    loaded = frame.load(tmp_path / "toy", plan)  # type: ignore[arg-type]
     assert list(loaded.cells["status"]) == ["finished", "missing"]
     assert loaded.strays == (stray.name,)
     entry = summary.entries(loaded, summary.patient_values(summary.class_values(loaded))).iloc[0]
@@ -172,7 +172,7 @@ def test_two_records_of_one_cell_are_refused_by_name(tmp_path: Path) -> None:
     text = (folder / "record.json").read_text().replace('"weight": 1', '"weight_": 1')
     (folder / "record.json").write_text(text.replace('"hyper": {\n   "weight_": 1\n  }', '"hyper": {}'))
     with pytest.raises(frame.ReportError, match="cps-phantom_2d-10pc-s0-1method and cps-phantom_2d-10pc-s0-1methodx"):
-        frame.load(tmp_path / "demo")
+        frame.load(tmp_path / "toy")
 
 
 def test_a_cut_off_table_of_scores_names_its_file(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_cut_off_table_of_scores_names_its_file(tmp_path: Path) -> None:
     content = (folder / "scores.csv").read_bytes()
     (folder / "scores.csv").write_bytes(content[:-10])
     with pytest.raises(frame.ReportError, match=r"1method/scores\.csv: not a complete table"):
-        frame.load(tmp_path / "demo")
+        frame.load(tmp_path / "toy")
 
 
 def test_nothing_finished_gives_empty_frames(tmp_path: Path) -> None:

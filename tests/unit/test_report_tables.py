@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.report import frame, render, summary, tables
-from benchmark.report.build import build
+from benchmark.report import build, frame, render, summary, tables
 from tests.unit.report_records import demo, score, write_cell
 
 
 def _tables(results: Path, rule: str = "penalised") -> dict[str, tables.Table]:
-    loaded = frame.load(results / "demo")
+    loaded = frame.load(results / "toy")
     entries = summary.entries(loaded, summary.patient_values(summary.class_values(loaded, rule)))
     return {table.key: table for table in tables.build(loaded, entries, rule=rule)}
 
@@ -117,7 +116,7 @@ def test_latex_signs_are_escaped() -> None:
 
 def test_the_latex_table_has_one_ampersand_less_than_columns_in_every_row(tmp_path: Path) -> None:
     demo(tmp_path)
-    text = render.latex(list(_tables(tmp_path).values()), plan="demo")
+    text = render.latex(list(_tables(tmp_path).values()), plan="toy")
     for body in re.findall(r"\\midrule\n(.*?)\\bottomrule", text, re.DOTALL):
         for line in body.strip().splitlines():
             if line != r"\midrule":
@@ -131,10 +130,10 @@ def test_the_latex_table_has_one_ampersand_less_than_columns_in_every_row(tmp_pa
 def test_the_standalone_table_compiles(tmp_path: Path) -> None:
     demo(tmp_path)
     write_cell(tmp_path, [score("A")], method="odd", label=r"x_1 & 50% \ {y} ^~ #$ ± ☃ é")
-    report = build("demo", tmp_path, out=tmp_path / "report")
+    report = build("toy", tmp_path, out=tmp_path / "report")
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table_standalone.tex"],
-        cwd=report if report.is_dir() else report.parent, capture_output=True, text=True, check=False,
+        cwd=report, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Overfull" not in done.stdout
@@ -143,7 +142,7 @@ def test_the_standalone_table_compiles(tmp_path: Path) -> None:
 def test_the_csv_holds_raw_numbers_for_every_entry(tmp_path: Path) -> None:
     for seed, dice in ((0, 0.25), (1, 0.75)):
         write_cell(tmp_path, [score("A", dice=dice)], seed=seed)
-    loaded = frame.load(tmp_path / "demo")
+    loaded = frame.load(tmp_path / "toy")
     entries = summary.entries(loaded, summary.patient_values(summary.class_values(loaded)))
     (row,) = csv.DictReader(io.StringIO(render.csv(entries)))
     assert (float(row["dice_mean"]), row["seeds"], row["n"]) == (0.5, "0 1", "2")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..metrics.policy import DEFAULT_RULE
 from ..record import atomic_write
-from . import frame, render, summary, tables
+from . import appendix, frame, page, plots, render, style, summary, tables
 
 if TYPE_CHECKING:
     from ..plan import Plan
 
 
-def build(
+def assemble(
     plan_name: str, results: Path, *, rule: str = DEFAULT_RULE, out: Path | None = None, plan: Plan | None = None
 ) -> Path:
     """See `benchmark.report.build`."""
@@ -30,19 +31,48 @@ def build(
     by_class = summary.class_values(loaded, rule)
     patients = summary.patient_values(by_class)
     entries = summary.entries(loaded, patients)
+    cells = summary.cell_values(loaded, patients)
+    classes = summary.class_entries(loaded, by_class)
     made = tables.build(loaded, entries, rule=rule)
+    made += appendix.selection_tables(loaded, entries, patients, made[0].columns)
     state = tables.state(loaded)
+    with style.settings():
+        figures = [
+            (replace(picture, figure=None), _write_figure(report / "figures", picture))
+            for picture in plots.pictures(loaded, entries, patients)
+        ]
+    if out is None:
+        _forget_figures(report / "figures", {picture.name for picture, _ in figures})
     texts = {
         "table.md": render.markdown(made, title=loaded.title, state=state),
         "table.csv": render.csv(entries),
         "table.tex": render.latex(made, plan=plan_name),
         "table_standalone.tex": render.standalone(loaded.title),
-        "scores.csv": render.flat_csv(summary.cell_values(loaded, patients)),
-        "classes.csv": render.flat_csv(summary.class_entries(loaded, by_class)),
+        "scores.csv": render.flat_csv(cells.drop(columns="cell")),
+        "classes.csv": render.flat_csv(classes),
+        "index.html": page.render(
+            loaded, made, appendix.class_tables(classes, entries), figures, cells, state=state, report=report
+        ),
     }
     for name, text in texts.items():
         atomic_write(report / name, text.encode())
     return report
+
+
+def _write_figure(folder: Path, picture: plots.Picture) -> bytes:
+    """Write a figure twice and return its PNG; the figure itself can be forgotten."""
+    folder.mkdir(exist_ok=True)
+    content = style.png(picture.figure)
+    atomic_write(folder / f"{picture.name}.png", content)
+    atomic_write(folder / f"{picture.name}.pdf", style.pdf(picture.figure))
+    return content
+
+
+def _forget_figures(folder: Path, names: set[str]) -> None:
+    """Remove what an earlier report drew and this one did not: it would pass for a figure of these records."""
+    for path in sorted(folder.glob("*.p[nd][gf]")):
+        if path.stem not in names:
+            path.unlink()
 
 
 def _plan_of(name: str) -> tuple[Plan | None, str]:

@@ -1,0 +1,113 @@
+"""Figures with one small panel per dataset: what training costs, and how validation went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from . import style
+from .frame import Results
+from .style import Look, Picture, known, named
+
+
+def cost(
+    table: pd.DataFrame, columns: Sequence[tuple[str, str]], rows: Sequence[str], looks: dict[str, Look]
+) -> Iterator[Picture]:
+    """Dice against training time, where times were recorded."""
+    smallest = _smallest(columns)
+    if table["train_seconds"].notna().sum() == 0:
+        return
+
+    def draw(axes: Any, dataset: str, amount: str) -> None:
+        of = table[(table["dataset"] == dataset) & ((table["amount"] == amount) | (table["role"] == "upper"))]
+        place = {label: number for number, label in enumerate(rows)}
+        for entry in sorted(of.itertuples(), key=lambda entry: place.get(entry.label, -1)):
+            look = looks.get(entry.label, style.UPPER)
+            axes.errorbar(
+                entry.train_seconds, 100 * entry.dice_mean, yerr=100 * known(entry.dice_sd), elinewidth=0.8,
+                capsize=1.5, linestyle="none", label=named(entry.label, look), **look.dot(),
+            )  # fmt: skip
+        axes.set_xlabel("Training time (s per cell)")
+        axes.set_ylabel("Dice (%)")
+        axes.grid()
+        axes.margins(0.12)
+
+    yield Picture(
+        "cost",
+        "Cost",
+        "Dice against training time, at the smallest amount of labels.",
+        "Training time of one cell, mean over seeds, against Dice ± one standard deviation over seeds, at the smallest "
+        "amount of labels of each dataset. Times compare only where the receipts name one kind of hardware.",
+        _small_multiples(smallest, draw),
+    )
+
+
+def validation(
+    results: Results, table: pd.DataFrame, columns: Sequence[tuple[str, str]], rows: Sequence[str],
+    looks: dict[str, Look],
+) -> Iterator[Picture]:  # fmt: skip
+    """Validation Dice against the step, where it was measured more than once."""
+    smallest = _smallest(columns)
+    drawn: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+    for (dataset, amount), of in table[table["role"] != "upper"].groupby(["dataset", "amount"], sort=False):
+        if smallest.get(dataset) == amount:
+            drawn[dataset, amount] = {entry.label: _mean_curve(results, entry.ids) for entry in of.itertuples()}
+    if not any(len(curve) > 1 for curves in drawn.values() for curve in curves.values()):
+        return
+
+    def draw(axes: Any, dataset: str, amount: str) -> None:
+        for label in rows:
+            curve = drawn[dataset, amount].get(label, np.empty((0, 2)))
+            if len(curve):
+                look = looks[label]
+                axes.plot(curve[:, 0], 100 * curve[:, 1], label=named(label, look), **look.line())
+        axes.set_xlabel("Step")
+        axes.set_ylabel("Validation Dice (%)")
+        axes.grid(axis="y")
+
+    yield Picture(
+        "validation",
+        "Validation while training",
+        "Validation Dice against the training step, at the smallest amount of labels.",
+        "Mean over finished seeds, at the smallest amount of labels of each dataset.",
+        _small_multiples({name: amount for name, amount in smallest.items() if (name, amount) in drawn}, draw),
+    )
+
+
+def _small_multiples(panels: dict[str, str], draw: Callable[[Any, str, str], None]) -> Any:
+    """One panel per dataset, three in a row, and one legend for all."""
+    across = min(3, len(panels))
+    down = -(-len(panels) // across)
+    figure = style.canvas(style.COLUMN if across == 1 else style.PAGE, 0.5 + 2.2 * down)
+    grid = figure.subplots(down, across, squeeze=False).ravel()
+    found: dict[str, Any] = {}
+    for axes, (dataset, amount) in zip(grid, panels.items(), strict=False):
+        draw(axes, dataset, amount)
+        axes.set_title(f"{dataset}, {amount}")
+        found |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=2 if across == 1 else 3)
+    return figure
+
+
+def _mean_curve(results: Results, ids: Sequence[str]) -> np.ndarray:
+    """(steps, 2): mean validation Dice over the cells that have finished, at the steps that all of them measured."""
+    curves = [
+        {point["step"]: point["dice"] for point in results.records[name].validation}
+        for name in ids
+        if name in results.records and results.records[name].status == "finished"
+    ]
+    steps = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
+    return np.array([(step, np.mean([curve[step] for curve in curves])) for step in steps]).reshape(-1, 2)
+
+
+def _smallest(columns: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The smallest amount of every dataset, in the order of the columns."""
+    found: dict[str, str] = {}
+    for dataset, amount in columns:
+        found.setdefault(dataset, amount)
+    return found

@@ -1,0 +1,209 @@
+"""Figures of a report: label-efficiency curves, patients, cost, validation. Drawn with matplotlib's objects only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from . import style
+from .frame import Results
+from .multiples import cost, validation
+from .overlays import comparison, overlay_png
+from .style import Look, Picture, known, named
+from .summary import HEADLINE, amounts, order, seed_values
+
+__all__ = ["Picture", "overlay_png", "pictures"]
+
+MOST_AMOUNTS = 4
+"""Panels side by side; of more amounts the smallest, the largest and evenly chosen ones between are drawn."""
+
+SCALES = {"dice": 100.0, "hd95": 1.0}
+
+
+def pictures(results: Results, entries: pd.DataFrame, patients: pd.DataFrame) -> Iterator[Picture]:
+    """Every figure that the records allow, one at a time; to be used within `style.settings`."""
+    table = entries[entries["n"] > 0]
+    if table.empty:
+        return
+    rows = order(table)
+    lower = set(table.loc[table["role"] == "lower", "label"])
+    looks = style.looks(rows, [label for label in rows if label in lower])
+    units = {dataset: "/".join(sorted(set(of["unit"]) - {""})) for dataset, of in table.groupby("dataset")}
+    columns, seeds = amounts(table), seed_values(results, patients)
+    for dataset in dict.fromkeys(table["dataset"]):
+        of = table[table["dataset"] == dataset]
+        levels = [amount for name, amount in columns if name == dataset]
+        names = {"dice": "Dice (%)", "hd95": f"HD95 ({units[dataset]})"}
+        if len(levels) > 1:
+            yield _curves(dataset, of, rows, looks, names)
+        else:
+            yield _dots(dataset, of, seeds[seeds["dataset"] == dataset], rows, looks, names)
+        yield _patients(dataset, of, _patient_means(results, patients, of), levels, rows, looks, names)
+        picture = comparison(results, of, patients, levels[0], rows)
+        if picture is not None:
+            figure, shown = picture
+            yield Picture(
+                f"examples_{_slug(dataset)}",
+                f"Examples of {dataset}",
+                f"Test slices of {dataset} with reference and predictions; rows: {', '.join(shown)}.",
+                f"Test cases at {levels[0]}, first finished seed of every method. Filled: prediction; white line: "
+                "reference; number: Dice (%) of the slice, averaged over its classes.",
+                figure,
+            )
+    yield from cost(table, columns, rows, looks)
+    yield from validation(results, table, columns, rows, looks)
+
+
+def _curves(dataset: str, of: pd.DataFrame, rows: Sequence[str], looks: dict[str, Look], names: dict) -> Picture:
+    figure = style.canvas(style.PAGE, 2.75)
+    for axes, (metric, name) in zip(figure.subplots(1, 2), names.items(), strict=True):
+        scale = SCALES[metric]
+        for upper in of[of["role"] == "upper"].itertuples():
+            mean, spread = scale * getattr(upper, f"{metric}_mean"), scale * known(getattr(upper, f"{metric}_sd"))
+            axes.axhspan(mean - spread, mean + spread, color=style.UPPER.colour, alpha=0.07, linewidth=0)
+            axes.axhline(
+                mean, color=style.UPPER.colour, linestyle=style.UPPER.dashes, linewidth=1,
+                label=named(upper.label, style.UPPER),
+            )  # fmt: skip
+        for label in rows:
+            line = of[(of["label"] == label) & (of["role"] != "upper")].sort_values("level")
+            if line.empty:
+                continue
+            x, mean = line["level"].to_numpy(), scale * line[f"{metric}_mean"].to_numpy()
+            spread = scale * np.nan_to_num(line[f"{metric}_sd"].to_numpy())
+            axes.fill_between(x, mean - spread, mean + spread, color=looks[label].colour, alpha=0.13, linewidth=0)
+            axes.plot(x, mean, label=named(label, looks[label]), **looks[label].line())
+        levels = of[of["role"] != "upper"].drop_duplicates("level").sort_values("level")
+        _level_axis(axes, levels)
+        axes.set_ylabel(name)
+        axes.grid(axis="y")
+        _log_if_wide(axes, of[f"{metric}_mean"])
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)))
+    figure.suptitle(dataset, x=0.01, ha="left", fontsize=8.5, fontweight="bold")
+    return Picture(
+        f"curves_{_slug(dataset)}",
+        f"Label efficiency on {dataset}",
+        f"Dice and HD95 on {dataset} against the amount of labels. " + _numbers(of, rows),
+        "Lines: means over seeds; bands: ± one standard deviation over seeds. The dashed line is the upper bound.",
+        figure,
+    )
+
+
+def _dots(
+    dataset: str, of: pd.DataFrame, seeds: pd.DataFrame, rows: Sequence[str], looks: dict[str, Look], names: dict
+) -> Picture:
+    """Where there is one amount only: a row per method, its seeds and their mean."""
+    lines = [*of.loc[of["role"] == "upper", "label"], *(label for label in rows if label in set(of["label"]))]
+    figure = style.canvas(style.PAGE, 0.9 + 0.22 * len(lines))
+    for axes, (metric, name) in zip(figure.subplots(1, 2, sharey=True), names.items(), strict=True):
+        for place, label in enumerate(lines):
+            look = looks.get(label, style.UPPER)
+            entry = of[of["label"] == label].iloc[0]
+            points = seeds[seeds["label"] == label][metric] * SCALES[metric]
+            axes.plot(points, np.full(len(points), place), "o", color=look.colour, alpha=0.35, markersize=3, mew=0)
+            axes.errorbar(
+                SCALES[metric] * entry[f"{metric}_mean"], place, xerr=SCALES[metric] * known(entry[f"{metric}_sd"]),
+                elinewidth=1, capsize=2, **look.dot(),
+            )  # fmt: skip
+        axes.set_xlabel(name)
+        axes.grid(axis="x")
+    figure.axes[0].set_yticks(range(len(lines)), lines)
+    figure.axes[0].invert_yaxis()
+    amount = of.loc[of["role"] != "upper", "amount"]
+    figure.suptitle(f"{dataset}, {(amount if len(amount) else of['amount']).iloc[0]}", x=0.01, ha="left", fontsize=8.5,
+                    fontweight="bold")  # fmt: skip
+    return Picture(
+        f"methods_{_slug(dataset)}",
+        f"Methods on {dataset}",
+        f"Dice and HD95 of every method on {dataset}. " + _numbers(of, rows),
+        "Large marks: mean over seeds ± one standard deviation; small dots: seeds.",
+        figure,
+    )
+
+
+def _patients(
+    dataset: str, of: pd.DataFrame, values: pd.DataFrame, levels: Sequence[str], rows: Sequence[str],
+    looks: dict[str, Look], names: dict,
+) -> Picture:  # fmt: skip
+    chosen = [levels[i] for i in np.unique(np.linspace(0, len(levels) - 1, MOST_AMOUNTS).round().astype(int))]
+    lines = [*of.loc[of["role"] == "upper", "label"], *(label for label in rows if label in set(of["label"]))]
+    figure = style.canvas(style.PAGE, 2 * (0.62 + 0.19 * len(lines)))
+    grid = figure.subplots(2, len(chosen), sharey=True, sharex="row", squeeze=False)
+    for panels, (metric, name) in zip(grid, names.items(), strict=True):
+        for axes, amount in zip(panels, chosen, strict=True):
+            for place, label in enumerate(lines):
+                mine = (values["label"] == label) & ((values["amount"] == amount) | (values["role"] == "upper"))
+                points = SCALES[metric] * values.loc[mine, metric].dropna().to_numpy()
+                if len(points):
+                    _box(axes, place, np.sort(points), looks.get(label, style.UPPER).colour)
+            axes.set_title(amount)
+            axes.set_xlabel(name)
+            axes.grid(axis="x")
+        _log_if_wide(panels[0], SCALES[metric] * values[metric], axis="x")
+    grid[0, 0].set_yticks(range(len(lines)), lines)
+    grid[0, 0].set_ylim(len(lines) - 0.4, -0.6)
+    figure.suptitle(dataset, x=0.01, ha="left", fontsize=8.5, fontweight="bold")
+    return Picture(
+        f"patients_{_slug(dataset)}",
+        f"Patients of {dataset}",
+        f"Distribution of Dice and HD95 over the test patients of {dataset}, for {', '.join(lines)}.",
+        "Dots: test patients, averaged over seeds; boxes: quartiles and median; whiskers: 1.5 interquartile ranges at "
+        "most; white diamond: mean. Black: upper bound; grey: lower bounds.",
+        figure,
+    )
+
+
+def _box(axes: Any, place: int, points: np.ndarray, colour: str) -> None:
+    axes.boxplot(
+        points, positions=[place], orientation="horizontal", widths=0.55, showfliers=False, patch_artist=True,
+        boxprops={"facecolor": colour, "alpha": 0.25, "linewidth": 0.6}, capprops={"linewidth": 0}, manage_ticks=False,
+        medianprops={"color": colour, "linewidth": 1.4}, whiskerprops={"color": colour, "linewidth": 0.8},
+    )  # fmt: skip
+    # neighbours in value get places far apart: fractional parts of multiples of the golden ratio
+    offsets = (np.arange(1, len(points) + 1) * 0.6180339887 % 1 - 0.5) * 0.42
+    axes.plot(points, place + offsets, "o", color=colour, markersize=1.8, alpha=0.7, mew=0)
+    axes.plot(points.mean(), place, "D", markersize=3, markerfacecolor="white", markeredgecolor=colour, mew=0.9)
+
+
+def _patient_means(results: Results, patients: pd.DataFrame, of: pd.DataFrame) -> pd.DataFrame:
+    """One row per entry and patient, averaged over its complete seeds."""
+    cells = results.cells[["role", "label", "dataset", "amount", "seed"]]
+    values = patients[patients["selection"] == HEADLINE].join(cells, on="cell")
+    used = {(entry.role, entry.label, entry.amount): set(entry.seeds) for entry in of.itertuples()}
+    values = values[values["dataset"] == of["dataset"].iloc[0]]
+    kept = [
+        seed in used.get((role, label, amount), ())
+        for role, label, amount, seed in zip(*(values[k] for k in ("role", "label", "amount", "seed")), strict=True)
+    ]
+    keys = ["role", "label", "amount", "group"]
+    return values[kept].groupby(keys, observed=True)[["dice", "hd95"]].mean().reset_index()
+
+
+def _level_axis(axes: Any, levels: pd.DataFrame) -> None:
+    axes.set_xscale("log")
+    axes.set_xticks(levels["level"], levels["amount"])
+    axes.minorticks_off()
+    axes.set_xlabel("Share of training patients labelled" if levels["is_share"].all() else "Labelled")
+    axes.margins(x=0.08)
+
+
+def _log_if_wide(axes: Any, values: pd.Series, *, axis: str = "y") -> None:
+    """Distances span decades once an organ is missed; zero, a perfect surface, needs a linear part."""
+    known = values[np.isfinite(values) & (values > 0)]
+    if len(known) and known.max() > 12 * max(known.quantile(0.25), 1e-9):
+        getattr(axes, f"set_{axis}scale")("symlog", linthresh=max(float(known.quantile(0.05)), 1e-3))
+
+
+def _numbers(of: pd.DataFrame, rows: Sequence[str]) -> str:
+    """The means as a sentence, for those who cannot see the figure."""
+    place = {label: number for number, label in enumerate(rows)}
+    ordered = sorted(of.itertuples(), key=lambda entry: (entry.level, place.get(entry.label, -1)))
+    return "Mean Dice (%): " + "; ".join(f"{e.label} at {e.amount} {100 * e.dice_mean:.1f}" for e in ordered) + "."
+
+
+def _slug(name: str) -> str:
+    return "".join(sign if sign.isalnum() or sign in "_-" else "-" for sign in name)
