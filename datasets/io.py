@@ -67,6 +67,8 @@ def read_nifti(path: Path) -> Volume:
         DataError: the file is absent, truncated or not NIfTI, or its header holds no usable voxel size.
     """
     import nibabel
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
 
     _must_exist(path)
     try:
@@ -74,7 +76,7 @@ def read_nifti(path: Path) -> Volume:
         voxels = np.asanyarray(image.dataobj)
         unit = image.header.get_xyzt_units()[0]
         sizes = [float(size) for size in image.header.get_zooms()[:3]]
-    except (OSError, EOFError, ValueError, KeyError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
+    except (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError) as error:
         raise _damaged(path, "NIfTI", error) from error
     if len(sizes) < 3 or not all(np.isfinite(size) and size > 0 for size in sizes):
         raise DataError(

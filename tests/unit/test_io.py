@@ -102,6 +102,16 @@ def test_nifti_cut_anywhere_is_refused_with_its_name(nifti: Path) -> None:
             read_nifti(nifti)
 
 
+def test_a_header_with_an_unknown_type_of_voxel_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "odd.nii"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4)), path)
+    whole = bytearray(path.read_bytes())
+    whole[70:72] = (12).to_bytes(2, "little")  # bytes 70 and 71 of the header are the type; no type has the number 12
+    path.write_bytes(bytes(whole))
+    with pytest.raises(DataError, match=r"odd\.nii: cannot be read as NIfTI.*12"):
+        read_nifti(path)
+
+
 def test_a_two_dimensional_nifti_has_no_three_voxel_sizes(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4), np.uint8), np.eye(4)), tmp_path / "flat.nii.gz")
     with pytest.raises(DataError, match=r"flat\.nii\.gz: voxel sizes must be three positive numbers"):
