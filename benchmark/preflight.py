@@ -12,6 +12,7 @@ from datasets import augment
 from datasets.base import Dataset
 from methods import networks
 
+from . import device
 from .config import ConfigError, nearest
 from .plan import Cell
 from .prepare import Places, open_dataset, open_store, split_of
@@ -82,6 +83,7 @@ def _cell(cell: Cell, dataset: Dataset) -> None:
         network = networks.make(
             training.network, ndim=task.ndim, channels=task.channels, classes=task.n_classes, width=training.width
         )
+    device.precision(training.precision, device.pick(), task.ndim)
     assert training.patch is not None
     for side in training.patch:
         if side % network.divisor:

@@ -75,8 +75,9 @@ def prepare(
 ) -> Prepared:
     """Open the data, seal the test labels, initialise the method: everything before the first step."""
     where = device.pick()
-    on: dict[str, Any] = {"device": where, "dtype": device.precision(cell.training.precision, where)}
     dataset = open_dataset(cell, places)
+    dtype = device.precision(cell.training.precision, where, dataset.task.ndim)
+    on: dict[str, Any] = {"device": where, "dtype": dtype}
     split = split_of(cell, dataset)
     vault = Vault(dataset, split.test)
     method = build_method(cell, dataset).to(where)

@@ -18,7 +18,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from datasets.feed import Feed
-from methods.base import MAIN, Clock, Method, Terms
+from datasets.types import IGNORE, Labelled
+from methods.base import MAIN, Clock, Method, Relabelled, Terms
 
 from .device import autocast
 from .plan import Training
@@ -147,7 +148,7 @@ class Trainer:
             known = [self._memory.get(int(i)) for i in indices]
             memory = None if any(m is None for m in known) else torch.stack(known)  # type: ignore[arg-type]
             with autocast(self.device, self.dtype):
-                made = self.method.relabel(samples, memory)
+                made = _relabel_padded(self.method, samples, memory)
             self.feed.set_pseudo(indices, made.label)
             if made.memory is not None:
                 self._memory.update({int(i): m.cpu() for i, m in zip(indices, made.memory, strict=True)})
@@ -231,6 +232,22 @@ class Trainer:
         self.rows, self.validation, self.best = state["rows"], state["validation"], state["best"]
         self.seconds = state["seconds"]
         self._write_curves()
+
+
+def _relabel_padded(method: Method, samples: Labelled, memory: torch.Tensor | None) -> Relabelled:
+    """``relabel`` on samples padded to what the network can take (whole volumes have any size), cut back afterwards.
+
+    Images are padded with their minimum, label maps with IGNORE; memory stays padded, it is the method's own.
+    """
+    divisor = getattr(method.network, "divisor", 1)
+    space = samples.image.shape[2:]
+    pads = [p for side in reversed(space) for p in (0, -side % divisor)]
+    if not any(pads):
+        return method.relabel(samples, memory)
+    image = nn.functional.pad(samples.image, pads, value=float(samples.image.min()))
+    label = nn.functional.pad(samples.label, pads, value=IGNORE)
+    made = method.relabel(Labelled(image, label, keys=samples.keys), memory)
+    return Relabelled(made.label[(..., *(slice(0, side) for side in space))], made.memory)
 
 
 def lr_factor(training: Training, clock: Clock) -> float:

@@ -12,13 +12,14 @@ from math import inf, pi, sqrt
 
 import numpy as np
 
-from . import kernels
+from . import kernels, search
 from .measures import SLACK, Directed
-from .portable import nearest
 from .surfels import area_table
 
 ROWS = 400
-"""How many rows of the other bit map a voxel may search before the k-d tree takes over; changes the time, no number."""
+"""How many rows of the other bit map a voxel may search before it counts as lost; changes the time, no number."""
+VOXELS_PER_LOST = 300
+"""A distance map of the box pays where there are more lost voxels than this allows; changes the time, no number."""
 
 
 class CompiledCase:
@@ -139,16 +140,27 @@ def _squared_distances(start: np.ndarray, goal: np.ndarray, spacing: tuple[float
     if not len(found2):
         return found2
     depth, height, _ = start.shape
+    size = np.array(spacing)
     reach = bound if bound < inf else _reach(spacing, planar=depth == 1)
-    steps = (min(int(reach / size), length - 1) for size, length in zip(spacing, (depth, height), strict=False))
-    lost = np.empty(len(found2), np.int64)
-    offsets = _offsets(spacing[:2], reach, *steps)
-    n_lost = kernels.search(start, goal, *offsets, np.array(spacing), reach**2, bound**2, found2, lost)
+    offsets = _offsets(spacing[:2], reach, min(int(reach / size[0]), depth - 1), min(int(reach / size[1]), height - 1))
+    filled = goal.any(axis=2)
+    most_lost = start.size * 64 // VOXELS_PER_LOST if bound == inf else 0
+    lost = np.empty((most_lost, 4), np.int64)
+    n_lost = search.search_near(start, goal, filled, *offsets, size, reach**2, bound**2, found2, lost)
+    if n_lost > most_lost:
+        squared = np.empty((depth, height, _columns(start | goal)[1] + 1))
+        kernels.distance_map(goal, size, squared)
+        return squared[_unpacked(start)[:, :, : squared.shape[2]].view(bool)]
     if n_lost:
-        starts, goals = (np.flatnonzero(_unpacked(bits)) for bits in (start, goal))
-        far = lost[:n_lost]
-        found2[far] = nearest(starts[far], goals, _unpacked(start).shape, spacing, limit=inf) ** 2
+        search.search_far(lost[:n_lost], goal, filled, _columns(goal), size, found2)
     return found2
+
+
+def _columns(bits: np.ndarray) -> tuple[int, int]:
+    """First and last position of any set bit in its row."""
+    somewhere = np.bitwise_or.reduce(bits.reshape(1, -1, bits.shape[2]), axis=1, keepdims=True)
+    seen = np.flatnonzero(_unpacked(somewhere))
+    return int(seen[0]), int(seen[-1])
 
 
 def _unpacked(bits: np.ndarray) -> np.ndarray:

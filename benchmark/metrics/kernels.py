@@ -1,52 +1,17 @@
-"""The compiled inner loops: census of labels, nearest set bit, areas of surface elements.
-
-Masks are bit maps ``(depth, height, words)`` uint64: bit ``x & 63`` of word ``x >> 6`` of a row is the voxel at ``x``.
-A 2-D image has depth 1. Only this file imports numba, and only `compiled` imports this file.
-"""
+"""The other compiled loops: census of labels, distance map of a box, areas of surface elements."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
 
-
-def _kernel(function: Callable[..., Any]) -> Any:
-    """Compile, free of the interpreter lock, and keep the machine code on disk where a folder for it can be written."""
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # numba found neither __pycache__ nor the user's cache folder writable
-        return njit(nogil=True)(function)
-
+from .bits import kernel, trailing_zeros
 
 _BYTE = np.uint64(0xFF)
 _EVERY_BYTE = np.uint64(0x0101010101010101)
 _MIXED = np.uint64(1)  # stands for the voxels that do not fill a word
-_NONE = 1 << 30
-"""Steps to a bit that does not exist: more than any row has, and its square still fits."""
 
 
-@intrinsic
-def _trailing_zeros(typing_context: Any, word: Any) -> Any:
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.int64(types.uint64), build
-
-
-@intrinsic
-def _leading_zeros(typing_context: Any, word: Any) -> Any:
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.int64(types.uint64), build
-
-
-@_kernel
+@kernel
 def census(pred, gt, pred_words, gt_words, width, counts, rows_seen, columns_seen):  # type: ignore[no-untyped-def]
     """Count labels and mark where they are, in one pass that takes eight equal voxels at a time.
 
@@ -86,103 +51,71 @@ def census(pred, gt, pred_words, gt_words, width, counts, rows_seen, columns_see
                 row += 1
 
 
-@_kernel
-def _steps_beyond_word(rows, first, last, word, bit, steps, room, step2):  # type: ignore[no-untyped-def]
-    """Signed steps to the nearest set bit of the row ``rows[first:last]``, where the other words may hold a nearer one.
+@kernel
+def _lower_envelope(heights, step2, bottoms, borders, lowest):  # type: ignore[no-untyped-def]
+    """Squared distance transform of a line: the lowest of the parabolas that stand at ``heights``, at every position.
 
-    Args:
-        word, bit: where the voxel is in the row.
-        steps: signed steps to the nearest set bit of its own word, `_NONE` for none.
-        room: squared distance from which on nobody asks.
-        step2: squared distance of one step.
+    Felzenszwalb and Huttenlocher, "Distance transforms of sampled functions" (Theory of Computing 8, 2012). ``bottoms``
+    and ``borders`` are working memory; ``lowest`` is filled.
     """
-    gap = 64 - bit
-    for following in range(first + word + 1, last):
-        if gap >= abs(steps) or gap * gap * step2 >= room:
-            break
-        if rows[following]:
-            if gap + _trailing_zeros(rows[following]) < abs(steps):
-                steps = gap + _trailing_zeros(rows[following])
-            break
-        gap += 64
-    gap = bit + 1
-    for before in range(first + word - 1, first - 1, -1):
-        if gap >= abs(steps) or gap * gap * step2 >= room:
-            break
-        if rows[before]:
-            if gap + _leading_zeros(rows[before]) < abs(steps):
-                steps = -(gap + _leading_zeros(rows[before]))
-            break
-        gap += 64
-    return steps
+    count = 0
+    for position in range(heights.size):
+        if heights[position] == np.inf:
+            continue
+        border = -np.inf
+        while count:
+            before = bottoms[count - 1]
+            rise = (heights[position] - heights[before]) / step2 + (position * position - before * before)
+            border = rise / (2 * (position - before))
+            if border > borders[count - 1]:
+                break
+            count -= 1
+            border = -np.inf
+        bottoms[count], borders[count] = position, border
+        count += 1
+    current = 0
+    for position in range(heights.size):
+        if count == 0:
+            lowest[position] = np.inf
+            continue
+        while current + 1 < count and borders[current + 1] < position:
+            current += 1
+        steps = position - bottoms[current]
+        lowest[position] = heights[bottoms[current]] + steps * steps * step2
 
 
-@_kernel
-def search(start, goal, dz, dy, cost, spacing, reach2, bound2, found2, lost):  # type: ignore[no-untyped-def]
-    """Squared distance from every set bit of ``start``, in order, to the nearest set bit of ``goal``.
-
-    The rows of ``goal`` are visited from the nearest outwards. The goal of the previous voxel gives the first upper
-    bound: neighbours on a surface have nearby goals.
+@kernel
+def distance_map(goal, spacing, squared):  # type: ignore[no-untyped-def]
+    """Squared distance of every voxel to the nearest set bit of ``goal``, which has one.
 
     Args:
-        start, goal: bit maps of equal shape.
-        dz, dy, cost: int64, int64 and float64 offsets of rows and their squared distances, ascending.
+        goal: bit map.
         spacing: ``(3,)`` float64.
-        reach2: rows beyond this squared distance are not among the offsets.
-        bound2: squared distance from which on nobody asks; infinite for no bound.
-        found2: float64, filled; ``bound2`` where nothing closer was found.
-        lost: int64, filled with the positions, in ``found2``, of the voxels whose goal may lie beyond the reach.
-
-    Returns:
-        How many are lost.
+        squared: ``(depth, height, width)`` float64, filled; the width may leave out unset bits at the ends of rows.
     """
-    depth, height, words = start.shape
-    rows = goal.reshape(-1)
-    sz2, sy2, sx2 = spacing[0] ** 2, spacing[1] ** 2, spacing[2] ** 2
-    position, n_lost = 0, 0
-    hinted, hint_z, hint_y, hint_x = False, 0, 0, 0
+    depth, height, width = squared.shape
+    longest = max(depth, height)
+    bottoms, borders, lowest = np.empty(longest, np.int64), np.empty(longest), np.empty(longest)
     for z in range(depth):
         for y in range(height):
-            for word in range(words):
-                bits = start[z, y, word]
-                while bits:
-                    bit = _trailing_zeros(bits)
-                    bits &= bits - np.uint64(1)
-                    x = (word << 6) + bit
-                    best = bound2
-                    if hinted:
-                        to_z, to_y, to_x = hint_z - z, hint_y - y, hint_x - x
-                        best = min(best, to_z * to_z * sz2 + to_y * to_y * sy2 + to_x * to_x * sx2)
-                    for offset in range(cost.size):
-                        room = best - cost[offset]
-                        if room <= 0:
-                            break
-                        row_z, row_y = z + dz[offset], y + dy[offset]
-                        if row_z < 0 or row_z >= depth or row_y < 0 or row_y >= height:
-                            continue
-                        first = (row_z * height + row_y) * words
-                        own = rows[first + word]
-                        # Both counts are 64 where there is no bit on that side.
-                        ahead = _trailing_zeros(own >> np.uint64(bit))
-                        behind = _leading_zeros(own << np.uint64(63 - bit))
-                        steps = ahead if ahead <= behind else -behind
-                        if own == 0:
-                            steps = _NONE
-                        if words > 1:
-                            steps = _steps_beyond_word(rows, first, first + words, word, bit, steps, room, sx2)
-                        reached = steps * steps * sx2
-                        if reached < room:
-                            best = cost[offset] + reached
-                            hinted, hint_z, hint_y, hint_x = True, row_z, row_y, x + steps
-                    if best > reach2:
-                        lost[n_lost] = position
-                        n_lost += 1
-                    found2[position] = best
-                    position += 1
-    return n_lost
+            steps = np.inf
+            for x in range(width):
+                steps = 0.0 if goal[z, y, x >> 6] >> np.uint64(x & 63) & np.uint64(1) else steps + 1.0
+                squared[z, y, x] = steps
+            for x in range(width - 1, -1, -1):
+                steps = min(steps + 1.0, squared[z, y, x])
+                squared[z, y, x] = (steps * spacing[2]) ** 2
+        for x in range(width):
+            _lower_envelope(squared[z, :, x], spacing[1] ** 2, bottoms, borders, lowest)
+            squared[z, :, x] = lowest[:height]
+    if depth > 1:
+        for y in range(height):
+            for x in range(width):
+                _lower_envelope(squared[:, y, x], spacing[0] ** 2, bottoms, borders, lowest)
+                squared[:, y, x] = lowest[:depth]
 
 
-@_kernel
+@kernel
 def _pair(rows, z, y, word, bit):  # type: ignore[no-untyped-def]
     """The two voxels of a row beside a corner point: 1 for the one before it, 2 for the one after it."""
     after = rows[z, y, word] >> np.uint64(bit)
@@ -192,7 +125,7 @@ def _pair(rows, z, y, word, bit):  # type: ignore[no-untyped-def]
     return np.int64(before | (after & np.uint64(1)) << np.uint64(1))
 
 
-@_kernel
+@kernel
 def surface_areas(rows, start, goal, table, planar, areas):  # type: ignore[no-untyped-def]
     """Areas of the corner points of one mask that are not corner points of the other one, in order.
 
@@ -213,7 +146,7 @@ def surface_areas(rows, start, goal, table, planar, areas):  # type: ignore[no-u
             for word in range(start.shape[2]):
                 bits = start[z, y, word]
                 while bits:
-                    bit = _trailing_zeros(bits)
+                    bit = trailing_zeros(bits)
                     bits &= bits - np.uint64(1)
                     code = _pair(rows, z, y, word, bit) | _pair(rows, z, y + 1, word, bit) << 2
                     if not planar:

@@ -22,14 +22,15 @@ _BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 """The most that MLflow takes in one call."""
 
 
-def log_running(store: Store, folder: Path, cell: Mapping[str, Any], cell_id: str) -> None:
-    """A cell is running: its run exists, says so, and has the curves so far."""
+def log_running(store: Store, folder: Path, cell: Mapping[str, Any], cell_id: str) -> str:
+    """A cell is running: its run, whose id is returned, exists, says so, and has the curves so far."""
     tracked = _open_run(store, folder, cell, cell_id, now_ms())
-    if tracked.final:
-        with translated():
+    with translated():
+        if store.client.get_run(tracked.run_id).info.status != "RUNNING":
             store.client.update_run(tracked.run_id, status="RUNNING")
-        tracked = replace(tracked, final="")
-    state.save(folder, store.name, _log_curves(store, folder, tracked))
+            store.client.set_tag(tracked.run_id, "status_note", "")
+    state.save(folder, store.name, _log_curves(store, folder, replace(tracked, final="")))
+    return tracked.run_id
 
 
 def log_ended(store: Store, folder: Path, record: Record) -> list[str]:

@@ -47,14 +47,14 @@ def sync(name: str, results: Path, uri: str | None = None, *, busy_seconds: floa
             log.log_killed(store, run_id, INTERRUPTED)
     except Unavailable as error:
         n = len(records.read_all(folder))
-        return SyncReport(failed=(f"the tracker {public_name(found)} cannot be used: {error}; {cells(n)} wait",))
+        return SyncReport(failed=(f"the tracker {public_name(found)} cannot be used ({error}): {cells(n)}",))
     logged, failed, notes = 0, [], []
     for n, (where, record) in enumerate(left.unseen):
         try:
             notes += log.log_ended(store, where, record)
             logged += 1
         except Unavailable as error:
-            failed.append(f"the tracker {store.name} went away: {error}; {cells(len(left.unseen) - n)} wait")
+            failed.append(f"the tracker {store.name} went away ({error}): {cells(len(left.unseen) - n)}")
             break
         except Exception as error:  # one cell's error must not keep the others from being logged
             failed.append(f"{where.name}: {type(error).__name__}: {first_line(error)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .. import record as records
-from . import log, state, views
+from . import log, views
 from .experiment import open_store
 from .replay import INTERRUPTED, Leftovers, cells
 from .store import BUSY_SECONDS, Store, public_name, resolve_uri
@@ -78,8 +78,9 @@ class Tracker:
 
     def close(self, timeout: float = 30) -> list[str]:
         """Log what waits, mark what was interrupted as killed, and say in sentences what could not be done."""
-        for folder in list(self._running):
-            self._writer.submit(folder.name, partial(self._log_ended, folder=folder))
+        for folder, (cell, cell_id) in self._running.items():
+            job = partial(self._log_interrupted, folder=folder, cell=cell, cell_id=cell_id)
+            self._writer.submit(folder.name, job)
         self._running.clear()
         waiting = [key for key in self._writer.close(timeout) if key != _REPLAY]
         sentences = list(dict.fromkeys(self._notes))
@@ -94,11 +95,14 @@ class Tracker:
 
     def _log_ended(self, store: Store, folder: Path) -> None:
         record = records.read(folder)
-        tracked = state.load(folder, store.name)
         if record is not None:
             self._notes += log.log_ended(store, folder, record)
-        elif tracked is not None:
-            log.log_killed(store, tracked.run_id, INTERRUPTED)
+
+    def _log_interrupted(self, store: Store, folder: Path, cell: Mapping[str, Any], cell_id: str) -> None:
+        if (folder / "record.json").exists():
+            self._log_ended(store, folder)
+        else:
+            log.log_killed(store, log.log_running(store, folder, cell, cell_id), INTERRUPTED)
 
     def _replay(self, store: Store) -> None:
         left = Leftovers.of(store, self._folder)

@@ -31,7 +31,7 @@ def seed(store: Store, description: str = "") -> None:
         Unavailable: the tracker is down. A store that refuses the tags is left without views.
     """
     tags = {"mlflow.note.content": description[:5000]} if description else {}
-    for key, (name, view) in _views().items():
+    for key, (name, view) in definitions().items():
         tags[_PREFIX + key] = encode(name, view)
     try:
         store.tag_experiment(tags)
@@ -41,12 +41,44 @@ def seed(store: Store, description: str = "") -> None:
         return
 
 
+def definitions() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Key -> name in the menu and content of every view."""
+    dice, hd95, failures = ({"type": "BAR", "metricKey": f"test/{name}"} for name in ("dice", "hd95", "failure_rate"))
+    learning = {"type": "LINE", "metricKey": "val/dice"}
+    axes = {
+        "type": "PARALLEL",
+        "selectedParams": ["method", "dataset"],
+        "selectedMetrics": ["labels/ratio", "test/hd95", "test/dice"],
+        "showAllRuns": True,
+    }
+    efficiency = [
+        {
+            "type": "SCATTER",
+            "xaxis": {"key": "labels/ratio", "type": "METRIC"},
+            "yaxis": {"key": f"test/{name}", "type": "METRIC"},
+        }
+        for name in ("dice", "hd95")
+    ]
+    return {
+        "every-cell": ("Every cell", _view({"Test": [dice, hd95], "Learning": [learning]})),
+        "by-method": (
+            "By method",
+            _view({"Test": [dice, hd95], "Failures and learning": [failures, learning]}, ("dataset", "method")),
+        ),
+        "label-ratio": ("Label ratio", _view({"Test": [axes], "Over the share of labels": efficiency})),
+        "method-ratio": (
+            "Method × ratio",
+            _view({"Test": [dice, hd95], "Learning": [learning]}, ("dataset", "method", "amount")),
+        ),
+    }
+
+
 def links(experiment_id: str) -> list[tuple[str, str]]:
     """Name and path of every view, below the address of MLflow's server."""
     start = page(experiment_id)
     return [
         (name, f"{start}&viewStateShareKey={key}" + ("" if key == "every-cell" else "&compareRunsMode=CHART"))
-        for key, (name, _) in _views().items()
+        for key, (name, _) in definitions().items()
     ]
 
 
@@ -77,38 +109,6 @@ def decode(value: str) -> tuple[str, dict[str, Any]]:
     return outer["name"], json.loads(zlib.decompress(base64.b64decode(outer["state"].removeprefix("deflate;"))))
 
 
-def _views() -> dict[str, tuple[str, dict[str, Any]]]:
-    """Key -> name in the menu and content of every view."""
-    dice, hd95, failures = ({"type": "BAR", "metricKey": f"test/{name}"} for name in ("dice", "hd95", "failure_rate"))
-    learning = {"type": "LINE", "metricKey": "val/dice"}
-    axes = {
-        "type": "PARALLEL",
-        "selectedParams": ["method", "dataset"],
-        "selectedMetrics": ["labels/ratio", "test/hd95", "test/dice"],
-        "showAllRuns": True,
-    }
-    efficiency = [
-        {
-            "type": "SCATTER",
-            "xaxis": {"key": "labels/ratio", "type": "METRIC"},
-            "yaxis": {"key": f"test/{name}", "type": "METRIC"},
-        }
-        for name in ("dice", "hd95")
-    ]
-    return {
-        "every-cell": ("Every cell", _view({"Test": [dice, hd95], "Learning": [learning]})),
-        "by-method": (
-            "By method",
-            _view({"Test": [dice, hd95], "Failures and learning": [failures, learning]}, ("dataset", "method")),
-        ),
-        "label-ratio": ("Label ratio", _view({"Test": [axes], "Over the share of labels": efficiency})),
-        "method-ratio": (
-            "Method × ratio",
-            _view({"Test": [dice, hd95], "Learning": [learning]}, ("method", "amount")),
-        ),
-    }
-
-
 def _view(sections: dict[str, list[dict[str, Any]]], group_by: tuple[str, ...] = ()) -> dict[str, Any]:
     shown: list[dict[str, Any]] = []
     charts: list[dict[str, Any]] = []
@@ -134,10 +134,10 @@ def _view(sections: dict[str, list[dict[str, Any]]], group_by: tuple[str, ...] =
         "groupBy": {"aggregateFunction": "average", "groupByKeys": groups} if groups else None,
         "compareRunSections": shown + [_section(name, name, display=False) for name in generated],
         "compareRunCharts": charts,
-        "isAccordionReordered": False,
+        "isAccordionReordered": True,  # or the page sorts the sections by name
         "hideEmptyCharts": True,
     }
 
 
 def _section(key: str, name: str, *, display: bool = True, columns: int = 3) -> dict[str, Any]:
-    return {"uuid": key, "name": name, "display": display, "isReordered": False, "columns": columns, "cardHeight": 360}
+    return {"uuid": key, "name": name, "display": display, "isReordered": False, "columns": columns, "cardHeight": 420}
