@@ -19,7 +19,7 @@ from .rig import Check
 from .toy_methods import CORRECT, MeanTeacher
 
 FAULTS: tuple[tuple[type[Method], Check, str], ...] = (
-    # released code bases have these: USB, CPCL, MaskMixAdv, Min-Max Similarity (see CONTRIBUTING.md)
+    # published code bases have these four: USB (Mean Teacher), CPCL, MaskMixAdv, Min-Max Similarity
     (broken.InertConsistency, contract.check_no_inert_term, "loss term 'consistency' sends no gradient to the network"),
     (broken.DetachedContrast, contract.check_no_inert_term, "loss term 'contrast' sends no gradient to the network"),
     (broken.ArgmaxAdversary, contract.check_no_inert_term, "loss term 'adversarial' sends no gradient to the network"),
