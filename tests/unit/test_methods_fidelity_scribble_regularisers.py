@@ -1,0 +1,60 @@
+"""Partial cross-entropy with a regulariser of (probabilities, image): each against a slow reference of its formula."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from datasets.types import Batch, Labelled
+from methods.base import Clock
+from tests.reference import losses
+from tests.reference import regularisers as reference
+
+from .scribble_toys import MIDDLE, logits_of, method, require_equal_networks, scribbled, trained
+
+
+def term_and_inputs(name: str, batch: Batch, clock: Clock = MIDDLE, **hyper):
+    """The regulariser's value, the network's probabilities and the image; the other term is the partial CE."""
+    m = method(name, **hyper)
+    terms = m.losses(batch, clock)
+    logits = logits_of(m.network, batch.labelled.image).numpy()
+    expected = losses.cross_entropy(logits, batch.labelled.label.numpy())
+    assert terms.pop("partial_ce").item() == pytest.approx(expected, rel=1e-4)
+    (value,) = terms.values()
+    return value.item(), losses.softmax(logits), batch.labelled.image.numpy()
+
+
+# boundary length -----------------------------------------------------------------------------------------------------
+def test_pce_tv_adds_a_hundredth_of_the_contours_of_the_foreground_of_all_samples():
+    value, probs, _ = term_and_inputs("pce_tv", scribbled())
+    assert value == pytest.approx(0.01 * reference.contour_length(probs[:, 1:]), rel=1e-4)
+
+
+def test_pce_tv_can_use_the_anisotropic_variation_instead():
+    value, probs, _ = term_and_inputs("pce_tv", scribbled(), length="variation")
+    assert value == pytest.approx(0.01 * reference.total_variation(probs[:, 1:]), rel=1e-4)
+
+
+def test_pce_tv_as_released_drops_the_first_sample_and_keeps_the_background():
+    value, probs, _ = term_and_inputs("pce_tv", scribbled(n=3), variant="released")
+    assert value == pytest.approx(0.01 * reference.contour_length(probs[1:]), rel=1e-4)
+    value, _, _ = term_and_inputs("pce_tv", scribbled(n=1), variant="released")
+    assert value == 0
+
+
+# all of them ---------------------------------------------------------------------------------------------------------
+NO_WEIGHT = [("pce_tv", {"weight": 0.0}), ("pce_tv", {"weight": 0.0, "variant": "released"})]
+
+
+@pytest.mark.parametrize(("name", "hyper"), NO_WEIGHT)
+def test_weight_zero_trains_the_network_of_plain_partial_cross_entropy_bit_for_bit(name: str, hyper: dict):
+    batch = scribbled()
+    require_equal_networks(trained(name, batch, **hyper), trained("pce", batch))
+
+
+@pytest.mark.parametrize(("name", "hyper"), NO_WEIGHT)
+def test_without_contrast_in_the_image_everything_stays_finite(name: str, hyper: dict):
+    m = method(name, **(hyper | {"weight": 1.0}))
+    flat = Batch(Labelled(torch.zeros(2, 1, 16, 16), scribbled().labelled.label))
+    sum(m.losses(flat, MIDDLE).values()).backward()
+    assert all(p.grad.isfinite().all() for p in m.parameters() if p.grad is not None)
