@@ -9,8 +9,8 @@ from __future__ import annotations
 from .experiment import links
 from .replay import SyncReport, sync
 from .report import log_report
+from .server import ServerError, ui
 from .study import StudyTracker
 from .tracker import Tracker
-from .ui import ServerError, ui
 
 __all__ = ["ServerError", "StudyTracker", "SyncReport", "Tracker", "links", "log_report", "sync", "ui"]

@@ -16,7 +16,7 @@ from .store import Store, Unavailable
 
 HOST = "127.0.0.1"
 PORTS = range(5000, 5010)
-"""Where `ui` serves, tried in this order where no port is asked for; then any free one."""
+"""Where `server` serves, tried in this order where no port is asked for; then any free one."""
 
 _PREFIX = "mlflow.sharedViewState."
 _CELLS = "tags.`kind` = 'cell'"
