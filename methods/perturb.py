@@ -17,3 +17,23 @@ def drop_channels(features: list[Tensor], p: float, training: bool) -> list[Tens
     Not training: the maps as they are.
     """
     return [torch.feature_dropout(feature, p, training) for feature in features]
+
+
+def random_box(space: tuple[int, ...], share: float, device: torch.device) -> Tensor:
+    """Booleans ``(*space)``: True in one box of ``share`` of every side, rounded down, at a uniform position.
+
+    The position is drawn and compared on the device, so that the step does not wait for it.
+    """
+    inside = torch.ones((), dtype=torch.bool, device=device)
+    for axis, side in enumerate(space):
+        length = int(share * side)
+        start = torch.randint(0, side - length + 1, (), device=device)
+        along = torch.arange(side, device=device) - start
+        inside = inside & ((along >= 0) & (along < length)).view(-1, *[1] * (len(space) - axis - 1))
+    return inside
+
+
+def halves(samples: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """The first ``n`` and the last ``n`` samples: two halves of a batch of 2n, overlapping or repeating in others."""
+    enough = torch.cat([samples] * -(-n // len(samples)))
+    return enough[:n], enough[-n:]
