@@ -42,8 +42,26 @@ def test_pce_tv_as_released_drops_the_first_sample_and_keeps_the_background():
     assert value == 0
 
 
+# Gated CRF -----------------------------------------------------------------------------------------------------------
+CRF = {"radius": 2, "sigma_xy": 3.0, "sigma_intensity": 0.2}
+
+
+@pytest.mark.parametrize("variant", ["intended", "released"])
+def test_pce_gated_crf_adds_a_tenth_of_the_disagreement_of_like_neighbours(variant: str):
+    value, probs, image = term_and_inputs("pce_gated_crf", scribbled(n=1), variant=variant, **CRF)
+    expected = 0.1 * reference.gated_crf(probs, image, **CRF, padded=variant == "released")
+    assert value == pytest.approx(expected, rel=1e-4)
+
+
+def test_pce_gated_crf_learns_the_same_in_both_variants():
+    batch = scribbled()
+    states = [trained("pce_gated_crf", batch, variant=variant) for variant in ("intended", "released")]
+    require_equal_networks(*states)
+
+
 # all of them ---------------------------------------------------------------------------------------------------------
-NO_WEIGHT = [("pce_tv", {"weight": 0.0}), ("pce_tv", {"weight": 0.0, "variant": "released"})]
+NAMES = ("pce_tv", "pce_gated_crf")
+NO_WEIGHT = [(name, {"weight": 0.0, "variant": variant}) for name in NAMES for variant in ("intended", "released")]
 
 
 @pytest.mark.parametrize(("name", "hyper"), NO_WEIGHT)

@@ -1,0 +1,84 @@
+"""Disagreement of neighbouring pixels that look alike: the pairwise term of a conditional random field."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+
+def gated_crf(probs: Tensor, image: Tensor, *, radius: int, sigma_xy: float, sigma_intensity: float) -> Tensor:
+    """Mean over pixels i of Σ_j k_ij (1 - p_i · p_j), over the other pixels j of a window of side 2 · radius + 1.
+
+    k_ij = exp(-½ (distance² / sigma_xy² + |I_i - I_j|² / sigma_intensity²)), the squared intensities summed over the
+    image's channels. Neighbours outside the image do not count. Computed in float32 (float64 where that is given).
+
+    The kernel is symmetric, so one pass over half of the window gives the loss and its exact gradient in the
+    probabilities, -2/n Σ_j k_ij p_j, with three maps of memory and none per neighbour. No gradient in the image.
+
+    Source: Obukhov et al., arXiv:1906.04651, without gates, as in WSL4MIS.
+
+    Args:
+        probs: ``(n, c, *space)``.
+        image: ``(n, channels, *space)``; sigma_intensity is in its units.
+        radius: in pixels; 60 neighbours of half the window in 2-D at 5, 665 in 3-D.
+    """
+    wide = torch.promote_types(probs.dtype, torch.float32)
+    return _Disagreement.apply(probs.to(wide), image.to(wide), radius, sigma_xy, sigma_intensity)
+
+
+def padding_constant(image: Tensor, *, radius: int, sigma_xy: float, sigma_intensity: float) -> Tensor:
+    """What the released code adds to :func:`gated_crf`, a constant in the probabilities.
+
+    It pads with zeros, so a neighbour outside the image is a black pixel at the coordinates of the first corner, of no
+    class: it disagrees with every pixel near that corner.
+
+    Source: https://github.com/HiLab-git/WSL4MIS/tree/a594da8, on the original's
+    https://github.com/LEONOB2014/GatedCRFLoss.
+    """
+    image = image.float()
+    square = [torch.arange(side, dtype=image.dtype, device=image.device).square() for side in image.shape[2:]]
+    distance = sum(torch.meshgrid(*square, indexing="ij"))
+    kernel = torch.exp(-0.5 * (distance / sigma_xy**2 + image.square().sum(dim=1) / sigma_intensity**2))
+    side = 2 * radius + 1
+    pool = (F.avg_pool2d, F.avg_pool3d)[image.ndim - 4]
+    inside = pool(torch.ones_like(kernel), side, stride=1, padding=radius, divisor_override=1)
+    return ((side ** (image.ndim - 2) - inside) * kernel).mean()
+
+
+class _Disagreement(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, probs: Tensor, image: Tensor, radius: int, sigma_xy: float, sigma_intensity: float) -> Tensor:
+        probs = probs.contiguous()
+        pull = torch.zeros_like(probs)  # Σ_j k_ij p_j
+        kernels = probs.new_zeros(())
+        for squared, here, there in _half_window(probs.shape[2:], radius):
+            contrast = (image[here] - image[there]).square().sum(dim=1, keepdim=True)
+            kernel = contrast.mul_(-0.5 / sigma_intensity**2).sub_(0.5 * squared / sigma_xy**2).exp_()
+            kernels += 2 * kernel.sum()
+            pull[here].addcmul_(kernel, probs[there])
+            pull[there].addcmul_(kernel, probs[here])
+        ctx.pixels = probs.numel() // probs.shape[1]
+        ctx.save_for_backward(pull)
+        return (kernels - (pull * probs).sum()) / ctx.pixels
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (pull,) = ctx.saved_tensors
+        return pull * (-2 / ctx.pixels * gradient), None, None, None, None
+
+
+def _half_window(space: torch.Size, radius: int) -> Iterator[tuple[int, tuple[Any, ...], tuple[Any, ...]]]:
+    """Squared distance and slices of both ends of every offset that comes after its opposite and fits the image."""
+    for offset in itertools.product(range(-radius, radius + 1), repeat=len(space)):
+        steps = list(zip(offset, space, strict=True))
+        if offset > (0,) * len(space) and all(abs(d) < side for d, side in steps):
+            here = (slice(max(0, -d), side - max(0, d)) for d, side in steps)
+            there = (slice(max(0, d), side - max(0, -d)) for d, side in steps)
+            yield sum(d * d for d in offset), (..., *here), (..., *there)
