@@ -8,22 +8,24 @@ where numba is installed. Both are exact and their numbers agree to 1e-9.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
+from functools import cache
 from importlib.util import find_spec
 from math import nan
 from typing import Any
+from warnings import warn
 
 from . import checks
 from .measures import ClassMeasures, diagonals, distance_measures, share_within, status_of, without_surfaces
 from .policy import apply_rule, failure_scores
+from .portable import PortableCase
 
 __all__ = ["ENGINE", "ENGINES", "METRICS_VERSION", "ClassMeasures", "apply_rule", "failure_scores", "measure"]
 
 METRICS_VERSION = "1"
 """Part of every cell's identity: raised whenever a definition, and with it a number, changes."""
 
-ENGINES = {"numba": ("compiled", "CompiledCase"), "scipy": ("portable", "PortableCase")}
-ENGINE = "numba" if find_spec("numba") and find_spec(f"{__name__}.compiled") else "scipy"
+ENGINES = ("numba", "scipy")
+ENGINE = "numba" if find_spec("numba") else "scipy"
 """The engine that `measure` uses unless told otherwise."""
 
 
@@ -80,12 +82,21 @@ def measure(
     ]
 
 
+@cache
 def _case_type(engine: str | None) -> type:
-    name = ENGINE if engine is None else engine
-    if name not in ENGINES:
-        raise ValueError(f"engine is {name!r}; allowed: {', '.join(ENGINES)}, or None for {ENGINE!r}.")
-    module, case_type = ENGINES[name]
-    return getattr(import_module(f".{module}", __name__), case_type)
+    if engine not in (None, *ENGINES):
+        raise ValueError(f"engine is {engine!r}; allowed: {', '.join(ENGINES)}. Leave it out for {ENGINE!r}.")
+    if (engine or ENGINE) == "numba":
+        try:
+            from . import compiled
+
+            compiled.warm_up()
+            return compiled.CompiledCase
+        except (ImportError, OSError) as error:  # a numba that does not fit NumPy, a full disk
+            if engine is not None:
+                raise
+            warn(f"numba cannot be used ({error}); metrics take longer with SciPy, and are the same.", stacklevel=3)
+    return PortableCase
 
 
 def _measure_class(

@@ -22,6 +22,21 @@ VOXELS_PER_LOST = 300
 """A distance map of the box pays where there are more lost voxels than this allows; changes the time, no number."""
 
 
+def warm_up() -> None:
+    """Compile every loop, or read it from disk, so that what can go wrong with it goes wrong here."""
+    bits, size, one = np.ones((1, 1, 1), np.uint64), np.ones(3), np.ones(1)
+    filled, lost = np.ones((1, 1), bool), np.zeros((1, 4), np.int64)
+    seen = np.zeros((1, 1), np.uint8)
+    labels = np.zeros(8, np.uint8)
+    kernels.census(
+        labels, labels, labels.view(np.uint64), labels.view(np.uint64), 8, np.zeros((3, 1), np.int64), seen, seen
+    )
+    search.search_near(bits, bits, filled, *_offsets((1.0, 1.0), 1.0, 0, 0), size, 1.0, 1.0, one, lost)
+    search.search_far(lost, bits, np.zeros(1, np.int64), np.ones(1, np.int64), _columns(bits), size, one)
+    kernels.distance_map(bits, size, np.empty((1, 1, 1)))
+    kernels.surface_areas(_framed(bits, planar=True), bits, bits, area_table((1.0, 1.0)), True, one)
+
+
 class CompiledCase:
     """The bit maps of all classes of one case; arguments and results are those of `portable.PortableCase`."""
 
@@ -37,7 +52,7 @@ class CompiledCase:
         kernels.census(*flat, *words, shape[2], counts, rows_seen, columns_seen)
         self.n_pred, self.n_gt, self.tp = counts
         self._rows_seen, self._columns_seen = rows_seen.reshape(classes, *shape[:2]), columns_seen
-        self._bits: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._bits: dict[int, list[np.ndarray]] = {}
 
     def directed(self, label: int, spacing: tuple[float, ...]) -> tuple[Directed, Directed]:
         """Distances from the predicted to the reference surface and back, for a class that is in both maps."""
@@ -58,12 +73,12 @@ class CompiledCase:
             beyond += areas[squared >= limit**2].sum()
         return float(1 - beyond / total)
 
-    def _masks(self, label: int) -> tuple[np.ndarray, np.ndarray]:
+    def _masks(self, label: int) -> list[np.ndarray]:
         """Bit maps of one class in both maps, cropped to the box that holds both."""
         if label not in self._bits:
             rows = self._rows_seen[label]
             box = tuple(_span(seen) for seen in (rows.any(axis=1), rows.any(axis=0), self._columns_seen[label]))
-            self._bits[label] = tuple(_packed(labels[box], label) for labels in self._maps)
+            self._bits[label] = [_packed(labels[box], label) for labels in self._maps]
         return self._bits[label]
 
 
@@ -152,7 +167,8 @@ def _squared_distances(start: np.ndarray, goal: np.ndarray, spacing: tuple[float
         kernels.distance_map(goal, size, squared)
         return squared[_unpacked(start)[:, :, : squared.shape[2]].view(bool)]
     if n_lost:
-        search.search_far(lost[:n_lost], goal, filled, _columns(goal), size, found2)
+        rows_y, ends = np.nonzero(filled)[1], np.cumsum(np.count_nonzero(filled, axis=1))
+        search.search_far(lost[:n_lost], goal, rows_y, ends, _columns(goal), size, found2)
     return found2
 
 

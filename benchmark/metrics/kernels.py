@@ -12,7 +12,7 @@ _MIXED = np.uint64(1)  # stands for the voxels that do not fill a word
 
 
 @kernel
-def census(pred, gt, pred_words, gt_words, width, counts, rows_seen, columns_seen):  # type: ignore[no-untyped-def]
+def census(pred, gt, pred_words, gt_words, width, counts, rows_seen, columns_seen):
     """Count labels and mark where they are, in one pass that takes eight equal voxels at a time.
 
     Args:
@@ -52,7 +52,7 @@ def census(pred, gt, pred_words, gt_words, width, counts, rows_seen, columns_see
 
 
 @kernel
-def _lower_envelope(heights, step2, bottoms, borders, lowest):  # type: ignore[no-untyped-def]
+def _lower_envelope(heights, step2, bottoms, borders, lowest):
     """Squared distance transform of a line: the lowest of the parabolas that stand at ``heights``, at every position.
 
     Felzenszwalb and Huttenlocher, "Distance transforms of sampled functions" (Theory of Computing 8, 2012). ``bottoms``
@@ -85,7 +85,7 @@ def _lower_envelope(heights, step2, bottoms, borders, lowest):  # type: ignore[n
 
 
 @kernel
-def distance_map(goal, spacing, squared):  # type: ignore[no-untyped-def]
+def distance_map(goal, spacing, squared):
     """Squared distance of every voxel to the nearest set bit of ``goal``, which has one.
 
     Args:
@@ -107,16 +107,18 @@ def distance_map(goal, spacing, squared):  # type: ignore[no-untyped-def]
                 squared[z, y, x] = (steps * spacing[2]) ** 2
         for x in range(width):
             _lower_envelope(squared[z, :, x], spacing[1] ** 2, bottoms, borders, lowest)
-            squared[z, :, x] = lowest[:height]
+            for y in range(height):
+                squared[z, y, x] = lowest[y]
     if depth > 1:
         for y in range(height):
             for x in range(width):
                 _lower_envelope(squared[:, y, x], spacing[0] ** 2, bottoms, borders, lowest)
-                squared[:, y, x] = lowest[:depth]
+                for z in range(depth):
+                    squared[z, y, x] = lowest[z]
 
 
 @kernel
-def _pair(rows, z, y, word, bit):  # type: ignore[no-untyped-def]
+def _pair(rows, z, y, word, bit):
     """The two voxels of a row beside a corner point: 1 for the one before it, 2 for the one after it."""
     after = rows[z, y, word] >> np.uint64(bit)
     if bit:
@@ -126,7 +128,7 @@ def _pair(rows, z, y, word, bit):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def surface_areas(rows, start, goal, table, planar, areas):  # type: ignore[no-untyped-def]
+def surface_areas(rows, start, goal, table, planar, areas):
     """Areas of the corner points of one mask that are not corner points of the other one, in order.
 
     Args:

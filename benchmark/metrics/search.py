@@ -11,7 +11,7 @@ _NONE = 1 << 30
 
 
 @kernel
-def _steps_beyond_word(rows, first, last, word, bit, steps, room, step2):  # type: ignore[no-untyped-def]
+def _steps_beyond_word(rows, first, last, word, bit, steps, room, step2):
     """Signed steps to the nearest set bit of the row ``rows[first:last]``, where the other words may hold a nearer one.
 
     Args:
@@ -42,7 +42,7 @@ def _steps_beyond_word(rows, first, last, word, bit, steps, room, step2):  # typ
 
 
 @kernel
-def _steps_in_word(word, bit):  # type: ignore[no-untyped-def]
+def _steps_in_word(word, bit):
     """Signed steps from a bit to the nearest set bit of a word, `_NONE` if it has none."""
     if word == 0:
         return _NONE
@@ -52,7 +52,7 @@ def _steps_in_word(word, bit):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def search_near(start, goal, filled, dz, dy, cost, spacing, reach2, bound2, found2, lost):  # type: ignore[no-untyped-def]
+def search_near(start, goal, filled, dz, dy, cost, spacing, reach2, bound2, found2, lost):
     """Squared distance from every set bit of ``start``, in order, to the nearest set bit of ``goal``.
 
     The rows of ``goal`` are visited from the nearest outwards. The goal of the previous voxel gives the first upper
@@ -115,18 +115,18 @@ def search_near(start, goal, filled, dz, dy, cost, spacing, reach2, bound2, foun
 
 
 @kernel
-def search_far(lost, goal, filled, columns, spacing, found2):  # type: ignore[no-untyped-def]
+def search_far(lost, goal, filled_y, ends, columns, spacing, found2):
     """Finish what `search_near` gave up: look at all rows with any bit, from the nearest plane outwards.
 
     Args:
-        lost, goal, filled, spacing, found2: as there; ``found2`` holds an upper bound for each, or infinity.
+        lost, goal, spacing, found2: as there; ``found2`` holds an upper bound for each, or infinity.
+        filled_y: int64, the ``y`` of all rows with any bit, plane after plane.
+        ends: int64, how many of them there are up to and with each plane.
         columns: first and last ``x`` of any set bit of ``goal``.
     """
     depth, height, words = goal.shape
     rows = goal.reshape(-1)
     sz2, sy2, sx2 = spacing[0] ** 2, spacing[1] ** 2, spacing[2] ** 2
-    ends = np.cumsum(filled.sum(axis=1))
-    filled_y = np.nonzero(filled)[1]
     hinted, hint_z, hint_y, hint_x = False, 0, 0, 0
     for place in range(len(lost)):
         position, z, y, x = lost[place]
@@ -146,7 +146,8 @@ def search_far(lost, goal, filled, columns, spacing, found2):  # type: ignore[no
             row_z = z + away if turn % 2 else z - away
             if row_z < 0 or row_z >= depth:
                 continue
-            for row_y in filled_y[ends[row_z - 1] if row_z else 0 : ends[row_z]]:
+            for entry in range(ends[row_z - 1] if row_z else 0, ends[row_z]):
+                row_y = filled_y[entry]
                 if cost_z + (row_y - y) * (row_y - y) * sy2 >= best:
                     continue
                 cost = away * away * sz2 + (row_y - y) * (row_y - y) * sy2
