@@ -5,7 +5,7 @@ Code: https://github.com/HiLab-git/WSL4MIS/blob/a594da8/code/train_weakly_superv
 Differences: one kernel and none of the paper's gates, as the code. Intended: neighbours outside the image do not count.
 Released: they are black pixels in the first corner, which adds a constant to the loss and nothing to its gradient, so
 both learn the same. The loss is computed offset by offset with an explicit gradient, where the code unfolds 121 copies
-of the probabilities. The scale of contrast supposes images in [0, 1]. In 3-D the window has eleven times the neighbours.
+of the probabilities. The scale of contrast supposes images in [0, 1]. In 3-D a window has 1330 neighbours.
 """
 
 from __future__ import annotations

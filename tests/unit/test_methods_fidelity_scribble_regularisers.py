@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -59,9 +61,51 @@ def test_pce_gated_crf_learns_the_same_in_both_variants():
     require_equal_networks(*states)
 
 
+# Mumford-Shah --------------------------------------------------------------------------------------------------------
+def test_pce_mumford_shah_weighs_fit_and_length_per_pixel():
+    value, probs, image = term_and_inputs("pce_mumford_shah", scribbled(), smoothness=0.5)
+    expected = reference.fit(probs, image) / image.size + 0.5 * reference.total_variation(probs)
+    assert value == pytest.approx(0.8 * expected, rel=1e-4)
+
+
+def test_pce_mumford_shah_as_released_swaps_image_and_prediction_and_sums_over_the_batch():
+    value, probs, image = term_and_inputs("pce_mumford_shah", scribbled(), variant="released")
+    expected = reference.fit(image, probs) + reference.total_variation(probs) * image.size
+    assert value == pytest.approx(1e-6 * expected, rel=1e-4)
+
+
+# intensity variance --------------------------------------------------------------------------------------------------
+def test_pce_intensity_variance_is_a_tenth_of_the_variance_within_foreground_from_half_of_training_on():
+    for progress, ramp in ((0, math.exp(-5)), (25, math.exp(-5 / 4)), (50, 1), (100, 1)):
+        value, probs, image = term_and_inputs("pce_intensity_variance", scribbled(), Clock(progress, 101))
+        expected = reference.within_class_variance(probs, image, floor=0.001)
+        assert value == pytest.approx(0.1 * ramp * expected, rel=1e-4)
+
+
+def test_pce_intensity_variance_can_push_the_means_apart():
+    value, probs, image = term_and_inputs("pce_intensity_variance", scribbled(), between=2.0)
+    within, between = (
+        reference.within_class_variance(probs, image, floor=0.001), reference.between_class_variance(probs, image)
+    )  # fmt: skip
+    assert value == pytest.approx(0.1 * (within - 2 * between), rel=1e-4)
+
+
+def test_pce_intensity_variance_as_released_has_the_sign_inverted():
+    value, probs, image = term_and_inputs("pce_intensity_variance", scribbled(), variant="released")
+    assert value == pytest.approx(0.1 * reference.spread_difference(probs, image), rel=1e-3)
+
+
 # all of them ---------------------------------------------------------------------------------------------------------
-NAMES = ("pce_tv", "pce_gated_crf")
-NO_WEIGHT = [(name, {"weight": 0.0, "variant": variant}) for name in NAMES for variant in ("intended", "released")]
+NO_WEIGHT = [
+    (name, zero | {"variant": variant})
+    for name, zero in {
+        "pce_tv": {"weight": 0.0},
+        "pce_gated_crf": {"weight": 0.0},
+        "pce_mumford_shah": {"weight": 0.0, "released_weight": 0.0},
+        "pce_intensity_variance": {"weight": 0.0},
+    }.items()
+    for variant in ("intended", "released")
+]
 
 
 @pytest.mark.parametrize(("name", "hyper"), NO_WEIGHT)
@@ -72,7 +116,7 @@ def test_weight_zero_trains_the_network_of_plain_partial_cross_entropy_bit_for_b
 
 @pytest.mark.parametrize(("name", "hyper"), NO_WEIGHT)
 def test_without_contrast_in_the_image_everything_stays_finite(name: str, hyper: dict):
-    m = method(name, **(hyper | {"weight": 1.0}))
+    m = method(name, variant=hyper["variant"], weight=1.0)
     flat = Batch(Labelled(torch.zeros(2, 1, 16, 16), scribbled().labelled.label))
     sum(m.losses(flat, MIDDLE).values()).backward()
     assert all(p.grad.isfinite().all() for p in m.parameters() if p.grad is not None)
