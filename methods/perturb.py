@@ -19,6 +19,34 @@ def drop_channels(features: list[Tensor], p: float, training: bool) -> list[Tens
     return [torch.feature_dropout(feature, p, training) for feature in features]
 
 
+def scale_values(features: list[Tensor], limit: float, training: bool) -> list[Tensor]:
+    """Each value times ``1 + u``, u uniform in ``[-limit, limit]`` and the same for all samples.
+
+    Not training: the maps as they are.
+    """
+    if not training:
+        return features
+    return [f * (1 + limit * (2 * torch.rand(f.shape[1:], device=f.device, dtype=f.dtype) - 1)) for f in features]
+
+
+def drop_attended(features: list[Tensor], low: float, high: float, training: bool) -> list[Tensor]:
+    """Each map with its most active positions zeroed; not training: as they are.
+
+    A position goes where its mean over channels reaches a share of that mean's maximum over the sample; the share is
+    uniform in ``[low, high]``, drawn once per map.
+
+    Source: CCT, https://github.com/HiLab-git/SSL4MIS/blob/06df604/code/networks/unet.py
+    """
+    if not training:
+        return features
+    kept = []
+    for feature in features:
+        activity = feature.mean(dim=1, keepdim=True)
+        share = low + (high - low) * torch.rand((), device=feature.device)
+        kept.append(feature * (activity < share * activity.flatten(1).amax(dim=1).view(-1, *[1] * (feature.ndim - 1))))
+    return kept
+
+
 def random_box(space: tuple[int, ...], share: float, device: torch.device) -> Tensor:
     """Booleans ``(*space)``: True in one box of ``share`` of every side, rounded down, at a uniform position.
 

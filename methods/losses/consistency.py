@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 
@@ -17,3 +21,37 @@ def squared_difference(probs: Tensor, target: Tensor, mask: Tensor | None = None
         return difference.mean()
     weight = mask.unsqueeze(1).float()
     return (difference * weight).sum() / (probs.shape[1] * weight.sum()).clamp_min(1)
+
+
+def symmetric_divergence(first: Tensor, second: Tensor, axis: int = 1) -> Tensor:
+    """Mean over all elements of ½ [KL(p‖q) + KL(q‖p)], p and q the softmaxes along ``axis`` of ``(n, c, *space)`` logits.
+
+    The mean runs over classes too, as the released R-Drop takes it: 1/c of the divergence of a pixel
+    (https://github.com/HiLab-git/SSL4MIS/blob/06df604/code/train_regularized_dropout_3D.py). From log-softmaxes, so a
+    probability of 0 is harmless.
+    """
+    log_p, log_q = (torch.log_softmax(logits.float(), dim=axis) for logits in (first, second))
+    return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).mean() / 2
+
+
+def rectified_consistency(scales: Sequence[Tensor]) -> Tensor:
+    """Squared difference of each prediction to the mean of all, weighted down where the two diverge.
+
+    With p̄ the mean of the softmaxes and v the divergence KL(p̄‖p) of a pixel: the mean of (p̄ - p)² exp(-v) over classes
+    and pixels, over the mean of exp(-v), plus the mean of v; averaged over the predictions. Gradient flows through p̄.
+
+    Source: URPC (SSL4MIS, https://github.com/HiLab-git/SSL4MIS/tree/06df604), from log-softmaxes where the code takes
+    logarithms of probabilities that can be 0.
+
+    Args:
+        scales: logits ``(n, c, *space)`` of the same pixels.
+    """
+    log_probs = torch.stack([torch.log_softmax(logits.float(), dim=1) for logits in scales])
+    log_mean = torch.logsumexp(log_probs, dim=0) - math.log(len(scales))
+    mean = log_mean.exp()
+    divergence = (mean * (log_mean - log_probs)).sum(dim=2)
+    certainty = torch.exp(-divergence)
+    pixels = list(range(1, divergence.ndim))
+    squared = (mean - log_probs.exp()).square().mean(dim=2)
+    rectified = (squared * certainty).mean(pixels) / certainty.mean(pixels)
+    return (rectified + divergence.mean(pixels)).mean()

@@ -2,7 +2,7 @@
 
 Paper: Bai et al., "Bidirectional copy-paste for semi-supervised medical image segmentation", CVPR 2023,
 arXiv:2305.00673.
-Code: https://github.com/DeepMed-Lab-ECNU/BCP/blob/b62b10b/code/LA_BCP_train.py
+Code: https://github.com/DeepMed-Lab-ECNU/BCP/blob/f4f587d/code/LA_BCP_train.py
 Differences: none that is meant to change what is learnt. The code runs two stages one after the other and picks the
 checkpoint of the first that is best on the test set; here both share one budget, the second starts from the last step
 of the first, and the optimizer goes on (left atrium: 2000 and 15 000 steps; ACDC: 10 000 and 30 000). Losses are the

@@ -1,0 +1,81 @@
+"""Decoders that up-sample differently agree: each with the sharpened prediction of every other.
+
+Paper: Wu et al., "Semi-supervised left atrium segmentation with mutual consistency training", MICCAI 2021,
+arXiv:2103.02911 (MC-Net, two decoders), and "Mutual consistency learning for semi-supervised medical image
+segmentation", Medical Image Analysis 2022, arXiv:2109.09960 (MC-Net+, three: ``decoders: 3``).
+Code: https://github.com/ycwu1997/MC-Net/blob/9a9730d/mcnet/train_mcnet_3d.py
+Differences: none that is meant to change what is learnt. Sharpening is the softmax of logits over the temperature: for
+two classes the code's power form, without its 0/0. Dice, the only supervised loss, is that of the other methods (the
+code's has linear denominators). The first decoder is the network's own; the others replace its transposed by linear and
+by nearest up-sampling, or, where it is linear itself, by nearest and by another initialisation. The first predicts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+import torch
+from torch import nn
+
+from datasets.types import Batch, Task
+
+from ..base import Build, Clock, Method, Terms
+from ..hyper import HyperBase, hyper
+from ..losses.consistency import squared_difference
+from ..losses.overlap import dice_loss
+from ..networks import blocks
+from ..schedules import ramp_up
+
+
+@dataclass(frozen=True)
+class Hyper(HyperBase):
+    """Defaults of MC-Net on the left atrium."""
+
+    weight: float = hyper(1.0, "weight of consistency after the ramp", valid=(0, None), search=(0.05, 10, "log"))
+    ramp: float = hyper(0.4, "share of training over which the weight ramps up", valid=(0, 1), search=(0.1, 1.0))
+    decoders: int = hyper(2, "decoders: 2 is MC-Net, 3 is MC-Net+", valid=(2, 3))
+    supervised: float = hyper(0.5, "weight of each decoder's Dice loss", valid=(0, None))
+    temperature: float = hyper(0.1, "of the sharpening; 1 = none", valid=(0.01, 1), search=(0.05, 1.0, "log"))
+
+
+class MCNet(Method):
+    """Dice of every decoder on labelled images, and mutual consistency on all images."""
+
+    Hyper = Hyper
+
+    def __init__(self, task: Task, hyper: Any, build: Build) -> None:
+        super().__init__(task, hyper, build)
+        linear = ("bilinear", "trilinear")[task.ndim - 2]
+        is_linear = any(isinstance(layer, nn.Upsample) for layer in self.network.decoder.modules())
+        modes = (("nearest", linear) if is_linear else (linear, "nearest"))[: hyper.decoders - 1]
+        self.decoders = nn.ModuleList(_upsampled(self.network.new_decoder(), task.ndim, mode) for mode in modes)
+
+    def losses(self, batch: Batch, clock: Clock) -> Terms:
+        h = self.hyper
+        features = self.network.encode(batch.images)
+        logits = [self.network.head(self.network.decode(features)), *(decode(features) for decode in self.decoders)]
+        probs = [torch.softmax(one.float(), dim=1) for one in logits]
+        sharp = [torch.softmax(one.float() / h.temperature, dim=1) for one in logits]
+        differences = [squared_difference(probs[i], sharp[j]) for i, j in permutations(range(len(logits)), 2)]
+        weight = h.weight * ramp_up(clock.progress, h.ramp)
+        dice = [dice_loss(batch.split(one)[0], batch.labelled.label) for one in probs]
+        return {f"dice_{k}": h.supervised * loss for k, loss in enumerate(dice, start=1)} | {
+            "consistency": weight * torch.stack(differences).sum()
+        }
+
+
+def _upsampled(decoder: nn.Module, ndim: int, mode: str) -> nn.Module:
+    """``decoder`` with interpolation of ``mode`` wherever it raises the resolution.
+
+    Where that was a transposed convolution, a convolution of kernel 3 follows.
+    """
+    for parent in list(decoder.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, nn.Upsample):
+                setattr(parent, name, nn.Upsample(scale_factor=2, mode=mode))
+            elif isinstance(layer, nn.ConvTranspose2d | nn.ConvTranspose3d):
+                convolution = blocks.conv(ndim, layer.in_channels, layer.out_channels)
+                setattr(parent, name, nn.Sequential(nn.Upsample(scale_factor=2, mode=mode), convolution))
+    return decoder

@@ -1,0 +1,71 @@
+"""Predictions at every scale of the decoder agree with their mean, less where they diverge from it.
+
+Paper: Luo et al., "Efficient semi-supervised gross target volume of nasopharyngeal carcinoma segmentation via
+uncertainty rectified pyramid consistency", MICCAI 2021, arXiv:2012.07042.
+Code: https://github.com/HiLab-git/SSL4MIS/blob/06df604/code/train_uncertainty_rectified_pyramid_consistency_3D.py
+Differences: the loss is the code's, with the divergence of the mean from each scale, computed from log-softmaxes (the
+code's logarithm of a probability of 0 explodes). The code's 3-D network drops channels of every decoder map before the
+next level too, here before its head only; its 2-D network perturbs the coarser maps in three different ways, here both
+drop channels. The budget and learning rate are the plan's (the code's 3-D defaults are twice the others' steps at ten
+times their rate). The full-resolution scale predicts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from datasets.types import Batch, Task
+
+from ..base import Build, Clock, Method, Terms
+from ..family import SupervisedHyper, supervised_terms
+from ..hyper import hyper
+from ..losses.consistency import rectified_consistency
+from ..networks import blocks
+from ..schedules import ramp_up
+
+_DROPOUT = (0.5, 0.3, 0.2, 0.1)  # of whole channels of the decoder's maps, deepest to shallowest, as released
+
+
+@dataclass(frozen=True)
+class Hyper(SupervisedHyper):
+    """Defaults of SSL4MIS."""
+
+    weight: float = hyper(0.1, "weight of consistency after the ramp", valid=(0, None), search=(0.01, 10, "log"))
+    ramp: float = hyper(1.0, "share of training over which the weight ramps up", valid=(0, 1), search=(0.1, 1.0))
+
+
+class URPC(Method):
+    """Supervised terms of every scale on labelled images, and their rectified consistency on unlabelled ones."""
+
+    Hyper = Hyper
+
+    def __init__(self, task: Task, hyper: Any, build: Build) -> None:
+        super().__init__(task, hyper, build)
+        coarser = self.network.decoder.channels[:-1]
+        self.heads = nn.ModuleList(blocks.conv(task.ndim, width, task.n_classes, kernel=1) for width in coarser)
+
+    def losses(self, batch: Batch, clock: Clock) -> Terms:
+        h = self.hyper
+        scales = [batch.split(logits) for logits in self._scales(batch.images)]
+        supervised = [supervised_terms(labelled, batch.labelled.label, h.dice_share) for labelled, _ in scales]
+        consistency = rectified_consistency([unlabelled for _, unlabelled in scales])
+        return {
+            "ce": torch.stack([terms["ce"] for terms in supervised]).mean(),
+            "dice": torch.stack([terms["dice"] for terms in supervised]).mean(),
+            "consistency": h.weight * ramp_up(clock.progress, h.ramp) * consistency,
+        }
+
+    def _scales(self, image: Tensor) -> list[Tensor]:
+        """Logits of every decoder level at full resolution, deepest first."""
+        maps = self.network.decoder.pyramid(self.network.encode(image))
+        linear = ("bilinear", "trilinear")[self.task.ndim - 2]
+        logits = [
+            head(torch.feature_dropout(features, p, self.training))
+            for head, features, p in zip([*self.heads, self.network.head], maps, _DROPOUT[-len(maps) :], strict=True)
+        ]
+        return [F.interpolate(one, size=image.shape[2:], mode=linear) for one in logits[:-1]] + logits[-1:]
