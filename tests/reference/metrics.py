@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from importlib.util import find_spec
 from itertools import product
 
 import numpy as np
+import pytest
+
+from benchmark.metrics import ClassMeasures
+
+ENGINES = ["scipy", pytest.param("numba", marks=pytest.mark.skipif(not find_spec("numba"), reason="numba is absent"))]
+"""Both ways to find distances, as parameters of a test."""
+
+
+def assert_same_rows(first: list[ClassMeasures], second: list[ClassMeasures], *, skip: tuple[str, ...] = ()) -> None:
+    """Every field but the skipped ones is equal, numbers to 1e-9."""
+    for left, right in zip(first, second, strict=True):
+        expected = asdict(right)
+        for name, value in asdict(left).items():
+            if name == "status":
+                assert value == expected[name]
+            elif name not in skip:
+                np.testing.assert_allclose(value, expected[name], rtol=1e-9, atol=1e-12, err_msg=name)
 
 
 def surface_voxels(mask: np.ndarray) -> np.ndarray:
