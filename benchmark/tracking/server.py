@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .. import ROOT
+from ..config import ConfigError
 from . import views
 from .store import public_name, resolve_uri
 from .views import HOST, PORTS
@@ -26,8 +27,8 @@ _SETTINGS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELE
 _START_SECONDS = 90.0
 
 
-class ServerError(RuntimeError):
-    """The server did not start; the message holds what it said."""
+class ServerError(ConfigError):
+    """The server cannot be started where it was asked for; the message holds what it said."""
 
 
 def ui(port: int | None = None, *, open_browser: bool = False, uri: str | None = None) -> None:

@@ -30,13 +30,13 @@ class Writer(Generic[S]):
         self.down = ""
         self.failures: list[str] = []
         self._open, self._check = open_store, check
-        self._jobs: dict[str, Callable[[S], None]] = {}
+        self._jobs: dict[str, Callable[[S], object]] = {}
         self._condition = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="tracker", daemon=True)
         self._thread.start()
 
-    def submit(self, key: str, job: Callable[[S], None]) -> None:
+    def submit(self, key: str, job: Callable[[S], object]) -> None:
         """Queue a job; returns at once."""
         with self._condition:
             self._jobs[key] = job
@@ -72,7 +72,7 @@ class Writer(Generic[S]):
                 if self._jobs.get(key) is job:
                     del self._jobs[key]
 
-    def _next(self) -> tuple[str, Callable[[S], None]] | None:
+    def _next(self) -> tuple[str, Callable[[S], object]] | None:
         with self._condition:
             while not self._jobs:
                 if self._closing:
