@@ -23,12 +23,11 @@ def turning(turns: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_a_teacher_of_its_own(**hyper) -> Method:
-    """Teacher and student differ, and some of the teacher's predictions are sure."""
+    """The teacher is sure of bright pixels, and not of dark ones."""
     m = method("ustm", **hyper)
-    with torch.no_grad():
-        for p in m.teacher.parameters():
-            p.add_(0.1 * torch.randn(p.shape))
-        m.teacher.head.weight.mul_(10)
+    m.teacher = nn.Conv2d(1, 3, kernel_size=1).requires_grad_(False)
+    m.teacher.bias.zero_()
+    m.teacher.weight.copy_(torch.tensor([4.0, 0.0, -2.0]).view(3, 1, 1, 1))
     return m
 
 
