@@ -24,7 +24,7 @@ def squared_difference(probs: Tensor, target: Tensor, mask: Tensor | None = None
 
 
 def symmetric_divergence(first: Tensor, second: Tensor, axis: int = 1) -> Tensor:
-    """Mean over all elements of ½ [KL(p‖q) + KL(q‖p)], p and q the softmaxes along ``axis`` of ``(n, c, *space)`` logits.
+    """Mean over elements of ½ [KL(p‖q) + KL(q‖p)], p and q the softmaxes along ``axis`` of ``(n, c, *space)`` logits.
 
     The mean runs over classes too, as the released R-Drop takes it: 1/c of the divergence of a pixel
     (https://github.com/HiLab-git/SSL4MIS/blob/06df604/code/train_regularized_dropout_3D.py). From log-softmaxes, so a
