@@ -14,7 +14,7 @@ import pandas as pd
 
 from .frame import Results
 from .style import Picture
-from .summary import ENTRY, HEADLINE
+from .summary import ENTRY, HEADLINE, cell_units
 from .tables import Row, Table
 
 _HERE = Path(__file__).parent
@@ -168,18 +168,17 @@ def _figure(picture: Picture, png: bytes) -> str:
 
 def _cells(results: Results, values: pd.DataFrame, anchors: dict[str, int], report: Path) -> str:
     """Every cell with a link to its per-case file, one ``tbody`` for each number of the tables."""
-    last = values[values["selection"] == HEADLINE].set_index("id")
-    units = dict(zip(results.scores["cell"], results.scores["unit"].astype(str), strict=True)) if len(last) else {}
+    last = {row.id: row for row in values[values["selection"] == HEADLINE].itertuples()}
+    units = cell_units(results)
     bodies: dict[int, list[str]] = {}
     for place, row in enumerate(results.cells.itertuples()):
         file = results.folders.get(row.id, Path()) / "scores.csv"
         name = f"<code>{escape(row.id)}</code>"
-        if row.id in last.index:
-            link = escape(Path(os.path.relpath(file, report)).as_posix())
-            scores = last.loc[row.id]
-            shown = [f"{100 * scores['dice']:.1f}", f"{scores['hd95']:.2f} {units[place]}", f"{row.total_seconds:.0f}"]
-            shown.append(f"{row.memory_mib:.0f}")
-            name = f'<a href="{link}">{name}</a>'
+        scores = last.get(row.id)
+        if scores is not None:
+            shown = [f"{100 * scores.dice:.1f}", f"{scores.hd95:.2f} {units[place]}"]
+            shown += [f"{row.total_seconds:.0f}", f"{row.memory_mib:.0f}"]
+            name = f'<a href="{escape(Path(os.path.relpath(file, report)).as_posix())}">{name}</a>'
         else:
             shown = ["–"] * 4
         texts = [row.label, row.dataset, row.amount, row.seed, row.fold, row.status]

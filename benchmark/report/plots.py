@@ -17,6 +17,12 @@ from .summary import HEADLINE, amounts, order, seed_values
 
 __all__ = ["Picture", "overlay_png", "pictures"]
 
+MOST_BANDS = 8
+"""Methods in one figure of curves that still get a band each."""
+
+LEAST_GAP = 0.1
+"""Least distance of two labelled ticks, as a share of the axis; others keep their tick and lose their text."""
+
 MOST_AMOUNTS = 4
 """Panels side by side; of more amounts the smallest, the largest and evenly chosen ones between are drawn."""
 
@@ -58,7 +64,8 @@ def pictures(results: Results, entries: pd.DataFrame, patients: pd.DataFrame) ->
 
 
 def _curves(dataset: str, of: pd.DataFrame, rows: Sequence[str], looks: dict[str, Look], names: dict) -> Picture:
-    figure = style.canvas(style.PAGE, 2.75)
+    bands = len(rows) <= MOST_BANDS
+    figure = style.canvas(style.PAGE, 2.25 + 0.17 * (-(-len(rows) // 3) + 1))
     for axes, (metric, name) in zip(figure.subplots(1, 2), names.items(), strict=True):
         scale = SCALES[metric]
         for upper in of[of["role"] == "upper"].itertuples():
@@ -74,7 +81,8 @@ def _curves(dataset: str, of: pd.DataFrame, rows: Sequence[str], looks: dict[str
                 continue
             x, mean = line["level"].to_numpy(), scale * line[f"{metric}_mean"].to_numpy()
             spread = scale * np.nan_to_num(line[f"{metric}_sd"].to_numpy())
-            axes.fill_between(x, mean - spread, mean + spread, color=looks[label].colour, alpha=0.13, linewidth=0)
+            if bands:
+                axes.fill_between(x, mean - spread, mean + spread, color=looks[label].colour, alpha=0.13, linewidth=0)
             axes.plot(x, mean, label=named(label, looks[label]), **looks[label].line())
         levels = of[of["role"] != "upper"].drop_duplicates("level").sort_values("level")
         _level_axis(axes, levels)
@@ -88,7 +96,9 @@ def _curves(dataset: str, of: pd.DataFrame, rows: Sequence[str], looks: dict[str
         f"curves_{_slug(dataset)}",
         f"Label efficiency on {dataset}",
         f"Dice and HD95 on {dataset} against the amount of labels. " + _numbers(of, rows),
-        "Lines: means over seeds; bands: ± one standard deviation over seeds. The dashed line is the upper bound.",
+        "Lines: means over seeds. "
+        + ("Bands: ± one standard deviation over seeds." if bands else "Standard deviations are in the tables.")
+        + " The dashed black line is the upper bound.",
         figure,
     )
 
@@ -135,11 +145,14 @@ def _patients(
     grid = figure.subplots(2, len(chosen), sharey=True, sharex="row", squeeze=False)
     for panels, (metric, name) in zip(grid, names.items(), strict=True):
         for axes, amount in zip(panels, chosen, strict=True):
-            for place, label in enumerate(lines):
-                mine = (values["label"] == label) & ((values["amount"] == amount) | (values["role"] == "upper"))
-                points = SCALES[metric] * values.loc[mine, metric].dropna().to_numpy()
-                if len(points):
-                    _box(axes, place, np.sort(points), looks.get(label, style.UPPER).colour)
+            shown = values[(values["amount"] == amount) | (values["role"] == "upper")].dropna(subset=metric)
+            groups = {
+                label: SCALES[metric] * np.sort(mine.to_numpy()) for label, mine in shown.groupby("label")[metric]
+            }
+            known_lines = [(place, label) for place, label in enumerate(lines) if label in groups]
+            if known_lines:
+                colours = [looks.get(label, style.UPPER).colour for _, label in known_lines]
+                _boxes(axes, [place for place, _ in known_lines], [groups[label] for _, label in known_lines], colours)
             axes.set_title(amount)
             axes.set_xlabel(name)
             axes.grid(axis="x")
@@ -157,16 +170,24 @@ def _patients(
     )
 
 
-def _box(axes: Any, place: int, points: np.ndarray, colour: str) -> None:
-    axes.boxplot(
-        points, positions=[place], orientation="horizontal", widths=0.55, showfliers=False, patch_artist=True,
-        boxprops={"facecolor": colour, "alpha": 0.25, "linewidth": 0.6}, capprops={"linewidth": 0}, manage_ticks=False,
-        medianprops={"color": colour, "linewidth": 1.4}, whiskerprops={"color": colour, "linewidth": 0.8},
-    )  # fmt: skip
+def _boxes(axes: Any, places: Sequence[int], points: Sequence[np.ndarray], colours: Sequence[str]) -> None:
+    """Horizontal boxes with every point and the mean. Drawn by kind, since a call per box takes half of a report."""
+    q1, middle, q3 = np.array([np.percentile(values, (25, 50, 75)) for values in points]).T
+    reach = 1.5 * (q3 - q1)
+    low = [values[values >= start].min() for values, start in zip(points, q1 - reach, strict=True)]
+    high = [values[values <= end].max() for values, end in zip(points, q3 + reach, strict=True)]
+    at = np.array(places)
+    axes.hlines(at, low, high, colors=colours, linewidths=0.8, zorder=0.9)
+    axes.barh(at, q3 - q1, left=q1, height=0.55, color="white")
+    axes.barh(at, q3 - q1, left=q1, height=0.55, color=colours, alpha=0.25)
+    axes.vlines(middle, at - 0.275, at + 0.275, colors=colours, linewidths=1.4)
     # neighbours in value get places far apart: fractional parts of multiples of the golden ratio
-    offsets = (np.arange(1, len(points) + 1) * 0.6180339887 % 1 - 0.5) * 0.42
-    axes.plot(points, place + offsets, "o", color=colour, markersize=1.8, alpha=0.7, mew=0)
-    axes.plot(points.mean(), place, "D", markersize=3, markerfacecolor="white", markeredgecolor=colour, mew=0.9)
+    spread = [place + (np.arange(1, len(values) + 1) * 0.6180339887 % 1 - 0.5) * 0.42 for place, values in
+              zip(places, points, strict=True)]  # fmt: skip
+    each = np.repeat(colours, [len(values) for values in points])
+    axes.scatter(np.concatenate(points), np.concatenate(spread), s=3.2, c=each, alpha=0.7, linewidths=0, zorder=2.5)
+    means = [values.mean() for values in points]
+    axes.scatter(means, at, s=9, marker="D", facecolors="white", edgecolors=colours, linewidths=0.9, zorder=3)
 
 
 def _patient_means(results: Results, patients: pd.DataFrame, of: pd.DataFrame) -> pd.DataFrame:
@@ -185,7 +206,13 @@ def _patient_means(results: Results, patients: pd.DataFrame, of: pd.DataFrame) -
 
 def _level_axis(axes: Any, levels: pd.DataFrame) -> None:
     axes.set_xscale("log")
-    axes.set_xticks(levels["level"], levels["amount"])
+    logs = np.log(levels["level"].to_numpy())
+    labels, last = [], np.inf
+    for place, amount in zip(logs[::-1], levels["amount"].iloc[::-1], strict=True):
+        room = last - place >= LEAST_GAP * (logs[-1] - logs[0])
+        labels.append(amount if room else "")
+        last = place if room else last
+    axes.set_xticks(levels["level"], labels[::-1])
     axes.minorticks_off()
     axes.set_xlabel("Share of training patients labelled" if levels["is_share"].all() else "Labelled")
     axes.margins(x=0.08)
@@ -196,6 +223,11 @@ def _log_if_wide(axes: Any, values: pd.Series, *, axis: str = "y") -> None:
     known = values[np.isfinite(values) & (values > 0)]
     if len(known) and known.max() > 12 * max(known.quantile(0.25), 1e-9):
         getattr(axes, f"set_{axis}scale")("symlog", linthresh=max(float(known.quantile(0.05)), 1e-3))
+        ticks = [0, *(digit * 10.0**power for power in range(-2, 5) for digit in (1, 2, 5))]
+        low, high = getattr(axes, f"get_{axis}lim")()
+        shown = [tick for tick in ticks if max(low, 0) <= tick <= high and (not tick or tick >= known.quantile(0.05))]
+        getattr(axes, f"set_{axis}ticks")(shown, [f"{tick:g}" for tick in shown], minor=False)
+        getattr(axes, f"set_{axis}ticks")([], minor=True)
 
 
 def _numbers(of: pd.DataFrame, rows: Sequence[str]) -> str:

@@ -133,7 +133,7 @@ def _entry_cells(results: Results, selection: str) -> pd.DataFrame:
     counts = status_counts(results).reset_index()
     counts = counts[counts["selection"] == selection].drop(columns="selection").set_index("cell")
     cells = results.cells.join(counts)
-    cells["unit"] = _units(results, len(cells))
+    cells["unit"] = cell_units(results)
     cells["failed_cell"] = cells["status"].isin(["failed", "killed"])
     grouped = cells.groupby(ENTRY, sort=False)
     table = pd.DataFrame(
@@ -156,9 +156,9 @@ def _entry_cells(results: Results, selection: str) -> pd.DataFrame:
     return table.join(grouped[["rows", *STATUSES]].sum().astype(int))
 
 
-def _units(results: Results, n: int) -> np.ndarray:
+def cell_units(results: Results) -> np.ndarray:
     """Unit of each cell's distances: "mm", "px", or "" where the cell has no scores."""
-    units = np.full(n, "", dtype=object)
+    units = np.full(len(results.cells), "", dtype=object)
     firsts = results.scores.drop_duplicates("cell")
     units[firsts["cell"].to_numpy()] = firsts["unit"].astype(str)
     return units
