@@ -73,7 +73,7 @@ def class_tables(by_class: pd.DataFrame, table: pd.DataFrame) -> list[Table]:
                     for number in row.numbers
                     for name in classes
                 ]
-                rows.append(Row(row.label, row.role, tuple(numbers)))
+                rows.append(Row(row.label, row.role, tuple(numbers), row.marks))
             if classes:
                 title = f"{dataset}: {title} of every class"
                 made.append(Table(f"classes-{metric}-{dataset}", title, columns, tuple(rows), ()))

@@ -65,7 +65,7 @@ def overlay_png(examples_npz: Path, out_png: Path) -> None:
             _tile(axes[0], example, None, window)
             _tile(axes[1], example, example.label, window)
             _tile(axes[2], example, example.prediction, window, reference=True)
-            axes[0].set_ylabel(example.name)
+            _side(axes[0], example.name)
         atomic_write(out_png, style.png(figure))
 
 
@@ -100,7 +100,7 @@ def comparison(
             window = _window(example, [e.prediction for e in same.values() if e is not None])
             _tile(axes[0], example, None, window)
             _tile(axes[1], example, example.label, window)
-            axes[0].set_ylabel(example.name)
+            _side(axes[0], example.name)
             for tile, label in zip(axes[2:], members, strict=False):
                 shown = same[label]
                 if shown is not None:
@@ -148,11 +148,17 @@ def _grid(rows: int, columns: Sequence[str], classes: Sequence[str]) -> tuple[An
 
 
 def _title(axes: Any, text: str) -> None:
-    """Above a tile, in as many lines as its width needs: names of methods are long and tiles are small."""
+    axes.set_title(_wrapped(text), loc="center", fontsize=6.5, fontweight="normal")
+
+
+def _side(axes: Any, text: str) -> None:
+    axes.set_ylabel(_wrapped(text), fontsize=6)
+
+
+def _wrapped(text: str) -> str:
+    """In as many lines as a tile's side needs: names of methods and cases are long and tiles are small."""
     lines = wrap(text.replace("_", "_ "), 14, break_long_words=False)
-    axes.set_title(
-        "\n".join(line.replace("_ ", "_") for line in lines), loc="center", fontsize=6.5, fontweight="normal"
-    )
+    return "\n".join(line.replace("_ ", "_") for line in lines)
 
 
 def _tile(

@@ -136,8 +136,8 @@ def _table(table: Table, anchors: dict[str, int]) -> str:
 
 def _row(row: Row, anchors: dict[str, int], spans: Sequence[int] = ()) -> str:
     """One row; ``spans``: each number stands for that many columns."""
-    mark = {"lower": '<span class="badge">lower bound</span>', "upper": '<span class="badge">upper bound</span>'}
-    parts = [f'<th scope="row">{escape(row.label)}{mark.get(row.role, "")}</th>']
+    badges = "".join(f' <span class="badge">{escape(mark)}</span>' for mark in row.marks)
+    parts = [f'<th scope="row">{escape(row.label)}{badges}</th>']
     place = 0
     for width in spans or [1] * len(row.numbers):
         number = row.numbers[place]

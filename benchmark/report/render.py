@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from .tables import MARKS, Column, Row, Table
+from .tables import Column, Row, Table
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -93,9 +93,8 @@ def escape(text: str) -> str:
 
 
 def name(row: Row) -> str:
-    """A row's label with its mark, such as ``supervised (lower bound)``."""
-    mark = MARKS[row.role]
-    return f"{row.label} ({mark})" if mark else row.label
+    """A row's label with its marks, such as ``supervised (lower bound)``."""
+    return f"{row.label} ({', '.join(row.marks)})" if row.marks else row.label
 
 
 def _float(table: Table, plan: str) -> str:

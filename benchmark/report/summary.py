@@ -140,6 +140,7 @@ def _entry_cells(results: Results, selection: str) -> pd.DataFrame:
         {
             "method": grouped["method"].first(),
             "variant": grouped["variant"].first(),
+            "annotation": grouped["annotation"].first(),
             "level": grouped["level"].first(),
             "is_share": grouped["is_share"].first(),
             "unit": grouped["unit"].max(),

@@ -18,7 +18,7 @@ from .summary import ENTRY, amounts, order
 MOST_COLUMNS = 12
 """Columns of one table; further datasets go into the next panel. Twelve fit on a page in landscape."""
 
-MARKS = {"upper": "upper bound", "lower": "lower bound", "method": ""}
+BOUNDS = {"upper": "upper bound", "lower": "lower bound"}
 NOT_PLANNED = "n/a"
 
 _FAILURES = (
@@ -47,11 +47,15 @@ class Number:
 
 @dataclass(frozen=True)
 class Row:
-    """One method. The number of an upper bound stands for all amounts of its dataset."""
+    """One method. The number of an upper bound stands for all amounts of its dataset.
+
+    ``marks`` are printed behind the label: its bound, and the kind of annotation where a table mixes kinds.
+    """
 
     label: str
     role: str
     numbers: tuple[Number, ...]
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,11 @@ def notes(results: Results, table: pd.DataFrame) -> tuple[str, ...]:
         sentences.append("Upper bound: supervised with all training labels; it is the same for every labelled amount.")
     if "lower" in roles:
         sentences.append("Lower bound: the same labels without anything that a label-efficient method adds.")
+    if table.loc[table["role"] != "upper", "annotation"].nunique() > 1:
+        sentences.append(
+            "Dense labels name every pixel, scribble labels a few strokes: at the same share of patients they are not "
+            "the same amount of work, and methods of one kind are to be read against the lower bound of that kind."
+        )
     sentences.append(
         "Rows are sorted by mean Dice. Nothing is bold: differences between rows have not been tested, and a higher "
         "mean alone is no evidence."
@@ -179,17 +188,24 @@ def budget(results: Results) -> list[str]:
 def rows_of(table: pd.DataFrame, columns: tuple[Column, ...], number: Callable[[Any], Number]) -> Iterable[Row]:
     """Upper bounds, then methods and lower bounds by mean Dice, each with ``number`` of its entry in every column."""
     found = {tuple(getattr(entry, key) for key in ENTRY): entry for entry in table.itertuples()}
+    kinds = {(entry.role, entry.label): entry.annotation for entry in found.values()}
+    mixed = len({kind for (role, _), kind in kinds.items() if role != "upper"}) > 1
+
+    def marks(role: str, label: str) -> tuple[str, ...]:
+        bound = (BOUNDS[role],) if role in BOUNDS else ()
+        return (*bound, f"{kinds[role, label]} labels") if mixed and role != "upper" else bound
+
     for label in dict.fromkeys(table.loc[table["role"] == "upper", "label"]):
         amount = {entry.dataset: entry for entry in found.values() if entry.role == "upper" and entry.label == label}
         numbers = (number(amount[c.dataset]) if c.dataset in amount else Number(NOT_PLANNED) for c in columns)
-        yield Row(label, "upper", tuple(numbers))
+        yield Row(label, "upper", tuple(numbers), marks("upper", label))
     for label in order(table):
         roles = [role for role in ("lower", "method") if ((table["label"] == label) & (table["role"] == role)).any()]
         for role in roles:
             keys = [(role, label, c.dataset, c.amount) for c in columns]
             if any(key in found for key in keys):
                 numbers = (number(found[key]) if key in found else Number(NOT_PLANNED) for key in keys)
-                yield Row(label, role, tuple(numbers))
+                yield Row(label, role, tuple(numbers), marks(role, label))
 
 
 def _mean(entry: Any, metric: str, *, scale: float, digits: int) -> Number:

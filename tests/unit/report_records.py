@@ -47,6 +47,7 @@ def write_cell(
     seed: int = 0,
     fold: int = 1,
     hyper: dict[str, Any] | None = None,
+    annotation: str = "dense",
     status: str = "finished",
     **more: Any,
 ) -> Path:
@@ -56,7 +57,7 @@ def write_cell(
     cell = {
         "plan": plan, "label": label or method, "role": role, "title": f"{label or method} {dataset} {amount} s{seed}",
         "amount": amount, "method": method, "hyper": hyper or {}, "dataset": dataset, "options": {},
-        "annotation": "dense", "ratio": ratio, "count": None, "seed": seed, "fold": fold, "training": {"steps": 100},
+        "annotation": annotation, "ratio": ratio, "count": None, "seed": seed, "fold": fold, "training": {"steps": 100},
         "versions": {"protocol": "1", "metrics": "1", "data": "1"},
     }  # fmt: skip
     split = {
@@ -104,7 +105,7 @@ def demo(results: Path) -> None:
                         ]
                     folder = write_cell(
                         results, scores, method=method, role=role, dataset=dataset, ratio=ratio, seed=seed,
-                        validation=_validation(level),
+                        validation=_validation(level), annotation="scribble" if method == "pce" else "dense",
                     )  # fmt: skip
                     _examples(folder, level, seed)
 

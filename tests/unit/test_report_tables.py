@@ -93,6 +93,15 @@ def test_units_stand_in_the_header_where_datasets_differ(tmp_path: Path) -> None
     assert _tables(tmp_path)["hd95"].spans == [("one (mm)", 1), ("two (px)", 1)]
 
 
+def test_the_kind_of_labels_is_named_where_a_table_mixes_kinds(tmp_path: Path) -> None:
+    write_cell(tmp_path, [score("A", dice=0.9)], method="cps")
+    assert list(_texts(_tables(tmp_path)["dice"])) == ["cps"]
+    write_cell(tmp_path, [score("A")], method="pce", role="lower", annotation="scribble")
+    table = _tables(tmp_path)["dice"]
+    assert list(_texts(table)) == ["cps (dense labels)", "pce (lower bound, scribble labels)"]
+    assert any(note.startswith("Dense labels name every pixel") for note in table.shared)
+
+
 def test_many_datasets_go_into_panels_of_whole_datasets(tmp_path: Path) -> None:
     # three datasets with five amounts each: two panels of ten and five columns, at most twelve
     for dataset in "abc":
