@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from .config import ConfigError
+from .config import ConfigError, nearest
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 console = Console(highlight=False)
@@ -65,8 +66,11 @@ def show(name: Annotated[str, typer.Argument(help="A method, a dataset or a plan
             console.print(str(getattr(cls_.card, field.name)), markup=False)
         for option in dataclasses.fields(cls_.Options):
             console.print(f"option {option.name} = {option.default!r}", markup=False)
+    elif name in plan_file.available() or name.endswith((".yaml", ".yml")):
+        plan(name)
     else:
-        plan(plan_file.load(name).name)
+        known = (*methods.names(), *datasets.names(), *plan_file.available())
+        raise ConfigError(f"no method, dataset or plan {name!r}{nearest(name, known)}")
 
 
 @app.command()
@@ -128,7 +132,6 @@ def bench(
 def cell(name: PlanName, cell_id: str, data: Data = None, results: Results = None) -> None:
     """Run one cell of a plan in this process: what every executor starts. Idempotent."""
     from . import plan_file
-    from .config import nearest
     from .prepare import default_places
     from .run import run_cell
 
@@ -159,18 +162,26 @@ def report(
     from . import report as reports
     from .prepare import default_places
 
-    folder = reports.build(_plan_name(name), default_places(None, results).results, rule=rule)
+    try:
+        folder = reports.build(_plan_name(name), default_places(None, results).results, rule=rule)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     console.print(f"report: {folder / 'index.html'}")
 
 
 @app.command()
 def tune(
-    name: PlanName = "demo", data: Data = None, results: Results = None, workers: Workers = None, uri: Uri = None
+    name: PlanName = "demo",
+    data: Data = None,
+    results: Results = None,
+    workers: Workers = None,
+    track: Annotated[bool, typer.Option(help="Show the trials in MLflow.")] = True,
+    uri: Uri = None,
 ) -> None:
     """Tune every method of a plan under the same budget, on validation only; writes a plan that bench can run."""
     from .session import tune_plan
 
-    path = tune_plan(name, data=data, results=results, workers=workers, uri=uri, console=console)
+    path = tune_plan(name, data=data, results=results, workers=workers, uri=uri, console=console, track=track)
     console.print(f"tuned plan: {path}\nrun it: make bench PLAN={path}", soft_wrap=True)
 
 
@@ -217,22 +228,37 @@ def _first_line(cls: type) -> str:
 
 
 def main() -> None:
-    """Entry point: errors that a person can mend are one line, without a traceback."""
+    """Entry point: errors that a person can mend are one message without a traceback, and exit code 2."""
     from datasets.base import DataError
 
     from .preflight import NotReady
+    from .record import NewerRecord
 
+    # typer carries a click of its own since 0.2x; the base of its errors is found the same way in both
+    bad_usage = typer.BadParameter.__mro__[2]
     try:
-        app(standalone_mode=False)
-    except (ConfigError, DataError, NotReady) as error:
-        console.print("[red]error:[/] ", end="")
-        console.print(str(error), markup=False, soft_wrap=True)
+        sys.exit(app(standalone_mode=False))
+    except bad_usage as error:
+        error.show()
         sys.exit(2)
-    except typer.Exit as leave:
-        sys.exit(leave.exit_code)
+    except (ConfigError, DataError, NotReady, NewerRecord) as error:
+        _complain(str(error))
+    except OSError as error:
+        if error.errno not in _NO_PLACE:
+            raise
+        _complain(f"{error.strerror}: {error.filename or 'a file'}; free some space, or choose other folders")
     except (typer.Abort, KeyboardInterrupt):
         console.print("interrupted; the same command goes on from here")
         sys.exit(130)
+
+
+_NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+
+
+def _complain(message: str) -> NoReturn:
+    console.print("[red]error:[/] ", end="")
+    console.print(message, markup=False, soft_wrap=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,9 @@ def _check(plan: Plan, where: str) -> None:
     for entry in plan.datasets:
         if entry.name not in datasets.names():
             raise ConfigError(f"{where}: unknown dataset {entry.name!r}{nearest(entry.name, datasets.names())}")
+        for both, holder in ((plan.ratios and plan.labelled, ""), (entry.ratios and entry.labelled, f" {entry.name}")):
+            if both:
+                raise ConfigError(f"{where}:{holder} gives ratios and labelled; how much is labelled is one of the two")
         if not plan.amounts(entry):
             raise ConfigError(
                 f"{where}: say how much is labelled: ratios (shares in (0, 1]) or labelled (numbers of groups)"
@@ -91,5 +94,5 @@ def _check(plan: Plan, where: str) -> None:
         for method in plan.methods_on(entry):
             if method.name not in methods.names():
                 raise ConfigError(f"{where}: unknown method {method.name!r}{nearest(method.name, methods.names())}")
-    if not any(True for _ in plan.cells()):
+    if not list(plan.cells()):  # all of them: each checks its own hyper-parameters and options
         raise ConfigError(f"{where}: no cell is left: " + "; ".join(plan.dropped()))

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
 import methods
 from datasets import augment
-from datasets.base import Dataset
+from datasets.base import DataError, Dataset
+from datasets.store import Store
 from methods import networks
 
 from . import device
 from .config import ConfigError, nearest
 from .plan import Cell
-from .prepare import Places, open_dataset, open_store, split_of
+from .prepare import Places, make_feed, open_dataset, open_store, split_of
 from .receipt import manifest
 from .record import atomic_write
 
@@ -23,6 +26,9 @@ Say = Callable[[str], None]
 
 MIB_PER_CELL = 40
 """Scores, curves, examples and two sets of weights of a published-size network."""
+
+PROBE_BYTES = 2**16
+"""Written and forgotten before a run, to see whether a folder can be written to."""
 
 
 class NotReady(RuntimeError):
@@ -37,19 +43,31 @@ def check(cells: Sequence[Cell], places: Places, say: Say = lambda line: None) -
     """
     _disk(cells, places)
     opened: dict[str, Dataset] = {}
-    stores = set()
+    stores: dict[tuple[object, ...], Store] = {}
     for cell in cells:
         key = f"{cell.dataset}|{cell.options}"
         if key not in opened:
             opened[key] = open_dataset(cell, places)
             _cases(opened[key], places, say)
         dataset = opened[key]
-        _cell(cell, dataset)
-        split = split_of(cell, dataset)
-        store = (key, cell.fold, cell.training.patch, cell.training.interpolation, split.train_groups)
-        if store not in stores:
-            stores.add(store)
-            open_store(cell, dataset, split, places.cache)
+        with _named(cell):
+            _cell(cell, dataset)
+            split = split_of(cell, dataset)
+            grid = (key, cell.fold, cell.training.patch, cell.training.interpolation, split.train_groups)
+            if grid not in stores:
+                stores[grid] = open_store(cell, dataset, split, places.cache)
+            make_feed(cell, stores[grid], split, torch.device("cpu"))
+
+
+@contextmanager
+def _named(cell: Cell) -> Iterator[None]:
+    """What split, store, feed or device refuse is said with the cell's name, as all that a person can mend."""
+    try:
+        yield
+    except (ConfigError, DataError, NotReady):
+        raise
+    except (ValueError, KeyError) as error:
+        raise NotReady(f"{cell.title}: {error.args[0] if error.args else error}") from error
 
 
 def _cases(dataset: Dataset, places: Places, say: Say) -> None:
@@ -95,7 +113,15 @@ def _cell(cell: Cell, dataset: Dataset) -> None:
 
 
 def _disk(cells: Sequence[Cell], places: Places) -> None:
-    places.results.mkdir(parents=True, exist_ok=True)
+    for folder, variable in ((places.results, "BENCH_RESULTS"), (places.cache, "BENCH_CACHE")):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as probe:
+                probe.write(bytes(PROBE_BYTES))
+        except OSError as error:
+            raise NotReady(
+                f"{folder}: cannot be written ({error.strerror}); set {variable} to a folder that can"
+            ) from error
     free = shutil.disk_usage(places.results).free / 2**20
     needed = MIB_PER_CELL * len(cells)
     if free < min(needed, 2048) or free < 200:

@@ -63,6 +63,7 @@ class Prepared:
     feed: Feed
     trainer: Trainer
     on: dict[str, Any]
+    notes: tuple[str, ...]
 
 
 def prepare(
@@ -83,7 +84,8 @@ def prepare(
     method = build_method(cell, dataset).to(where)
     layout = torch.channels_last if dataset.task.ndim == 2 else torch.channels_last_3d
     method = method.to(memory_format=layout)  # type: ignore[call-overload]
-    feed = _feed(cell, dataset, split, places.cache, where)
+    store = open_store(cell, dataset, split, places.cache)
+    feed = make_feed(cell, store, split, where)
     validate = partial(validation_dice, vault=vault, keys=split.val, training=cell.training, **on)
     trainer = Trainer(
         method,
@@ -96,7 +98,7 @@ def prepare(
         heartbeat=partial(heartbeat, "train"),
         **on,
     )
-    return Prepared(dataset, split, vault, method, feed, trainer, on)
+    return Prepared(dataset, split, vault, method, feed, trainer, on, (*store.notes, *feed.notes))
 
 
 def open_dataset(cell: Cell, places: Places) -> Dataset:
@@ -144,9 +146,13 @@ def build_method(cell: Cell, dataset: Dataset) -> Method:
     return methods.get(cell.method)(dataset.task, cell.hyper, make)
 
 
-def _feed(cell: Cell, dataset: Dataset, split: Split, cache: Path, where: torch.device) -> Feed:
+def make_feed(cell: Cell, store: Store, split: Split, where: torch.device) -> Feed:
+    """The cell's batches.
+
+    Raises:
+        ValueError, DataError: no unlabelled case for a method that needs some, or sizes that do not go together.
+    """
     cls, training = methods.get(cell.method), cell.training
-    store = open_store(cell, dataset, split, cache)
     labelled = store.pool(split.labelled, cell.annotation)
     if cls.supervision == "semi" and not split.unlabelled:
         raise ValueError(f"{cell.method} needs unlabelled cases, but at {cell.amount} none is left; lower the ratio")

@@ -29,6 +29,10 @@ METRICS = (
 COLUMNS = ("selection", "case", "group", "class", "status", "unit", "diagonal", "diagonal_vox", *METRICS)
 
 
+class NewerRecord(ValueError):
+    """A record was written by a later version of this project than the one that reads it."""
+
+
 @dataclass(frozen=True)
 class Score:
     """All metrics of one class of one test case, raw: NaN and infinity as measured, never aggregated.
@@ -67,6 +71,7 @@ class Record:
     parameters: int = 0
     split: dict[str, Any] = field(default_factory=dict)
     validation: list[dict[str, float]] = field(default_factory=list)
+    selections: dict[str, int] = field(default_factory=dict)
     receipt: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     schema: int = SCHEMA
@@ -89,17 +94,22 @@ def read(folder: Path) -> Record | None:
     """The record of a cell, or None where there is none yet (or it is damaged: then it is as if it had not run).
 
     Raises:
-        ValueError: the record was written by a newer schema than this checkout knows.
+        NewerRecord: it was written by a newer schema than this checkout knows.
     """
     try:
         raw = json.loads((folder / "record.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    if not isinstance(raw, dict):
         return None
     if raw.get("schema", 0) > SCHEMA:
-        raise ValueError(
+        raise NewerRecord(
             f"{folder}: record has schema {raw['schema']}, this checkout reads up to {SCHEMA}; update the checkout"
         )
-    return Record(**raw)
+    try:
+        return Record(**raw)
+    except TypeError:  # keys that no record of this schema has, or a part of one
+        return None
 
 
 def read_all(plan_folder: Path) -> list[tuple[Path, Record]]:

@@ -6,7 +6,8 @@ import resource
 import time
 import traceback as tracebacks
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,7 @@ from .evaluate import evaluate
 from .examples import save_examples
 from .plan import Cell
 from .prepare import Places, Prepared, prepare
-from .record import Record, Score, atomic_write, read, write
-from .train import Trainer
+from .record import METRICS, Record, Score, atomic_write, read, write
 
 
 def run_cell(
@@ -72,7 +72,7 @@ def _run(
     ready.trainer.run()
     evaluating = time.monotonic()
     last = {name: value.detach().cpu().clone() for name, value in ready.method.state_dict().items()}
-    scores = _final_evaluation(cell, ready, last, folder, heartbeat)
+    scores, selections = _final_evaluation(cell, ready, last, folder, heartbeat)
     _save_weights(folder / "last.pt", last)
     evaluated = time.monotonic() - evaluating
     data = receipt.manifest(ready.dataset, places.cache)
@@ -90,8 +90,9 @@ def _run(
         parameters=sum(p.numel() for p in ready.method.parameters() if p.requires_grad),
         split=_split_summary(ready.split, ready.dataset),
         validation=ready.trainer.validation,
+        selections=selections,
         receipt=_receipt(cell, data, ready.split, ready.on["dtype"]) | {"openings": ready.vault.openings},
-        notes=list(ready.feed.notes),
+        notes=list(ready.notes),
     )
     write(folder, record, scores)
     ready.trainer.finished()
@@ -100,31 +101,39 @@ def _run(
 
 def _final_evaluation(
     cell: Cell, ready: Prepared, last: dict[str, Any], folder: Path, heartbeat: Callable[[str, int], None]
-) -> list[Score]:
-    """The only place that opens the test labels."""
-    scores: list[Score] = []
-    test = ready.split.test
+) -> tuple[list[Score], dict[str, int]]:
+    """The only place that opens the test labels: scores of each selection rule, and the step that each chose.
+
+    "last" is the headline. "best_val" has the highest validation Dice. "oracle" has the highest *test* Dice: nobody
+    may claim it; it measures how much selecting on the test set inflates a number.
+    """
+    task, steps = ready.dataset.task, cell.training.steps
+    found: dict[int, list[Score]] = {}
     with ready.vault.open("final evaluation"):
-        for selection, state in _selections(ready.trainer, last):
+        for step in [*(int(v["step"]) for v in ready.trainer.validation if v["step"] != steps), steps]:
+            snapshot = ready.trainer.snapshot(step)
+            state = last if step == steps else torch.load(snapshot, map_location=ready.on["device"], weights_only=True)
             ready.method.load_state_dict(state)
-            examples = []
-            cases = evaluate(ready.method, ready.vault, test, cell.training, selection, **ready.on)
+            found[step], examples = [], []
+            cases = evaluate(ready.method, ready.vault, ready.split.test, cell.training, "", **ready.on)
             for i, (case, prediction, rows) in enumerate(cases):
-                scores += rows
-                if selection == "last" and prediction is not None and i in {0, len(test) // 2, len(test) - 1}:
+                found[step] += rows
+                if prediction is not None and i in {0, len(ready.split.test) // 2, len(ready.split.test) - 1}:
                     examples.append((case, prediction))
                 heartbeat("evaluate", i + 1)
-            if selection == "last":
-                save_examples(folder / "examples.npz", examples, ready.dataset.task)
-    return scores
+    save_examples(folder / "examples.npz", examples, task)
+    chosen = {"last": steps}
+    if ready.trainer.validation:
+        measured = [v for v in ready.trainer.validation if isfinite(v["dice"])] or ready.trainer.validation
+        chosen["best_val"] = int(max(measured, key=lambda v: v["dice"])["step"])
+        chosen["oracle"] = max(found, key=lambda step: _mean_dice(found[step]))
+    return [replace(score, selection=rule) for rule, step in chosen.items() for score in found[step]], chosen
 
 
-def _selections(trainer: Trainer, last: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Which weights are scored on test: the last ones are the headline, the best on validation stand beside them."""
-    found = [("last", last)]
-    if trainer.best is not None:
-        found.append(("best_val", trainer.best["state"]))
-    return found
+def _mean_dice(scores: list[Score]) -> float:
+    """Mean over rows in which the class occurs somewhere."""
+    values = [score.values[METRICS.index("dice")] for score in scores if score.status != "both_empty"]
+    return sum(values) / len(values) if values else 0.0
 
 
 def _save_weights(path: Path, state: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from . import plan_file, preflight, receipt
+from .config import ConfigError, nearest
 from .execute.local import Event, Limits, Summary, default_workers, run_cells
 from .plan import Plan
 from .prepare import Places, default_places
@@ -39,6 +41,8 @@ def run_plan(
     """
     plan, places = plan_file.load(name), default_places(data, results)
     cells = [cell for cell in plan.cells() if only is None or only in cell.title]
+    if not cells:
+        raise ConfigError(f"plan {plan.name}: no cell has {only!r} in its title{nearest(only or '', _titles(plan))}")
     preflight.check(cells, places, lambda line: console.print(line))
     states = survey(cells, places)
     print_plan(plan, states, workers, console)
@@ -64,7 +68,10 @@ def run_plan(
                 if tracker:
                     tracker(event)
 
-            summary = run_cells(todo, places, workers=slots, limits=Limits(wall=wall_limit), listen=listen)
+            limits = Limits(wall=wall_limit)
+            summary = run_cells(
+                todo, places, workers=slots, limits=limits, checkpoint_seconds=_checkpoint_seconds(), listen=listen
+            )
     finally:
         for note in tracker.close() if tracker else []:
             console.print(note)
@@ -93,7 +100,14 @@ def bench_plan(
 
 
 def tune_plan(
-    name: str, *, data: str | None, results: str | None, workers: int | None, uri: str | None, console: Console
+    name: str,
+    *,
+    data: str | None,
+    results: str | None,
+    workers: int | None,
+    uri: str | None,
+    console: Console,
+    track: bool = True,
 ) -> Path:
     """Tune a plan after the same checks as a run; the path of the tuned plan."""
     from . import studies, tracking, tune
@@ -105,11 +119,12 @@ def tune_plan(
     console.print(f"{len(cells)} studies of {each.trials} trials, {each.dimensions} hyper-parameters each")
 
     def tracker(study: str, budget: Mapping[str, object]) -> object:
-        return tracking.StudyTracker(f"{plan.name}-tune", study, budget, uri=uri)
+        return tracking.StudyTracker(f"{plan.name}-tune", study, budget, uri=uri, results=places.results)
 
-    return tune.tune(
-        plan, places, workers=workers, say=lambda line: console.print(line, highlight=False), tracker=tracker
-    )
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    return tune.tune(plan, places, workers=workers, say=say, tracker=tracker if track else None)
 
 
 def print_plan(plan: Plan, states: Sequence[CellState], workers: int | None, console: Console) -> None:
@@ -132,6 +147,20 @@ def print_plan(plan: Plan, states: Sequence[CellState], workers: int | None, con
         console.print(
             f"to run: {len(left)} cells, {steps} steps, {slots} at a time; time: {time_left}; disk: up to {disk} MiB"
         )
+
+
+def _titles(plan: Plan) -> list[str]:
+    """Words that the titles of a plan's cells are made of."""
+    return sorted({word for cell in plan.cells() for word in cell.title.split()})
+
+
+def _checkpoint_seconds() -> float:
+    """How much work a crash may cost: ``BENCH_CHECKPOINT_SECONDS``, else a minute."""
+    given = os.environ.get("BENCH_CHECKPOINT_SECONDS", "60")
+    try:
+        return float(given)
+    except ValueError:
+        raise ConfigError(f"BENCH_CHECKPOINT_SECONDS must be a number of seconds, got {given!r}") from None
 
 
 class _Tracking:

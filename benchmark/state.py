@@ -35,9 +35,9 @@ def state_of(cell: Cell, places: Places, data: str | None = None) -> CellState:
     """
     folder = places.folder(cell)
     record = read(folder)
+    if (record is None or record.status != "finished") and Lease(folder).alive():
+        return CellState(cell, "running", record=record)
     if record is None:
-        if Lease(folder).alive():
-            return CellState(cell, "running")
         return CellState(cell, "to do", "has a checkpoint" if (folder / "checkpoint.pt").exists() else "")
     if record.status != "finished":
         return CellState(cell, "failed", record.reason, record)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -34,9 +37,16 @@ class Study:
     dimensions: Mapping[str, Range]
 
     @property
+    def id(self) -> str:
+        """Name for files: trials of another setting, budget per trial or search space belong to another study."""
+        settled = [self.cell.canonical(), {key: str(found) for key, found in self.dimensions.items()}]
+        digest = hashlib.blake2b(json.dumps(settled, sort_keys=True).encode(), digest_size=5).hexdigest()
+        return re.sub(r"[^\w.+-]+", "_", self.name) + f"-{digest}"
+
+    @property
     def default(self) -> dict[str, Any]:
         """The untuned setting: always trial 0."""
-        return {key: self._current(key) for key in self.dimensions}
+        return {key: current(self.cell, key) for key in self.dimensions}
 
     @property
     def changed(self) -> dict[str, Any]:
@@ -52,9 +62,11 @@ class Study:
         training = from_mapping(Training, {**asdict(self.cell.training), **shared}, self.name)
         return replace(self.cell, hyper=hyper, training=training)
 
-    def _current(self, key: str) -> Any:
-        part, _, name = key.partition(".")
-        return getattr(self.cell.hyper if part == "hyper" else self.cell.training, name)
+
+def current(cell: Cell, key: str) -> Any:
+    """The value that a cell has of ``hyper.<name>`` or ``training.<name>``."""
+    part, _, name = key.partition(".")
+    return getattr(cell.hyper if part == "hyper" else cell.training, name)
 
 
 def studies(plan: Plan) -> list[Study]:
@@ -119,9 +131,24 @@ def _dimensions(cell: Cell, wanted: int) -> dict[str, Range]:
     shared = [
         (f"training.{name}", SHARED[name]) for name in rest if cell.training.optimizer == "sgd" or name != "momentum"
     ]
-    found = dict([(f"training.{first}", SHARED[first]), *own, *shared][:wanted])
-    if len(found) < wanted:
+    possible = [
+        (key, widened)
+        for key, searched in [(f"training.{first}", SHARED[first]), *own, *shared]
+        if (widened := _holding(searched, current(cell, key)))
+    ]
+    if len(possible) < wanted:
         raise NotReady(
-            f"{cell.method} has {len(found)} tunable dimensions, tuning.dimensions asks for {wanted} of every method"
+            f"{cell.method} has {len(possible)} tunable dimensions, tuning.dimensions asks for {wanted} of every method"
         )
-    return found
+    return dict(possible[:wanted])
+
+
+def _holding(searched: Range, value: Any) -> Range | None:
+    """The search range, widened to hold the setting that the plan has: it is trial 0. None = it cannot be."""
+    if searched.choices or searched.holds(value):
+        return searched if searched.holds(value) else None
+    if searched.log and value <= 0:
+        return None
+    assert searched.low is not None
+    assert searched.high is not None
+    return replace(searched, low=min(searched.low, value), high=max(searched.high, value))

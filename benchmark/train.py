@@ -74,7 +74,6 @@ class Trainer:
         self.step = 0
         self.rows: list[dict[str, float]] = []
         self.validation: list[dict[str, float]] = []
-        self.best: dict[str, Any] | None = None
         self.seconds = 0.0
         self._terms: dict[str, list[torch.Tensor]] = {}
         self._memory: dict[int, torch.Tensor] = {}
@@ -104,8 +103,9 @@ class Trainer:
                 saved = time.monotonic()
 
     def finished(self) -> None:
-        """Drop the checkpoint: the record is written."""
-        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+        """Drop checkpoint and snapshots: the record is written."""
+        for path in (self.folder / "checkpoint.pt", *self.folder.glob("snapshot-*.pt")):
+            path.unlink(missing_ok=True)
 
     # One step -------------------------------------------------------------------------------------------------------
     def _one_step(self, clock: Clock) -> None:
@@ -154,14 +154,17 @@ class Trainer:
                 self._memory.update({int(i): m.cpu() for i, m in zip(indices, made.memory, strict=True)})
 
     def _validate(self) -> float:
+        """Measure validation Dice and keep these weights: selection rules choose among them at the end."""
         assert self.validate is not None
         self.method.eval()
         dice = self.validate(self.method)
         self.validation.append({"step": self.step, "dice": dice})
-        if self.best is None or dice > self.best["dice"]:
-            state = {name: value.detach().cpu().clone() for name, value in self.method.state_dict().items()}
-            self.best = {"dice": dice, "step": self.step, "state": state}
+        _write_torch(self.snapshot(self.step), self.method.state_dict())
         return dice
+
+    def snapshot(self, step: int) -> Path:
+        """Where the weights of a validation point are kept until the cell is finished."""
+        return self.folder / f"snapshot-{step}.pt"
 
     # Curves ---------------------------------------------------------------------------------------------------------
     def _log(self, val_dice: float | None) -> None:
@@ -195,7 +198,6 @@ class Trainer:
 
     # Checkpoint -----------------------------------------------------------------------------------------------------
     def _save(self) -> None:
-        path = self.folder / "checkpoint.pt"
         state = {
             "step": self.step,
             "method": self.method.state_dict(),
@@ -205,15 +207,9 @@ class Trainer:
             "rows": self.rows,
             "terms": self._terms,
             "validation": self.validation,
-            "best": self.best,
             "seconds": self.seconds,
         }
-        partial = path.with_suffix(".part")
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        _write_torch(self.folder / "checkpoint.pt", state)
 
     def _resume(self) -> None:
         path = self.folder / "checkpoint.pt"
@@ -229,7 +225,7 @@ class Trainer:
         self.feed.load_state(state["feed"])
         self._memory = {i: m.cpu() for i, m in state["memory"].items()}
         self._terms = state["terms"]
-        self.rows, self.validation, self.best = state["rows"], state["validation"], state["best"]
+        self.rows, self.validation = state["rows"], state["validation"]
         self.seconds = state["seconds"]
         self._write_curves()
 
@@ -262,3 +258,13 @@ def lr_factor(training: Training, clock: Clock) -> float:
 
 def _cells(row: dict[str, float], header: Iterable[str]) -> list[str]:
     return ["" if name not in row else repr(row[name]) for name in header]
+
+
+def _write_torch(path: Path, state: Any) -> None:
+    """Save under a temporary name, flush, rename: a file of that name is complete."""
+    partial = path.with_suffix(".part")
+    with partial.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -28,6 +28,8 @@ from .prepare import Places
 from .record import atomic_write
 from .studies import Study, studies, tuned_plan
 
+POLL_SECONDS = 0.05
+
 
 @dataclass
 class Trial:
@@ -78,7 +80,7 @@ def tune(
             "steps": study.cell.training.steps,
             "dimensions": sorted(study.dimensions),
         }
-        log = tracker(study.name, budget) if tracker else None
+        log = tracker(study.id, budget) if tracker else None
         best.append((study, runner.run(log)))
     path = root / f"{plan.name}_tuned.yaml"
     atomic_write(path, yaml.safe_dump(tuned_plan(plan, best), sort_keys=False).encode())
@@ -97,10 +99,10 @@ class _Runner:
 
         self.budget, self.study, self.root, self.places = plan.tuning, study, root, places
         self.workers, self.say = workers, say
-        storage = JournalStorage(JournalFileBackend(str(root / f"{study.name}.journal")))
+        storage = JournalStorage(JournalFileBackend(str(root / f"{study.id}.journal")))
         sampler = optuna.samplers.TPESampler(seed=self.budget.seed, n_startup_trials=max(3, self.budget.trials // 3))
         self.optuna = optuna.create_study(
-            study_name=study.name, storage=storage, sampler=sampler, direction="maximize", load_if_exists=True
+            study_name=study.id, storage=storage, sampler=sampler, direction="maximize", load_if_exists=True
         )
         self.states = optuna.trial.TrialState
         self.distributions = {key: _distribution(r, study.default[key]) for key, r in study.dimensions.items()}
@@ -108,19 +110,30 @@ class _Runner:
 
     def run(self, log: Any) -> dict[str, Any]:
         """Ask, start, listen, tell until every trial of the budget is over; the best parameters."""
-        context, running = fork_server(), []
-        while self._over() < self.budget.trials or running:
-            while len(running) < self.workers and self._over() + len(running) < self.budget.trials:
-                running.append(self._start(context))
-            time.sleep(0.05)
-            for trial in list(running):
-                pruned = self._listen(trial)
-                if trial.process.is_alive() and not pruned:
-                    continue
-                running.remove(trial)
-                self._tell(trial, pruned, log)
-        if log:
-            log.finish()
+        context = fork_server()
+        running: list[Trial] = []
+        try:
+            while self._over() < self.budget.trials or running:
+                while len(running) < self.workers and self._over() + len(running) < self.budget.trials:
+                    running.append(self._start(context))
+                time.sleep(POLL_SECONDS)
+                for trial in list(running):
+                    alive = trial.process.is_alive()  # asked first: what it said before it ended is then in the pipe
+                    pruned = self._listen(trial)
+                    if alive and not pruned:
+                        continue
+                    running.remove(trial)
+                    self._tell(trial, pruned, log)
+        finally:
+            for trial in running:
+                trial.process.kill()
+                trial.process.join()
+        best = self._best()
+        for sentence in log.finish(best) if log else ():
+            self.say(sentence)
+        return best
+
+    def _best(self) -> dict[str, Any]:
         if not self.optuna.get_trials(deepcopy=False, states=(self.states.COMPLETE,)):
             self.say(f"{self.study.name}: every trial failed or was pruned; the default setting is kept")
             return self.study.default
@@ -135,12 +148,14 @@ class _Runner:
             self.optuna.enqueue_trial(self.study.default)
         for trial in trials:
             if trial.state == self.states.RUNNING:
+                # first the setting, then its end: a kill in between must not lose it. A trial that was killed while
+                # it was asked for has some of its parameters only; the default's are known from where it was queued.
+                self.optuna.enqueue_trial(trial.system_attrs.get("fixed_params", {}) | trial.params)
                 self.optuna.tell(trial.number, state=self.states.FAIL)
-                self.optuna.enqueue_trial(trial.params)
 
     def _start(self, context: Any) -> Trial:
         handle = self.optuna.ask(self.distributions)
-        folder = self.root / "trials" / f"{self.study.name}-{handle.number}"
+        folder = self.root / "trials" / f"{self.study.id}-{handle.number}"
         shutil.rmtree(folder, ignore_errors=True)
         ours, theirs = context.Pipe()
         trial = Trial(self.study, handle, handle.number, folder, dict(handle.params), values={})
@@ -180,22 +195,23 @@ class _Runner:
         trial.process.join()
         trial.pipe.close()
         final = trial.values.get(self.study.cell.training.steps)
-        killed = not pruned and trial.process.exitcode < 0
+        killed = not pruned and final is None and trial.process.exitcode < 0
         if killed:
             self.optuna.tell(trial.handle, state=self.states.FAIL)
             self.optuna.enqueue_trial(trial.params)
             state = "killed, asked again"
             if len(self.optuna.get_trials(deepcopy=False, states=(self.states.FAIL,))) > self.budget.trials:
                 raise NotReady(f"{self.study.name}: workers keep being killed; see {trial.folder / 'log.txt'}")
+            kind = "killed"
         elif final is not None and isfinite(final):
             self.optuna.tell(trial.handle, final)
-            state = f"val Dice {final:.4f}"
+            state, kind = f"val Dice {final:.4f}", "finished"
         else:
             self.optuna.tell(trial.handle, state=self.states.PRUNED)
-            state = "pruned" if pruned else f"failed, see {trial.folder / 'log.txt'}"
+            kind = "pruned" if pruned else "failed"
+            state = kind if pruned else f"failed, see {trial.folder / 'log.txt'}"
         self.say(f"{self.study.name} trial {trial.number}: {state}  {_short(trial.params)}")
         if log:
-            kind = "KILLED" if killed else "FINISHED" if final is not None else "PRUNED"
             log.trial(trial.number, trial.params, trial.values, final, kind)
 
 

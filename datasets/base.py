@@ -16,6 +16,9 @@ import numpy as np
 
 from .types import IGNORE, Card, Case, Task
 
+KEPT_BYTES = 2**29
+"""How much of decoded cases a vault keeps in memory: 512 MiB, some five times ACDC's test fold."""
+
 
 class DataError(ValueError):
     """The data on disk are not as the dataset's layout says; the message names the file and the remedy."""
@@ -156,13 +159,11 @@ class Dataset(ABC):
         where = f"{self.name}: case {case.key!r}"
         space = case.space
         if case.image.dtype != np.float32 or case.image.shape[0] != self.task.channels:
-            raise DataError(
-                f"{where}: image must be float32 with {self.task.channels} channel(s), got {case.image.dtype} {case.image.shape}"
-            )
+            found = f"{case.image.dtype} {case.image.shape}"
+            raise DataError(f"{where}: image must be float32 with {self.task.channels} channel(s), got {found}")
         if len(space) not in (self.task.ndim, self.task.ndim + 1):
-            raise DataError(
-                f"{where}: image has {len(space)} spatial axes, a {self.task.ndim}-D task allows {self.task.ndim} or one more"
-            )
+            allowed = f"a {self.task.ndim}-D task allows {self.task.ndim} or one more"
+            raise DataError(f"{where}: image has {len(space)} spatial axes, {allowed}")
         if not np.isfinite(case.image).all():
             raise DataError(f"{where}: image holds NaN or infinite values; repair or remove this case")
         if case.spacing is not None and (len(case.spacing) != len(space) or min(case.spacing) <= 0):
@@ -205,17 +206,19 @@ class Dataset(ABC):
 
 
 class Vault:
-    """Reads cases for the runner and keeps test labels sealed until the final evaluation opens them, once, on record."""
+    """Reads cases and keeps test labels sealed until the final evaluation opens them, once and on record."""
 
     def __init__(self, dataset: Dataset, sealed: Sequence[str]) -> None:
         self.dataset = dataset
         self.openings: list[str] = []
         self._sealed = frozenset(sealed)
         self._open = False
+        self._kept: dict[str, Case] = {}
+        self._kept_bytes = 0
 
     def image(self, key: str) -> Case:
         """A case without its labels: always allowed."""
-        return self.dataset.check(self.dataset.load(key)).without_label()
+        return self._load(key).without_label()
 
     def case(self, key: str) -> Case:
         """A case with its labels.
@@ -228,7 +231,18 @@ class Vault:
                 f"{self.dataset.name}: the label of test case {key!r} is sealed while training, selecting or tuning; "
                 "only the final evaluation may open it. Use validation cases instead."
             )
-        return self.dataset.check(self.dataset.load(key))
+        return self._load(key)
+
+    def _load(self, key: str) -> Case:
+        """Decoded and checked once, kept while there is room: validation and every selection rule read it again."""
+        if key in self._kept:
+            return self._kept[key]
+        case = self.dataset.check(self.dataset.load(key))
+        size = sum(array.nbytes for array in (case.image, case.label, case.scribble) if array is not None)
+        if self._kept_bytes + size <= KEPT_BYTES:
+            self._kept[key] = case
+            self._kept_bytes += size
+        return case
 
     @contextmanager
     def open(self, reason: str) -> Iterator[None]:

@@ -18,13 +18,25 @@ from ..prepare import Places, prepare
 from ..run import run_cell
 
 
-def main(cell: Cell, places: Places, pipe: Connection, threads: int, device: str | None) -> None:
+def main(
+    cell: Cell,
+    places: Places,
+    pipe: Connection,
+    threads: int,
+    device: str | None,
+    checkpoint_seconds: float,
+) -> None:
     """Run one cell; tell the supervisor ``(phase, step)`` through ``pipe``; end at once when the supervisor dies.
 
     Everything printed goes to ``log.txt`` in the cell's folder.
     """
     _set_up(places.folder(cell), pipe, threads, device)
-    record = run_cell(cell, places, heartbeat=lambda phase, step: pipe.send((phase, step)))
+    record = run_cell(
+        cell,
+        places,
+        heartbeat=lambda phase, step: pipe.send((phase, step)),
+        checkpoint_seconds=checkpoint_seconds,
+    )
     if record.status != "finished":
         print(record.traceback, file=sys.stderr, flush=True)
 

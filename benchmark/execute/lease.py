@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import socket
 import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 STALE_SECONDS = 120.0
 """A lease of another host whose heartbeat is older than this is taken over."""
+
+WRITING_SECONDS = 10.0
+"""A lease file without an owner in it is one that is being written, for this long; then it is a damaged one."""
 
 
 class Lease:
@@ -19,33 +27,33 @@ class Lease:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "lease.json"
+        self._owner: dict[str, Any] = {}
 
     def take(self) -> bool:
         """Whether the cell is ours now. A lease whose owner is dead or silent is taken over."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        for _ in range(2):
+        with self._one_taker():
+            if self.alive():
+                return False
+            self._path.unlink(missing_ok=True)
             try:
                 handle = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
             except FileExistsError:
-                if self.alive():
-                    return False
-                self._path.unlink(missing_ok=True)
-                continue
+                return False
             owner = {"host": socket.gethostname(), "pid": os.getpid(), "born": psutil.Process().create_time()}
+            self._owner = owner | {"taken": uuid.uuid4().hex}
             with os.fdopen(handle, "w") as file:
-                json.dump(owner, file)
+                json.dump(self._owner, file)
             return True
-        return False
 
     def alive(self) -> bool:
         """Whether somebody holds this lease and still lives: by process on this host, by heartbeat on another."""
         try:
-            owner = json.loads(self._path.read_text())
-            age = time.time() - self._path.stat().st_mtime
+            owner, age = self._read(), time.time() - self._path.stat().st_mtime
         except FileNotFoundError:
             return False
-        except json.JSONDecodeError:
-            return time.time() - self._path.stat().st_mtime < 10  # being written right now, or damaged
+        if owner is None:
+            return age < WRITING_SECONDS
         if owner["host"] != socket.gethostname():
             return age < STALE_SECONDS
         try:
@@ -55,9 +63,33 @@ class Lease:
 
     def beat(self) -> None:
         """Say that the owner lives."""
-        if self._path.exists():
-            os.utime(self._path)
+        with contextlib.suppress(FileNotFoundError):
+            if self._ours():
+                os.utime(self._path)
 
     def release(self) -> None:
-        """Give the cell up."""
-        self._path.unlink(missing_ok=True)
+        """Give the cell up. A lease that somebody else took over meanwhile is left alone."""
+        if self._ours():
+            self._path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _one_taker(self) -> Iterator[None]:
+        """A lock, for two takers may find the same dead lease, and one would remove what the other just made."""
+        with self._path.with_name(".lease.lock").open("w") as guard:
+            with contextlib.suppress(OSError):  # a file system without locks: the window stays, and is short
+                fcntl.flock(guard, fcntl.LOCK_EX)
+            yield
+
+    def _ours(self) -> bool:
+        try:
+            return bool(self._owner) and self._read() == self._owner
+        except FileNotFoundError:
+            return False
+
+    def _read(self) -> dict[str, Any] | None:
+        """What the file says; None while it is being written, or damaged."""
+        try:
+            owner = json.loads(self._path.read_text())
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            return None
+        return owner if isinstance(owner, dict) and {"host", "pid", "born"} <= set(owner) else None

@@ -14,7 +14,7 @@ import sys
 import time
 import types
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +47,7 @@ class Running:
     process: Any
     pipe: Any
     lease: Lease
+    device: str | None
     started: float
     heard: float
     beaten: float
@@ -93,15 +94,18 @@ def run_cells(
     workers: int | None = None,
     threads: int = 1,
     limits: Limits = Limits(),
+    checkpoint_seconds: float = 60.0,
     listen: Callable[[Event], None] = lambda event: None,
 ) -> Summary:
     """Run every cell that has no finished record, ``workers`` at a time, each with ``threads`` threads.
 
-    Cells that another live runner holds are skipped. On KeyboardInterrupt or SIGTERM the workers are ended; their
-    checkpoints stay, and the next call goes on from there.
+    Cells that another live runner holds, or has ended since this call began, are skipped. On KeyboardInterrupt or
+    SIGTERM the workers are ended; their checkpoints stay, and the next call goes on from there.
     """
     context = fork_server()
-    waiting, running, summary = list(cells), [], Summary()
+    waiting, summary = list(cells), Summary()
+    running: list[Running] = []
+    seen = {cell.id: _written(places.folder(cell)) for cell in cells}
     devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or [None]
     slots = workers or default_workers()
     previous = signal.getsignal(signal.SIGTERM)
@@ -110,13 +114,13 @@ def run_cells(
         while waiting or running:
             while waiting and len(running) < slots:
                 cell = waiting.pop(0)
-                started = _start(context, cell, places, threads, devices[len(running) % len(devices)])
-                if started is None:
+                if not _take(lease := Lease(places.folder(cell)), places.folder(cell), seen[cell.id]):
                     summary.skipped += 1
                     listen(Event("skipped", cell, places.folder(cell), read(places.folder(cell))))
-                else:
-                    running.append(started)
-                    listen(Event("started", cell, places.folder(cell), running=started))
+                    continue
+                settings = (places, threads, _least_used(devices, running), checkpoint_seconds)
+                running.append(_start(context, cell, lease, *settings))
+                listen(Event("started", cell, places.folder(cell), running=running[-1]))
             _wait(running)
             for one in list(running):
                 if _hear(one, limits):
@@ -145,7 +149,8 @@ def fork_server() -> Any:
     os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([child.__name__, "benchmark.metrics", "datasets.feed"])
+    # torch._dynamo is what the first optimizer of a process imports: seconds, paid once here.
+    context.set_forkserver_preload([child.__name__, "benchmark.metrics", "datasets.feed", "torch._dynamo"])
     return context
 
 
@@ -161,20 +166,44 @@ def launch(context: Any, target: Callable[..., None], arguments: tuple[Any, ...]
     return process
 
 
-def _start(context: Any, cell: Cell, places: Places, threads: int, device: str | None) -> Running | None:
-    folder = places.folder(cell)
-    lease = Lease(folder)
+def _written(folder: Path) -> int | None:
+    """When the record of a cell was written, to tell a new one from the one that this runner knew; None without."""
+    try:
+        return (folder / "record.json").stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _take(lease: Lease, folder: Path, seen: int | None) -> bool:
+    """Whether the cell is ours: nobody else holds it, it is not finished, and nobody else tried it meanwhile."""
     if not lease.take():
-        return None
+        return False
     done = read(folder)
-    if done is not None and done.status == "finished":
+    if done is not None and (done.status == "finished" or _written(folder) != seen):
         lease.release()
-        return None
+        return False
+    return True
+
+
+def _least_used(devices: Sequence[str | None], running: Sequence[Running]) -> str | None:
+    """The device with the fewest running cells."""
+    return min(devices, key=[one.device for one in running].count)
+
+
+def _start(
+    context: Any,
+    cell: Cell,
+    lease: Lease,
+    places: Places,
+    threads: int,
+    device: str | None,
+    checkpoint_seconds: float,
+) -> Running:
     ours, theirs = context.Pipe()
-    process = launch(context, child.main, (cell, places, theirs, threads, device))
+    process = launch(context, child.main, (cell, places, theirs, threads, device, checkpoint_seconds))
     theirs.close()
     now = time.monotonic()
-    return Running(cell, process, ours, lease, now, now, now)
+    return Running(cell, process, ours, lease, device, now, now, now)
 
 
 def _wait(running: list[Running]) -> None:
@@ -215,7 +244,10 @@ def _end(one: Running, places: Places) -> Record:
         record = Record(
             one.cell.id, describe(one.cell), "killed", reason, seconds={"total": time.monotonic() - one.started}
         )
-        write(folder, record)
+        try:
+            write(folder, record)
+        except OSError as error:  # a full disk ends no other cell; this one has no record, so it is run again
+            record = replace(record, reason=f"{reason}; its record could not be written: {error}")
     one.lease.release()
     return record
 
