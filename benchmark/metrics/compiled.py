@@ -28,9 +28,7 @@ def warm_up() -> None:
     filled, lost = np.ones((1, 1), bool), np.zeros((1, 4), np.int64)
     seen = np.zeros((1, 1), np.uint8)
     labels = np.zeros(8, np.uint8)
-    kernels.census(
-        labels, labels, labels.view(np.uint64), labels.view(np.uint64), 8, np.zeros((3, 1), np.int64), seen, seen
-    )
+    kernels.census(labels, labels, labels.view(np.uint64), labels.view(np.uint64), 8, seen, seen)
     search.search_near(bits, bits, filled, *_offsets((1.0, 1.0), 1.0, 0, 0), size, 1.0, 1.0, one, lost)
     search.search_far(lost, bits, np.zeros(1, np.int64), np.ones(1, np.int64), _columns(bits), size, one)
     kernels.distance_map(bits, size, np.empty((1, 1, 1)))
@@ -43,27 +41,32 @@ class CompiledCase:
     def __init__(self, prediction: np.ndarray, reference: np.ndarray, classes: int):
         self._planar = prediction.ndim == 2
         shape = (1,) * self._planar + prediction.shape
-        self._maps = prediction.reshape(shape), reference.reshape(shape)
-        flat = [_aligned(labels) for labels in self._maps]
-        counts = np.zeros((3, classes), np.int64)
+        maps = prediction.reshape(shape), reference.reshape(shape)
+        flat = [_aligned(labels) for labels in maps]
         rows_seen = np.zeros((classes, shape[0] * shape[1]), np.uint8)
         columns_seen = np.zeros((classes, shape[2]), np.uint8)
         words = [labels[: labels.size // 8 * 8].view(np.uint64) for labels in flat]
-        kernels.census(*flat, *words, shape[2], counts, rows_seen, columns_seen)
-        self.n_pred, self.n_gt, self.tp = counts
-        self._rows_seen, self._columns_seen = rows_seen.reshape(classes, *shape[:2]), columns_seen
-        self._bits: dict[int, list[np.ndarray]] = {}
+        kernels.census(*flat, *words, shape[2], rows_seen, columns_seen)
+        self._masks: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.n_pred, self.n_gt, self.tp = np.zeros((3, classes), np.int64)
+        for label in range(1, classes):
+            if columns_seen[label].any():
+                rows = rows_seen[label].reshape(shape[:2])
+                box = tuple(_span(seen) for seen in (rows.any(axis=1), rows.any(axis=0), columns_seen[label]))
+                pred, gt = (_packed(labels[box], label) for labels in maps)
+                self._masks[label] = pred, gt
+                self.n_pred[label], self.n_gt[label], self.tp[label] = (_count(bits) for bits in (pred, gt, pred & gt))
 
     def directed(self, label: int, spacing: tuple[float, ...]) -> tuple[Directed, Directed]:
         """Distances from the predicted to the reference surface and back, for a class that is in both maps."""
-        pred, gt = (_surface(bits, planar=self._planar) for bits in self._masks(label))
+        pred, gt = (_surface(bits, planar=self._planar) for bits in self._masks[label])
         size = (1.0,) * self._planar + spacing
         return _directed(pred, gt, size), _directed(gt, pred, size)
 
     def area_within(self, label: int, spacing: tuple[float, ...], tolerance: float) -> float:
         """Share of both surfaces, by area, within ``tolerance`` of the other one, for a class that is in both maps."""
         size, limit = (1.0,) * self._planar + spacing, tolerance * (1 + SLACK)
-        masks = [_framed(bits, planar=self._planar) for bits in self._masks(label)]
+        masks = [_framed(bits, planar=self._planar) for bits in self._masks[label]]
         pred, gt = (_corners(rows, planar=self._planar) for rows in masks)
         beyond = total = 0.0
         for rows, start, goal in ((masks[0], pred, gt), (masks[1], gt, pred)):
@@ -72,14 +75,6 @@ class CompiledCase:
             total += kernels.surface_areas(rows, start, goal, area_table(spacing), self._planar, areas)
             beyond += areas[squared >= limit**2].sum()
         return float(1 - beyond / total)
-
-    def _masks(self, label: int) -> list[np.ndarray]:
-        """Bit maps of one class in both maps, cropped to the box that holds both."""
-        if label not in self._bits:
-            rows = self._rows_seen[label]
-            box = tuple(_span(seen) for seen in (rows.any(axis=1), rows.any(axis=0), self._columns_seen[label]))
-            self._bits[label] = [_packed(labels[box], label) for labels in self._maps]
-        return self._bits[label]
 
 
 def _aligned(labels: np.ndarray) -> np.ndarray:

@@ -12,15 +12,14 @@ _MIXED = np.uint64(1)  # stands for the voxels that do not fill a word
 
 
 @kernel
-def census(pred, gt, pred_words, gt_words, width, counts, rows_seen, columns_seen):
-    """Count labels and mark where they are, in one pass that takes eight equal voxels at a time.
+def census(pred, gt, pred_words, gt_words, width, rows_seen, columns_seen):
+    """Mark where each label is in either map, in one pass that takes eight equal voxels at a time.
 
     Args:
         pred, gt: flat uint8 label maps.
         pred_words, gt_words: the same memory as uint64, without what is left over.
         width: length of a row.
-        counts: ``(3, classes)`` int64, filled with voxels in the prediction, in the reference and in both.
-        rows_seen: ``(classes, rows)`` uint8, set where a label is in either map.
+        rows_seen: ``(classes, rows)`` uint8, set where a label is.
         columns_seen: ``(classes, width)`` uint8, set at least where a label is first and last met.
     """
     for block in range(pred_words.size + 1):
@@ -35,16 +34,10 @@ def census(pred, gt, pred_words, gt_words, width, counts, rows_seen, columns_see
         same = word == (word & _BYTE) * _EVERY_BYTE and true_word == (true_word & _BYTE) * _EVERY_BYTE
         run = 8 if same and column + 8 <= width else 1
         for voxel in range(start, min(start + 8, pred.size), run):
-            label, true_label = pred[voxel], gt[voxel]
-            if label | true_label:
-                counts[0, label] += run
-                counts[1, true_label] += run
-                counts[2, label] += run * (label == true_label)
+            for label in (pred[voxel], gt[voxel]):
                 rows_seen[label, row] = 1
-                rows_seen[true_label, row] = 1
-                for end in (column, column + run - 1):
-                    columns_seen[label, end] = 1
-                    columns_seen[true_label, end] = 1
+                columns_seen[label, column] = 1
+                columns_seen[label, column + run - 1] = 1
             column += 1
             if column == width:
                 column = 0

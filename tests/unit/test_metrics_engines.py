@@ -154,6 +154,7 @@ def test_numbers_equal_those_of_medpy_on_many_maps(engine):
 
 
 def _compare_with_monai(seeds: range, engine: str) -> None:
+    """To 1e-4: MONAI interpolates its percentiles in single precision."""
     monai = pytest.importorskip("monai.metrics")
     torch = pytest.importorskip("torch")
     for seed in seeds:
@@ -170,7 +171,7 @@ def _compare_with_monai(seeds: range, engine: str) -> None:
                     "nsd": monai.compute_surface_dice(*masks, tolerance, use_subvoxels=True, **options),
                 }
                 for name, value in expected.items():
-                    assert getattr(row, name) == pytest.approx(value.item(), rel=1e-5, abs=1e-5), (seed, name)
+                    assert getattr(row, name) == pytest.approx(value.item(), rel=1e-4, abs=1e-4), (seed, name)
 
 
 def test_numbers_equal_those_of_monai(engine):
