@@ -20,7 +20,7 @@ from datasets.store import Canonical, Store
 from methods import networks
 from methods.base import Method
 
-from . import ROOT, device
+from . import ROOT, device, receipt
 from .evaluate import validation_dice
 from .plan import Cell
 from .seeding import derive, streams
@@ -93,6 +93,7 @@ def prepare(
         cell.training,
         seed=cell.seed,
         folder=folder,
+        origin=f"{receipt.source(cell.method)} {dataset.fingerprint()}",
         validate=validate if split.val else None,
         checkpoint_seconds=checkpoint_seconds,
         heartbeat=partial(heartbeat, "train"),

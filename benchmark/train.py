@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -46,6 +47,7 @@ class Trainer:
         seed: the cell's seed; streams "method" and "init" derive from it.
         device, dtype: where, and the precision of forwards.
         folder: the cell's folder, for ``train.csv`` and ``checkpoint.pt``.
+        origin: what trains on what; a checkpoint of another origin (the method's file was edited since) is not resumed.
         validate: validation Dice of a method, in [0, 1]; None = no validation cases.
         checkpoint_seconds: how much work a crash may cost.
         heartbeat: told the step at every log point.
@@ -61,13 +63,14 @@ class Trainer:
         device: torch.device,
         dtype: torch.dtype,
         folder: Path,
+        origin: str = "",
         validate: Validate | None = None,
         checkpoint_seconds: float = 60.0,
         heartbeat: Callable[[int], None] = lambda step: None,
     ) -> None:
         self.method, self.feed, self.training = method, feed, training
         self.seed, self.device, self.dtype, self.folder = seed, device, dtype, folder
-        self.validate, self.heartbeat = validate, heartbeat
+        self.origin, self.validate, self.heartbeat = origin, validate, heartbeat
         self.checkpoint_seconds = checkpoint_seconds
         self._scheduled: list[Optimizer] = []
         self.players = dict(method.optimizers(self._base))
@@ -109,12 +112,12 @@ class Trainer:
 
     # One step -------------------------------------------------------------------------------------------------------
     def _one_step(self, clock: Clock) -> None:
+        torch.manual_seed(derive(self.seed, "method", clock.step))
         if self.method.relabel_at(clock.step):
             self._relabel()
         for optimizer in self._scheduled:
             for group in optimizer.param_groups:
                 group["lr"] = self.training.lr * lr_factor(self.training, clock)
-        torch.manual_seed(derive(self.seed, "method", clock.step))
         batch = self.feed.batch(clock.step)
         self.method.train()
         with autocast(self.device, self.dtype):
@@ -171,10 +174,13 @@ class Trainer:
         row: dict[str, float] = {"step": self.step, "seconds": round(self.seconds, 3)}
         row["lr"] = self._scheduled[0].param_groups[0]["lr"] if self._scheduled else math.nan
         for name, values in self._terms.items():
-            row[name] = torch.stack([v.float() for v in values]).mean().item()
+            series = torch.stack([v.float() for v in values])
+            row[name] = series.mean().item()
             if not math.isfinite(row[name]):
+                bad = int((~series.isfinite()).int().argmax())
+                step = self.step - len(values) + bad + 1  # a term has one value per step
                 raise Diverged(
-                    f"loss term {name!r} is {row[name]} at step {self.step}; lower the learning rate or its weight"
+                    f"loss term {name!r} is {series[bad].item()} at step {step}; lower the learning rate or its weight"
                 )
         self._terms.clear()
         if val_dice is not None:
@@ -199,6 +205,7 @@ class Trainer:
     # Checkpoint -----------------------------------------------------------------------------------------------------
     def _save(self) -> None:
         state = {
+            "origin": self.origin,
             "step": self.step,
             "method": self.method.state_dict(),
             "players": {name: optimizer.state_dict() for name, optimizer in self.players.items()},
@@ -212,10 +219,8 @@ class Trainer:
         _write_torch(self.folder / "checkpoint.pt", state)
 
     def _resume(self) -> None:
-        path = self.folder / "checkpoint.pt"
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-        except FileNotFoundError:
+        state = _read_torch(self.folder / "checkpoint.pt", self.device)
+        if state is None or state["origin"] != self.origin:
             self._write_curves()
             return
         self.step = state["step"]
@@ -268,3 +273,15 @@ def _write_torch(path: Path, state: Any) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def _read_torch(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """What ``_write_torch`` saved; None where there is no file, or a damaged one (a disk that lost its last writes)."""
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        return None
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        print(f"{path} is damaged ({error}); training starts from the first step")
+        return None
+    return state if isinstance(state, dict) and "origin" in state else None
