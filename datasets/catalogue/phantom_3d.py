@@ -72,7 +72,7 @@ class Phantom3D(Phantom):
         axes = [(np.arange(n) + 0.5) * mm - n * mm / 2 for n, mm in zip(shape, spacing_mm, strict=True)]
         place = np.stack(np.meshgrid(*axes, indexing="ij"))
         place = place + 1.3 * np.stack([smooth_field(rng, shape, [6 / mm for mm in spacing_mm]) for _ in range(3)])
-        centre, turn = rng.normal(0, 2.5, 3), rng.normal(0, 0.25)
+        centre, turn = rng.normal(0, 3.5, 3), rng.normal(0, 0.35)
         label, blood = _atrium(rng, place, centre, turn)
         tissue = _tissue(rng, place, centre, turn, blood, spacing_mm, self.options.difficulty)
         image = scan(tissue, rng, sigma=[side / 4 for side in shape], difficulty=self.options.difficulty)
@@ -83,7 +83,7 @@ def _atrium(
     rng: np.random.Generator, place: np.ndarray, centre: np.ndarray, turn: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Masks of what observers mark, and of the blood it belongs to: the veins go on beyond their label."""
-    half = rng.uniform(0.85, 1.2) * np.array([14, 10, 13]) * rng.uniform(0.85, 1.15, 3)
+    half = rng.uniform(0.8, 1.15) * np.array([14, 10, 13]) * rng.uniform(0.8, 1.2, 3)
     tip = centre + half * np.array([-0.7, 0.85, 0.25]) + rng.normal(0, 0.7, 3)
     appendage = _ellipsoid(place, tip, rng.uniform(0.8, 1.3) * np.array([5.0, 4.0, 6.0]), rng.normal(0, 0.6)) < 1
     label = blood = (_ellipsoid(place, centre, half, turn) < 1) | appendage
@@ -111,13 +111,14 @@ def _tissue(
     tissue[region < rng.uniform(-0.8, -0.3)] *= 0.25
     tissue[region > rng.uniform(0.6, 1.0)] += 0.15
     tissue[region > np.quantile(region, 0.98)] = 0.9
-    muscle, pool = rng.normal(0.25, 0.03 * difficulty), rng.normal(0.62, 0.05 * difficulty)
+    muscle, pool = 0.25 + 0.1 * difficulty * rng.uniform(-1, 1), 0.6 + 0.2 * difficulty * rng.uniform(-1, 1)
     texture = 0.05 * smooth_field(rng, blood.shape, [1.5 / mm for mm in spacing_mm])
-    for away, half in (((0, 22, 0), 12), ((0, -20, 0), 9), ((19, 10, 0), 6)):  # ventricle, right atrium, aorta
+    near = [((0, 22, 0), 12.0), ((0, -20, 0), 9.0), ((19, 10, 0), 6.0)]  # ventricle, right atrium, aorta
+    far = [(rng.uniform(-25, 25, 3), rng.uniform(4, 8)) for _ in range(rng.poisson(4 * difficulty))]  # vessels, stomach
+    for away, half in near * (difficulty > 0) + far:
         at = centre + away + rng.normal(0, 4, 3) * (1, 0.5, 1)
         chamber = _ellipsoid(place, at, half * rng.uniform(0.8, 1.2, 3), turn) < 1
-        if difficulty > 0:
-            tissue = np.where(chamber, pool * rng.uniform(0.85, 1.1) + texture, tissue)
+        tissue = np.where(chamber, pool * rng.uniform(0.8, 1.15) + texture, tissue)
     wall = ndimage.distance_transform_edt(~blood, sampling=spacing_mm) < rng.uniform(1.5, 3)
     return np.where(blood, pool + texture, np.where(wall, muscle, tissue))
 
