@@ -41,13 +41,13 @@ class Unavailable(Exception):
 def resolve_uri(uri: str | None = None) -> str:
     """Where to log: ``uri``, else MLFLOW_TRACKING_URI, else ``mlflow.db`` in the root, where `mlflow ui` finds it."""
     found = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{ROOT / 'mlflow.db'}"
-    path = sqlite_path(found)
-    return f"sqlite:///{path}" if path else found
+    path, query = sqlite_path(found), found.partition("?")[1:]
+    return f"sqlite:///{path}{''.join(query)}" if path else found
 
 
 def sqlite_path(uri: str) -> Path | None:
     """The file behind a sqlite URI; None for every other kind."""
-    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute() if uri.startswith("sqlite:///") else None
 
 
 def public_name(uri: str) -> str:

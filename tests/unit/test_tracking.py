@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmark import record
 from benchmark.execute.lease import Lease
-from benchmark.tracking import SyncReport, Tracker, describe, links, log, state, store, sync, views
+from benchmark.tracking import SyncReport, Tracker, describe, links, log, state, store, sync
 from benchmark.tracking.experiment import open_store
 from tests.unit.tracked_records import (
     DOWN,
@@ -153,6 +153,18 @@ def test_a_resumed_cell_continues_its_run(tmp_path, plan, uri):
     assert resumed.data.params == interrupted.data.params
 
 
+def test_news_of_every_running_cell_are_logged(tmp_path, plan, uri):
+    cells = [running_cell(tmp_path, plan=plan.name, seed=seed, rows=2) for seed in range(2)]
+    tracker = Tracker(plan, tmp_path, uri=uri)
+    for folder, found in cells:
+        tracker.started(found.cell, found.id, folder)
+    for folder, _ in cells:
+        curves(folder, 4)
+    tracker.progressed()
+    tracker.close()
+    assert [history(uri, run, "val/dice")[-1] for run in tracked(plan, uri)] == [(40, 0.3 + 0.1 * 4)] * 2
+
+
 def test_a_cell_that_failed_and_is_tried_again_runs_and_then_has_no_reason(tmp_path, plan, uri):
     folder, found = failed_cell(tmp_path, plan=plan.name)
     sync(plan.name, tmp_path, uri)
@@ -186,6 +198,19 @@ def test_a_server_that_does_not_answer_loses_nothing(tmp_path, plan, uri, impati
     assert sync(plan.name, tmp_path, DOWN).logged == 0
     assert sync(plan.name, tmp_path, uri) == SyncReport(logged=2)
     assert links(plan.name, DOWN) == []
+
+
+def test_a_database_of_another_mlflow_is_left_alone_and_the_remedy_named(tmp_path, plan, uri, database):
+    old = tmp_path / "old.db"
+    source, copy = sqlite3.connect(database), sqlite3.connect(old)
+    source.backup(copy)
+    copy.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")  # MLflow's first schema
+    copy.commit()
+    source.close()
+    copy.close()
+    (told,) = follow(plan, tmp_path, f"sqlite:///{old}", finished_cell(tmp_path, plan=plan.name))
+    assert "mlflow db upgrade" in told
+    assert "1 cell not shown" in told
 
 
 def test_without_mlflow_cells_run_and_the_user_is_told(tmp_path, plan, monkeypatch):
@@ -253,25 +278,3 @@ def test_one_cell_that_cannot_be_logged_does_not_keep_back_the_others(tmp_path, 
     (told,) = follow(plan, tmp_path, uri, finished_cell(tmp_path, plan=plan.name, seed=2))
     assert folder.name in told
     assert len([run for run in tracked(plan, uri) if run.info.status == "FINISHED"]) == 2
-
-
-def test_views_are_seeded_once_and_a_deleted_experiment_comes_back(tmp_path, plan, uri):
-    opened = open_store(plan.name, tmp_path, uri, "## Title")
-    tags = opened.client.get_experiment(opened.experiment_id).tags
-    seeded = {key: value for key, value in tags.items() if key.startswith("mlflow.sharedViewState.")}
-    assert len(seeded) == 4
-    assert {views.decode(value)[0] for value in seeded.values()} == {name for name, _ in opened_links(opened)}
-    assert tags["mlflow.note.content"] == "## Title"
-    opened.client.delete_experiment(opened.experiment_id)
-    again = open_store(plan.name, tmp_path, uri)
-    assert again.client.get_experiment(again.experiment_id).tags == tags
-
-
-def opened_links(opened: store.Store) -> list[tuple[str, str]]:
-    return views.links(opened.experiment_id)
-
-
-def test_the_database_has_a_write_ahead_log(database):
-    connection = sqlite3.connect(database)
-    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    connection.close()

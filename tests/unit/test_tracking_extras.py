@@ -1,8 +1,9 @@
-"""What is tracked beside cells: reports, and the studies of tuning; and how pages are served."""
+"""What is tracked beside cells: views, reports, the studies of tuning; and how pages are served."""
 
 from __future__ import annotations
 
 import socket
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,26 @@ from benchmark.tracking.server import free_port, serving
 from tests.unit.tracked_records import DOWN, database, impatient, plan, uri
 
 __all__ = ["database", "impatient", "plan", "uri"]  # fixtures
+
+
+def test_views_are_seeded_once_and_a_deleted_experiment_comes_back(tmp_path, plan, uri):
+    opened = open_store(plan.name, tmp_path, uri, "## Title")
+    tags = opened.client.get_experiment(opened.experiment_id).tags
+    seeded = {key: value for key, value in tags.items() if key.startswith("mlflow.sharedViewState.")}
+    assert len(seeded) == 4
+    assert {views.decode(value)[0] for value in seeded.values()} == {
+        name for name, _ in views.links(opened.experiment_id)
+    }
+    assert tags["mlflow.note.content"] == "## Title"
+    opened.client.delete_experiment(opened.experiment_id)
+    again = open_store(plan.name, tmp_path, uri)
+    assert again.client.get_experiment(again.experiment_id).tags == tags
+
+
+def test_the_database_has_a_write_ahead_log(database):
+    connection = sqlite3.connect(database)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
 
 
 def test_a_report_is_attached_once_and_again_when_it_changed(tmp_path, plan, uri):

@@ -14,7 +14,7 @@ import pytest
 from benchmark import ROOT, record
 from benchmark.report import frame, summary
 from benchmark.tracking import describe, state, store, views
-from tests.unit.report_records import demo, score, write_cell
+from tests.unit.report_records import score, write_cell
 from tests.unit.tracked_records import curves, finished_cell
 
 ALLOWED = re.compile(r"[\w\-. :/]{1,250}")
@@ -44,12 +44,14 @@ def test_final_numbers_are_means_over_scans_then_classes_then_patients(tmp_path)
 
 
 def test_tracked_numbers_are_those_of_the_reports_table(tmp_path):
-    demo(tmp_path)
-    results = frame.load(tmp_path / "demo")
+    for seed in range(2):
+        finished_cell(tmp_path, plan="p", seed=seed)
+    write_cell(tmp_path, [score("a", status="missed"), score("b", hd95=9.0)], plan="p", seed=2)
+    results = frame.load(tmp_path / "p")
     table = summary.cell_values(results, summary.patient_values(summary.class_values(results)))
     table = table[table["selection"] == "last"].set_index("id")
     for cell_id, row in table.iterrows():
-        found = finals(tmp_path / "demo" / str(cell_id))
+        found = finals(tmp_path / "p" / str(cell_id))
         assert found["test/dice"] == pytest.approx(row["dice"], rel=1e-12)
         assert found["test/hd95"] == pytest.approx(row["hd95"], rel=1e-12)
 
@@ -139,6 +141,8 @@ def test_passwords_are_in_no_name_of_a_tracker():
 def test_a_relative_database_is_the_same_from_every_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert store.resolve_uri("sqlite:///runs.db") == f"sqlite:///{tmp_path}/runs.db"
+    assert store.resolve_uri("sqlite:///runs.db?timeout=5") == f"sqlite:///{tmp_path}/runs.db?timeout=5"
+    assert store.sqlite_path("sqlite:///runs.db?timeout=5") == tmp_path / "runs.db"
     assert store.resolve_uri() == f"sqlite:///{ROOT}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere:5000")
     assert store.resolve_uri() == "http://somewhere:5000"
