@@ -1,0 +1,132 @@
+"""Plan files: what may be written short, and what is refused with which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmark import plan_file
+from benchmark.config import ConfigError
+
+from .tiny_cells import PHANTOM, raw_plan, tiny_plan
+
+
+def parse(**changes: Any) -> Any:
+    return plan_file.parse(raw_plan(**changes), default_name="tiny")
+
+
+def test_seeds_may_be_a_number_or_a_list() -> None:
+    assert parse(seeds=3).seeds == (0, 1, 2)
+    assert parse(seeds=[4, 2]).seeds == (4, 2)
+    assert parse().seeds == (0,)
+
+
+def test_a_name_stands_for_an_entry_with_defaults() -> None:
+    assert parse(methods=["cps"]).methods == parse(methods=[{"name": "cps"}]).methods
+
+
+def test_a_file_is_named_after_itself_unless_it_says_otherwise(tmp_path: Path) -> None:
+    raw = {key: value for key, value in raw_plan().items() if key not in ("name", "title")}
+    path = tmp_path / "my_plan.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    assert plan_file.load(str(path)).name == plan_file.load(str(path)).title == "my_plan"
+    path.write_text(yaml.safe_dump(raw | {"name": "other"}))
+    assert plan_file.load(str(path)).name == "other"
+
+
+@pytest.mark.parametrize("name", plan_file.available())
+def test_a_plan_that_comes_with_the_project_is_valid_has_cells_and_says_what_it_follows(name: str) -> None:
+    plan = plan_file.load(name)
+    assert plan.name == name
+    assert list(plan.cells())
+    assert len(plan.protocol.split()) > 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ["mean_teecher"]}, r"unknown method 'mean_teecher'; did you mean 'mean_teacher'\?"),
+        ({"datasets": ["phantom2d"]}, r"unknown dataset 'phantom2d'; did you mean 'phantom_2d'\?"),
+        ({"ratio": [0.1]}, r"plan tiny: unknown key 'ratio'; did you mean 'ratios'\?"),
+        ({"training": {"step": 3}}, r"training: unknown key 'step'; did you mean 'steps'\?"),
+        ({"methods": [{"name": "cps", "hyper": {"wieght": 1}}]}, r"method cps: hyper: unknown key 'wieght'.*'weight'"),
+        (
+            {"methods": ["cps", {"name": "mean_teacher", "hyper": {"ramp": 2}}]},
+            r"mean_teacher: ramp must be in \[0, 1\]",
+        ),
+        ({"datasets": [PHANTOM | {"options": {"side": 33}}]}, r"phantom_2d: options: side must be a multiple of 16"),
+        ({"datasets": [PHANTOM | {"options": {"sides": 32}}]}, r"unknown key 'sides'; did you mean 'side'\?"),
+        ({"datasets": [PHANTOM | {"training": {"stepz": 1}}]}, r"phantom_2d: training: unknown key 'stepz'"),
+        ({"datasets": [PHANTOM | {"option": {}}]}, r"datasets\[0\]: unknown key 'option'; did you mean 'options'\?"),
+        ({"ratios": [10]}, r"ratio must be in \(0, 1\], got 10; write 0.1 for 10 %"),
+        ({"ratios": [5]}, r"got 5; write 0.05 for 5 %"),
+        ({"ratios": [0]}, r"ratio must be in \(0, 1\], got 0$"),
+        ({"ratios": [-0.1]}, r"ratio must be in \(0, 1\], got -0.1$"),
+        ({"ratios": ["10%"]}, r"ratios\[0\]: must be of type float, got str '10%'"),
+        ({"ratios": 0.1}, r"ratios: must be a list, got 0.1"),
+        ({"ratios": []}, r"say how much is labelled"),
+        ({"labelled": [4]}, r"gives ratios and labelled"),
+        ({"ratios": [], "labelled": [0]}, r"labelled must be 1 group or more, got 0"),
+        ({"datasets": [PHANTOM | {"ratios": [0.5], "labelled": [3]}]}, r"phantom_2d gives ratios and labelled"),
+        ({"seeds": 0}, r"seeds must be distinct non-negative integers"),
+        ({"seeds": [1, 1]}, r"seeds must be distinct"),
+        ({"seeds": [-1]}, r"seeds must be distinct non-negative"),
+        ({"folds": [2]}, r"fold must be in 1..1 for phantom_2d, got 2"),
+        ({"methods": []}, r"needs at least one dataset and one method"),
+        ({"datasets": []}, r"needs at least one dataset and one method"),
+        ({"datasets": "phantom_2d"}, r"datasets: must be a list"),
+        ({"name": "a/b"}, r"name may hold letters, digits, - and _ only, got 'a/b'"),
+        ({"methods": ["mean_teacher"], "ratios": [1.0]}, r"no cell is left: mean_teacher × phantom_2d at 100%"),
+        ({"tuning": {"trials": 0}}, r"tuning.trials must be 1 or more, got 0"),
+        ({"tuning": {"trails": 4}}, r"tuning: unknown key 'trails'; did you mean 'trials'\?"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_said_in_one_message_with_what_is_right(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse(**changes)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(("plan tiny", "method", "dataset"))
+
+
+def test_a_datasets_own_amounts_replace_the_plans() -> None:
+    plan = parse(datasets=[PHANTOM | {"labelled": [2]}])
+    assert [cell.amount for cell in plan.cells()] == ["2 labelled"]
+
+
+def test_a_plan_that_is_not_there_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"no plan 'demmo'; did you mean 'demo'\?"):
+        plan_file.load("demmo")
+    with pytest.raises(ConfigError, match=r"no plan 'nowhere/x.yaml'"):
+        plan_file.load("nowhere/x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("methods: [a", "bad.yaml is not valid YAML"),
+        ("", "plan bad: the file must hold a mapping, got NoneType"),
+        ("- a\n- b", "plan bad: the file must hold a mapping, got list"),
+        ("methods: [cps]", r"plan bad: missing key\(s\) protocol"),
+    ],
+)
+def test_a_file_that_is_no_plan_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        plan_file.load(str(path))
+
+
+def test_a_file_that_is_not_text_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(ConfigError, match=r"bad.yaml is not valid YAML"):
+        plan_file.load(str(path))
+
+
+def test_reading_a_plan_needs_no_data_on_disk() -> None:
+    plan = tiny_plan(datasets=[{"name": "acdc"}], training={"patch": [64, 64]})
+    assert [cell.dataset for cell in plan.cells()] == ["acdc"]
