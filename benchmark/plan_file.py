@@ -32,8 +32,8 @@ def load(name_or_path: str) -> Plan:
             f"no plan {name_or_path!r}{nearest(name_or_path, available())}, or give the path of a .yaml file"
         )
     try:
-        raw = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"plan file {path.name} is not valid YAML: {error}") from error
     return parse(raw, default_name=path.stem)
 
