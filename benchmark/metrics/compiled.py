@@ -2,7 +2,8 @@
 
 64 voxels are one word. A surface is a handful of word operations, the voxels that two surfaces share (most of them, on
 a good prediction) drop out with one more, and the rest look for the nearest set bit in nearby rows of the other bit
-map. Voxels whose goal lies far away (a stray island) are left to a k-d tree, which bounds the worst case.
+map. Voxels whose goal lies far away, of a stray island, are finished plane by plane, and where there are very many of
+them, as in noise, a distance map of the whole box bounds the worst case.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from .surfels import area_table
 
 ROWS = 400
 """How many rows of the other bit map a voxel may search before it counts as lost; changes the time, no number."""
-VOXELS_PER_LOST = 300
-"""A distance map of the box pays where there are more lost voxels than this allows; changes the time, no number."""
+ROWS_PER_VOXEL = 10
+"""A far search may look at this many rows for every voxel of the box; beyond that, a distance map of the whole box is
+cheaper. Changes the time, no number."""
 
 
 def warm_up() -> None:
@@ -68,13 +70,14 @@ class CompiledCase:
         size, limit = (1.0,) * self._planar + spacing, tolerance * (1 + SLACK)
         masks = [_framed(bits, planar=self._planar) for bits in self._masks[label]]
         pred, gt = (_corners(rows, planar=self._planar) for rows in masks)
-        beyond = total = 0.0
+        within = total = 0.0
         for rows, start, goal in ((masks[0], pred, gt), (masks[1], gt, pred)):
             squared = _squared_distances(start & ~goal, goal, size, bound=limit)
             areas = np.empty(len(squared))
-            total += kernels.surface_areas(rows, start, goal, area_table(spacing), self._planar, areas)
-            beyond += areas[squared >= limit**2].sum()
-        return float(1 - beyond / total)
+            shared = kernels.surface_areas(rows, start, goal, area_table(spacing), self._planar, areas)
+            within += shared + areas[squared < limit**2].sum()
+            total += shared + areas.sum()
+        return float(within / total)
 
 
 def _aligned(labels: np.ndarray) -> np.ndarray:
@@ -154,7 +157,9 @@ def _squared_distances(start: np.ndarray, goal: np.ndarray, spacing: tuple[float
     reach = bound if bound < inf else _reach(spacing, planar=depth == 1)
     offsets = _offsets(spacing[:2], reach, min(int(reach / size[0]), depth - 1), min(int(reach / size[1]), height - 1))
     filled = goal.any(axis=2)
-    most_lost = start.size * 64 // VOXELS_PER_LOST if bound == inf else 0
+    most_lost = 0
+    if bound == inf:
+        most_lost = min(len(found2), ROWS_PER_VOXEL * goal.size * 64 // int(np.count_nonzero(filled)))
     lost = np.empty((most_lost, 4), np.int64)
     n_lost = search.search_near(start, goal, filled, *offsets, size, reach**2, bound**2, found2, lost)
     if n_lost > most_lost:
@@ -175,6 +180,7 @@ def _columns(bits: np.ndarray) -> tuple[int, int]:
 
 
 def _unpacked(bits: np.ndarray) -> np.ndarray:
+    """One byte, 0 or 1, for every bit."""
     return np.unpackbits(bits.view(np.uint8), axis=2, bitorder="little")
 
 

@@ -133,9 +133,9 @@ def surface_areas(rows, start, goal, table, planar, areas):
         areas: float64, filled.
 
     Returns:
-        The area of all corner points of the mask.
+        The area of the corner points that both masks have.
     """
-    position, total = 0, 0.0
+    position, shared = 0, 0.0
     for z in range(start.shape[0]):
         for y in range(start.shape[1]):
             for word in range(start.shape[2]):
@@ -146,8 +146,9 @@ def surface_areas(rows, start, goal, table, planar, areas):
                     code = _pair(rows, z, y, word, bit) | _pair(rows, z, y + 1, word, bit) << 2
                     if not planar:
                         code |= _pair(rows, z + 1, y, word, bit) << 4 | _pair(rows, z + 1, y + 1, word, bit) << 6
-                    total += table[code]
-                    if goal[z, y, word] >> np.uint64(bit) & np.uint64(1) == 0:
+                    if goal[z, y, word] >> np.uint64(bit) & np.uint64(1):
+                        shared += table[code]
+                    else:
                         areas[position] = table[code]
                         position += 1
-    return total
+    return shared
