@@ -177,8 +177,8 @@ class Dataset(ABC):
                 )
             if labels.dtype != np.uint8:
                 raise DataError(f"{where}: {what} must be uint8, got {labels.dtype}")
-            found = np.flatnonzero(np.bincount(labels.ravel()))  # several times faster than np.unique
-            unknown = sorted(set(found.tolist()) - set(range(self.task.n_classes)) - set(extra))
+            values = np.flatnonzero(np.bincount(labels.ravel()))  # several times faster than np.unique
+            unknown = sorted(set(values.tolist()) - set(range(self.task.n_classes)) - set(extra))
             if unknown:
                 allowed = ", ".join(f"{i} {c}" for i, c in enumerate(self.task.classes))
                 raise DataError(
