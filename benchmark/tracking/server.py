@@ -15,6 +15,7 @@ import urllib.request
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from .. import ROOT
@@ -53,8 +54,11 @@ def ui(port: int | None = None, *, open_browser: bool = False, uri: str | None =
 
 
 @contextmanager
-def serving(uri: str, port: int | None = None) -> Iterator[str]:
-    """A server for the time of the block; yields its address once it answers, and ends all its processes."""
+def serving(uri: str, port: int | None = None, *, artifacts: Path = ROOT / "results" / "artifacts") -> Iterator[str]:
+    """A server for the time of the block; yields its address once it answers, and ends all its processes.
+
+    ``artifacts`` holds what clients upload to it; what was tracked without a server stays where it is.
+    """
     port = free_port() if port is None else _checked(port)
     command = [
         sys.executable,
@@ -68,7 +72,7 @@ def serving(uri: str, port: int | None = None) -> Iterator[str]:
         "--port",
         str(port),
     ]
-    command += ["--workers", "1", "--artifacts-destination", str(ROOT / "results" / "artifacts")]
+    command += ["--workers", "1", "--artifacts-destination", str(artifacts)]
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             command,

@@ -6,10 +6,12 @@ not go away by themselves.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,7 +115,7 @@ class Store:
             Unavailable: whatever the reason; nothing is half done that a later attempt would stumble over.
         """
         self.uri, self.name, self._busy_seconds = uri, public_name(uri), busy_seconds
-        self._database, self._artifacts = sqlite_path(uri), artifacts
+        self._database = sqlite_path(uri)
         self._started: dict[str, int] = {}
         try:
             self.check()
@@ -147,8 +149,12 @@ class Store:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other processes of this machine from creating databases, experiments and runs meanwhile."""
-        guard = self._database or self._artifacts
-        with lock(guard.with_name(f"{guard.name}.lock"), wait=True):
+        if self._database is not None:
+            path = self._database.with_name(f"{self._database.name}.lock")
+        else:
+            key = hashlib.blake2b(self.uri.encode(), digest_size=8).hexdigest()
+            path = Path(tempfile.gettempdir()) / f"scant-{os.getuid()}-{key}.lock"
+        with lock(path, wait=True):
             yield
 
     def create_run(self, name: str, tags: Mapping[str, str], began_ms: int) -> str:

@@ -54,7 +54,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(database: Path) -> Iterator[str]:
-    with serving(f"sqlite:///{database}") as found:
+    with serving(f"sqlite:///{database}", artifacts=database.parent / "uploaded") as found:
         yield found
 
 
@@ -74,7 +74,7 @@ def page(url: str, profile: Path) -> str:
 
 def test_the_server_is_two_processes_and_takes_both_with_it(database):
     before = {child.pid for child in psutil.Process().children(recursive=True)}
-    with serving(f"sqlite:///{database}"):
+    with serving(f"sqlite:///{database}", artifacts=database.parent / "uploaded"):
         ours = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
         assert len(ours) == 2
     assert not [child for child in ours if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
@@ -98,7 +98,7 @@ def test_ctrl_c_ends_the_page_and_its_server(database):
     assert "workflowType=machine_learning&viewStateShareKey=by-method" in told
 
 
-def test_cells_are_tracked_through_a_server_as_into_a_file(tmp_path, address):
+def test_cells_are_tracked_through_a_server_as_into_a_file(tmp_path, database, address):
     plan = SomePlan("through-http")
     folder, found = finished_cell(tmp_path, plan=plan.name)
     failed, _ = failed_cell(tmp_path, plan=plan.name, seed=1)
@@ -112,6 +112,7 @@ def test_cells_are_tracked_through_a_server_as_into_a_file(tmp_path, address):
     assert runs["0"].info.status == "FINISHED"
     assert runs["0"].data.metrics["test/dice"] == pytest.approx(0.6875)  # as derived in finished_cell
     assert runs["1"].info.status == "FAILED"
+    assert (database.parent / "uploaded").is_dir()
     assert sync(plan.name, tmp_path, address).already == 2
 
 
