@@ -94,7 +94,7 @@ def bench_plan(
     for note in tracking.log_report(plan.name, folder, uri=uri):
         console.print(note)
     console.print("MLflow: `make ui` (or a bare `mlflow ui`) shows every cell; views:")
-    for title, link in tracking.links(plan.name, uri=uri):
+    for title, link in tracking.links(plan.name, uri=uri, results=places.results):
         console.print(f"  {title}: {link}", soft_wrap=True)
     return summary
 
@@ -181,7 +181,7 @@ class _Tracking:
             self._tracker.finished(event.folder)
         elif event.kind == "progress" and time.monotonic() - self._told > TRACK_SECONDS:
             self._told = time.monotonic()
-            self._tracker.progressed(event.folder)
+            self._tracker.progressed()
 
     def close(self) -> list[str]:
         return self._tracker.close()
