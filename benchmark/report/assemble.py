@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..metrics.policy import DEFAULT_RULE
 from ..record import atomic_write
-from . import appendix, frame, page, plots, render, style, summary, tables
+from . import appendix, frame, page, plots, render, style, summary, tables, verdicts
 
 if TYPE_CHECKING:
     from ..plan import Plan
@@ -33,8 +33,16 @@ def assemble(
     entries = summary.entries(loaded, patients)
     cells = summary.cell_values(loaded, patients)
     classes = summary.class_entries(loaded, by_class)
-    made = tables.build(loaded, entries, rule=rule)
-    made += appendix.selection_tables(loaded, entries, patients, made[0].columns)
+    judged = verdicts.against_lower_bounds(loaded, patients)
+    built = tables.build(loaded, entries, rule=rule)
+    wide = [
+        *(table for table in built if table.shared),
+        *appendix.verdict_tables(entries, judged),
+        *(table for table in built if not table.shared),
+        *appendix.selection_tables(loaded, entries, patients),
+    ]
+    made = [part for table in wide for part in tables.panels(table)]
+    per_class = [part for table in appendix.class_tables(classes, entries) for part in tables.panels(table)]
     state = tables.state(loaded)
     with style.settings():
         figures = [
@@ -45,14 +53,13 @@ def assemble(
         _forget_figures(report / "figures", {picture.name for picture, _ in figures})
     texts = {
         "table.md": render.markdown(made, title=loaded.title, state=state),
-        "table.csv": render.csv(entries),
+        "table.csv": render.csv(entries.merge(verdicts.intervals(loaded, patients), on=summary.ENTRY, how="left")),
+        "verdicts.csv": render.flat_csv(judged),
         "table.tex": render.latex(made, plan=plan_name),
         "table_standalone.tex": render.standalone(loaded.title),
         "scores.csv": render.flat_csv(cells.drop(columns="cell")),
         "classes.csv": render.flat_csv(classes),
-        "index.html": page.render(
-            loaded, made, appendix.class_tables(classes, entries), figures, cells, state=state, report=report
-        ),
+        "index.html": page.render(loaded, made, per_class, figures, cells, state=state, report=report),
     }
     for name, text in texts.items():
         atomic_write(report / name, text.encode())

@@ -44,13 +44,14 @@ def render(
         report: folder that the page will lie in, to link the files of each cell.
     """
     anchors = {name: number for number, ids in enumerate(_entry_ids(results)) for name in ids}
+    main = [table for table in tables if table.shared or table.key.startswith("verdicts")]
     shared = dict.fromkeys(note for table in tables for note in table.shared)
     sections = {
         "State": _state(results, state),
-        "Results": "\n".join([_search("tables", "table.sortable"), *(_table(t, anchors) for t in tables if t.shared)]),
+        "Results": "\n".join([_search("tables", "table.sortable"), *(_table(table, anchors) for table in main)]),
         "Reading the tables": _list(shared),
         "Figures": "\n".join(_figure(picture, png) for picture, png in figures) or "<p>No figure yet.</p>",
-        "Further tables": "\n".join(_table(table, anchors) for table in tables if not table.shared),
+        "Further tables": "\n".join(_table(table, anchors) for table in tables if table not in main),
         "Classes": "\n".join(_folded(table, anchors) for table in per_class) or "<p>No class has a number yet.</p>",
         "Cells": _cells(results, cells, anchors, report),
         "Receipts": _receipts(results),
@@ -144,7 +145,7 @@ def _row(row: Row, anchors: dict[str, int], spans: Sequence[int] = ()) -> str:
         place += width
         colspan = f' colspan="{width}"' if width > 1 else ""
         sort = f' data-sort="{number.sort:.6g}"' if number.sort == number.sort else ""
-        text = escape(number.text)
+        text = escape(number.text).replace("\n", "<br>")
         if number.ids:
             title = f"from {len(number.ids)} cells: " + ", ".join(number.ids)
             text = f'<a href="#from-{anchors[number.ids[0]]}" title="{escape(title)}">{text}</a>'

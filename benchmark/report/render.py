@@ -131,7 +131,7 @@ def _float(table: Table, plan: str) -> str:
 
 def _latex_numbers(row: Row, table: Table) -> list[str]:
     if row.role != "upper":
-        return [escape(number.text) for number in row.numbers]
+        return [_stacked(number.text) for number in row.numbers]
     texts, place = [], 0
     for _, width in table.spans:
         texts.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(row.numbers[place].text)}}}")
@@ -139,9 +139,15 @@ def _latex_numbers(row: Row, table: Table) -> list[str]:
     return texts
 
 
+def _stacked(text: str) -> str:
+    """Lines on top of each other, which a centred column of LaTeX does not do by itself."""
+    lines = [escape(line) for line in text.split("\n")]
+    return lines[0] if len(lines) == 1 else r"\shortstack{" + r"\\".join(lines) + "}"
+
+
 def _head(column: Column) -> str:
     return f"{column.dataset} {column.amount}" + (f" ({column.unit})" if column.unit else "")
 
 
 def _pipes(texts: Sequence[str]) -> str:
-    return "| " + " | ".join(text.replace("|", r"\|").replace("\n", " ") for text in texts) + " |"
+    return "| " + " | ".join(text.replace("|", r"\|").replace("\n", "<br>") for text in texts) + " |"

@@ -6,7 +6,7 @@ A `Table` knows what is printed and which cells each number comes from; `render`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -38,7 +38,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Number:
-    """One printed number and the cells that it comes from."""
+    """One printed number, or several lines, and the cells that it comes from."""
 
     text: str
     ids: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class Table:
 
 
 def build(results: Results, table: pd.DataFrame, *, rule: str = DEFAULT_RULE) -> list[Table]:
-    """All tables of a report from `summary.entries`; wide ones in panels of whole datasets."""
+    """The main tables of a report from `summary.entries`."""
     units = {dataset: "/".join(sorted(set(rows["unit"]) - {""})) for dataset, rows in table.groupby("dataset")}
     unit = next(iter(set(units.values()))) if len(set(units.values())) == 1 else ""
     shared = notes(results, table)
@@ -100,25 +100,37 @@ def build(results: Results, table: pd.DataFrame, *, rule: str = DEFAULT_RULE) ->
         ("cells", "Cells finished, of those planned", _cells, _failed_cells(results)),
         ("time", "Training time (s per cell)", _time, ("Mean over finished cells, on the hardware of the receipts.",)),
     ]
-    panels = _panels(amounts(table))
+    columns = columns_of(table)
     made = []
     for key, title, number, below in kinds:
-        for place, panel in enumerate(panels):
-            several = f" ({place + 1} of {len(panels)})" if len(panels) > 1 else ""
-            columns = tuple(
-                Column(dataset, amount, units.get(dataset, "") if key == "hd95" and not unit else "")
-                for dataset, amount in panel
-            )
-            made.append(
-                Table(
-                    key=f"{key}-{place + 1}" if several else key,
-                    title=title + several,
-                    columns=columns,
-                    rows=tuple(rows_of(table, columns, number)),
-                    notes=below,
-                    shared=shared if below is means else (),
-                )
-            )
+        in_unit = [replace(c, unit=units.get(c.dataset, "")) if key == "hd95" and not unit else c for c in columns]
+        rows = tuple(rows_of(table, columns, number))
+        made.append(Table(key, title, tuple(in_unit), rows, below, shared if below is means else ()))
+    return made
+
+
+def columns_of(table: pd.DataFrame) -> tuple[Column, ...]:
+    """The columns of every table of `summary.entries`."""
+    return tuple(Column(dataset, amount) for dataset, amount in amounts(table))
+
+
+def panels(table: Table) -> list[Table]:
+    """A table that is too wide, in parts of whole datasets; any other as it is."""
+    parts: list[list[int]] = [[]]
+    for dataset in dict.fromkeys(column.dataset for column in table.columns):
+        block = [place for place, column in enumerate(table.columns) if column.dataset == dataset]
+        if parts[-1] and len(parts[-1]) + len(block) > MOST_COLUMNS:
+            parts.append([])
+        parts[-1] += block
+    if len(parts) == 1:
+        return [table]
+    made = []
+    for number, part in enumerate(parts, start=1):
+        cut = [replace(row, numbers=tuple(row.numbers[place] for place in part)) for row in table.rows]
+        rows = tuple(row for row in cut if any(number.text != NOT_PLANNED for number in row.numbers))
+        columns = tuple(table.columns[place] for place in part)
+        title = f"{table.title} ({number} of {len(parts)})"
+        made.append(replace(table, key=f"{table.key}-{number}", title=title, columns=columns, rows=rows))
     return made
 
 
@@ -152,8 +164,8 @@ def notes(results: Results, table: pd.DataFrame) -> tuple[str, ...]:
             "the same amount of work, and methods of one kind are to be read against the lower bound of that kind."
         )
     sentences.append(
-        "Rows are sorted by mean Dice. Nothing is bold: differences between rows have not been tested, and a higher "
-        "mean alone is no evidence."
+        "Rows are sorted by mean Dice. Nothing is bold: a higher mean alone is no evidence. Which methods differ from "
+        "their lower bound is said under “Against the lower bound”; other differences have not been tested."
     )
     if results.tuned:
         sentences.append(f"Hyper-parameters: {results.tuned}.")
@@ -258,16 +270,6 @@ def _failed_cells(results: Results) -> tuple[str, ...]:
         f"{row.reason or 'no reason recorded'}"
         for row in rows.itertuples()
     )
-
-
-def _panels(columns: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
-    panels: list[list[tuple[str, str]]] = [[]]
-    for dataset in dict.fromkeys(dataset for dataset, _ in columns):
-        block = [column for column in columns if column[0] == dataset]
-        if panels[-1] and len(panels[-1]) + len(block) > MOST_COLUMNS:
-            panels.append([])
-        panels[-1] += block
-    return panels
 
 
 def _range(values: Iterable[int]) -> str:

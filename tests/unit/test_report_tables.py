@@ -18,7 +18,8 @@ from tests.unit.report_records import demo, score, write_cell
 def _tables(results: Path, rule: str = "penalised") -> dict[str, tables.Table]:
     loaded = frame.load(results / "toy")
     entries = summary.entries(loaded, summary.patient_values(summary.class_values(loaded, rule)))
-    return {table.key: table for table in tables.build(loaded, entries, rule=rule)}
+    made = tables.build(loaded, entries, rule=rule)
+    return {part.key: part for table in made for part in tables.panels(table)}
 
 
 def _texts(table: tables.Table) -> dict[str, list[str]]:
