@@ -203,6 +203,30 @@ def ui(port: Annotated[int | None, typer.Option(help="Port (default: a free one)
 
 
 @app.command()
+def verify(
+    name: PlanName = "demo",
+    cells: Annotated[int, typer.Option(min=1, help="How many finished cells to run again.")] = 2,
+    seed: Annotated[int, typer.Option(help="Draws the cells.")] = 0,
+    data: Data = None,
+    results: Results = None,
+) -> None:
+    """Run finished cells again and compare with their records: identical on the machine that made them."""
+    import torch
+
+    from . import plan_file
+    from . import verify as verification
+    from .prepare import default_places
+
+    torch.set_num_threads(1)
+    plan_cells = list(plan_file.load(name).cells())
+    found = verification.verify(
+        plan_cells, default_places(data, results), count=cells, seed=seed, say=lambda line: console.print(line)
+    )
+    if not all(agreement.identical for agreement in found):
+        raise typer.Exit(1)
+
+
+@app.command()
 def doctor(data: Data = None) -> None:
     """What this machine is, what runs on it, and what is missing."""
     from .doctor import examine

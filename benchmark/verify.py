@@ -1,0 +1,75 @@
+"""Run finished cells again, from their records, and say how far the numbers agree."""
+
+from __future__ import annotations
+
+import csv
+import math
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .plan import Cell
+from .prepare import Places
+from .record import read
+from .run import run_cell
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One cell that was run again.
+
+    ``largest`` is the largest absolute difference of Dice over all rows, NaN if they cannot be compared; ``why`` says
+    what differs.
+    """
+
+    title: str
+    identical: bool
+    largest: float
+    why: str = ""
+
+
+def verify(
+    cells: Sequence[Cell], places: Places, *, count: int, seed: int = 0, say: Callable[[str], None] = print
+) -> list[Agreement]:
+    """Run ``count`` finished cells again in a temporary folder, drawn at random, and compare ``scores.csv``.
+
+    On the processor that made the records, with the same versions, every digit must be the same; elsewhere the
+    difference says what another machine changes.
+
+    Raises:
+        ValueError: no cell of the plan is finished.
+    """
+    finished = [c for c in cells if (r := read(places.folder(c))) is not None and r.status == "finished"]
+    if not finished:
+        raise ValueError("no cell of this plan is finished; run it first")
+    found = []
+    for cell in random.Random(seed).sample(finished, min(count, len(finished))):
+        with tempfile.TemporaryDirectory() as folder:
+            elsewhere = replace(places, results=Path(folder))
+            record = run_cell(cell, elsewhere)
+            if record.status != "finished":
+                agreement = Agreement(cell.title, False, math.nan, record.reason)
+            else:
+                agreement = compare(cell.title, places.folder(cell), elsewhere.folder(cell))
+        say(f"{cell.title}: {agreement.why or 'identical'}")
+        found.append(agreement)
+    return found
+
+
+def compare(title: str, before: Path, after: Path) -> Agreement:
+    """Compare the scores of two runs of one cell, row by row."""
+    if (before / "scores.csv").read_bytes() == (after / "scores.csv").read_bytes():
+        return Agreement(title, True, 0.0)
+    old, new = (_rows(folder / "scores.csv") for folder in (before, after))
+    if old.keys() != new.keys():
+        return Agreement(title, False, math.nan, "the two runs scored different cases or classes")
+    columns = sorted({name for key in old for name in old[key] if old[key][name] != new[key].get(name)})
+    largest = max(abs(float(old[key]["dice"]) - float(new[key]["dice"])) for key in old)
+    return Agreement(title, False, largest, f"differs in {', '.join(columns)}; Dice by at most {largest:.2g}")
+
+
+def _rows(path: Path) -> dict[tuple[str, ...], dict[str, str]]:
+    with path.open(newline="") as file:
+        return {(row["selection"], row["case"], row["class"]): row for row in csv.DictReader(file)}
