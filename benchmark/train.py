@@ -30,6 +30,9 @@ from .seeding import derive
 LOG_POINTS = 50
 """Rows of ``train.csv`` per run, at most; the host waits for the device only there."""
 
+_COLUMNS = ("step", "seconds", "lr", "val_dice")
+"""Of ``train.csv``; the loss terms stand before the last."""
+
 Validate = Callable[[Method], float]
 
 
@@ -173,16 +176,12 @@ class Trainer:
     def _log(self, val_dice: float | None) -> None:
         row: dict[str, float] = {"step": self.step, "seconds": round(self.seconds, 3)}
         row["lr"] = self._scheduled[0].param_groups[0]["lr"] if self._scheduled else math.nan
-        for name, values in self._terms.items():
-            series = torch.stack([v.float() for v in values])
-            row[name] = series.mean().item()
-            if not math.isfinite(row[name]):
-                bad = int((~series.isfinite()).int().argmax())
-                step = self.step - len(values) + bad + 1  # a term has one value per step
-                raise Diverged(
-                    f"loss term {name!r} is {series[bad].item()} at step {step}; lower the learning rate or its weight"
-                )
+        series = {name: torch.stack([v.float() for v in values]) for name, values in self._terms.items()}
         self._terms.clear()
+        row |= {name: values.mean().item() for name, values in series.items()}
+        broken = {name: values for name, values in series.items() if not math.isfinite(row[name])}
+        if broken:
+            raise self._diverged(broken)
         if val_dice is not None:
             row["val_dice"] = val_dice
         header_known = bool(self.rows) and set(row) <= set(self.rows[0]) | {"val_dice"}
@@ -192,9 +191,16 @@ class Trainer:
         else:
             self._write_curves()
 
+    def _diverged(self, broken: dict[str, torch.Tensor]) -> Diverged:
+        """Says which term was the first that is not finite; a term has one value per step since the last row."""
+        ago = {name: len(v) - 1 - int((~v.isfinite()).int().argmax()) for name, v in broken.items()}
+        name = max(ago, key=ago.__getitem__)
+        value, step = broken[name][-1 - ago[name]].item(), self.step - ago[name]
+        return Diverged(f"loss term {name!r} is {value} at step {step}; lower the learning rate or its weight")
+
     def _header(self) -> list[str]:
-        names = dict.fromkeys(name for row in self.rows for name in row if name != "val_dice")
-        return [*names, "val_dice"]
+        terms = dict.fromkeys(name for row in self.rows for name in row if name not in _COLUMNS)
+        return [*_COLUMNS[:-1], *terms, _COLUMNS[-1]]
 
     def _write_curves(self) -> None:
         header = self._header()
