@@ -1,0 +1,87 @@
+"""README and docs: their commands exist and run, their example method is complete and passes the contract."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), flags=re.DOTALL)
+
+
+def commands() -> list[tuple[str, str]]:
+    """(page, command) for every shell line, comments stripped."""
+    found = []
+    for page in PAGES:
+        for block in blocks(page, "bash"):
+            for line in block.splitlines():
+                command = line.split("  #")[0].strip()
+                if command:
+                    found.append((page.name, command))
+    return found
+
+
+def run(command: list[str], where: Path, results: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "BENCH_RESULTS": str(results), "BENCH_CACHE": str(results / "cache"), "COLUMNS": "200"}
+    return subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, timeout=600, check=False)
+
+
+@pytest.mark.parametrize(("page", "command"), [c for c in commands() if c[1].startswith("make")])
+def test_every_make_command_of_the_docs_is_a_target(page: str, command: str, tmp_path: Path) -> None:
+    words = [word.replace("<folder>", str(tmp_path)) for word in shlex.split(command)]
+    done = run(["make", "-n", *words[1:]], ROOT, tmp_path)
+    assert done.returncode == 0, f"{page}: `{command}`: {done.stderr}"
+
+
+@pytest.mark.timeout(900)
+def test_every_python_command_of_the_docs_runs(tmp_path: Path) -> None:
+    (plan,) = blocks(ROOT / "docs" / "tutorial.md", "yaml")
+    (tmp_path / "mine.yaml").write_text(plan)
+    wanted = dict.fromkeys(c for _, c in commands() if c.startswith("python"))
+    assert len(wanted) >= 5
+    for command in wanted:
+        words = [str(tmp_path / w) if w == "mine.yaml" else w for w in shlex.split(command)]
+        untracked = ["--no-track"] if words[3:4] == ["run"] else []
+        done = run([sys.executable, *words[1:], *untracked], ROOT, tmp_path / "results")
+        assert done.returncode == 0, f"`{command}`: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+    assert len(list((tmp_path / "results" / "mine").glob("*/scores.csv"))) == 8  # (upper + pce + 2 methods) x 2 seeds
+
+
+@pytest.mark.timeout(900)
+def test_the_example_method_of_the_readme_is_certified_and_runs_in_a_plan(tmp_path: Path) -> None:
+    (example,) = blocks(ROOT / "README.md", "python")
+    assert len(example.splitlines()) <= 45
+    for package in ("benchmark", "datasets", "methods", "tests"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "methods" / "scribble" / "self_training.py").write_text(example)
+    (tmp_path / "tiny.yaml").write_text(
+        "title: tiny\nprotocol: none\nmethods: [self_training]\nratios: [0.5]\nbounds: false\n"
+        "datasets: [{name: phantom_2d, options: {patients: 6, slices: 2, side: 32}}]\n"
+        "training: {steps: 4, labelled_batch: 2, width: 4, validations: 1}\n"
+    )
+    certify = (
+        "from tests.contracts.checks_methods import certify; import methods; certify(methods.get('self_training'))"
+    )
+    checked = run([sys.executable, "-c", certify], tmp_path, tmp_path / "results")
+    assert checked.returncode == 0, checked.stdout[-2000:] + checked.stderr[-2000:]
+    done = run([sys.executable, "-m", "benchmark", "run", "tiny.yaml", "--no-track"], tmp_path, tmp_path / "results")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert len(list((tmp_path / "results" / "tiny").glob("self_training-*/scores.csv"))) == 1
+
+
+def test_every_link_of_the_docs_leads_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}, which does not exist"
