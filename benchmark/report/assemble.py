@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..metrics.policy import DEFAULT_RULE
 from ..record import atomic_write
-from . import appendix, frame, page, plots, render, style, summary, tables, verdicts
+from . import appendix, frame, page, plots, render, sensitivity, style, summary, tables, verdicts
 
 if TYPE_CHECKING:
     from ..plan import Plan
@@ -31,6 +31,7 @@ def assemble(
     by_class = summary.class_values(loaded, rule)
     patients = summary.patient_values(by_class)
     entries = summary.entries(loaded, patients)
+    loaded = replace(loaded, notes=(*loaded.notes, *sensitivity.flips(loaded, entries, rule=rule)))
     cells = summary.cell_values(loaded, patients)
     classes = summary.class_entries(loaded, by_class)
     judged = verdicts.against_lower_bounds(loaded, patients)

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from benchmark.report import appendix, frame, summary, verdicts
+from benchmark.report import appendix, frame, sensitivity, summary, verdicts
 from benchmark.report.verdicts import ENDPOINTS, crossed, holm, verdict
 from tests.unit.report_records import score, write_cell
 
@@ -164,6 +164,31 @@ def test_the_table_of_verdicts_gives_interval_and_word(tmp_path: Path) -> None:
     assert row.numbers[0].text.endswith("]\nbetter")
     assert distance.numbers[0].text == "×0.50 [0.50, 0.50]\nbetter", "every difference is the same"
     assert "over the 1 comparisons" in dice.notes[0]
+
+
+def test_a_winner_that_another_rule_would_change_is_flagged(tmp_path: Path) -> None:
+    # "bold" misses one organ of two: Dice (0 + .9)/2 = .45 < .5 when penalised, .9 > .5 when only successes count.
+    # HD95: (100 + 2)/2 = 51 > 4, but 2 < 4.
+    write_cell(tmp_path, [score("A", status="missed"), score("B", dice=0.9, hd95=2.0)], method="bold")
+    write_cell(tmp_path, [score("A", dice=0.5, hd95=4.0), score("B", dice=0.5, hd95=4.0)], method="steady")
+    loaded = frame.load(tmp_path / "toy")
+    entries = summary.entries(loaded, summary.patient_values(summary.class_values(loaded)))
+    found = sensitivity.flips(loaded, entries, rule="penalised")
+    assert (
+        "The winner depends on the rule: Dice of phantom_2d at 10% is best for steady under penalised, but for bold "
+        "under successes."
+    ) in found
+    # MONAI's rule keeps the 0 of a missed organ for Dice, and drops its distance
+    assert not any("Dice" in sentence and "monai_skip" in sentence for sentence in found)
+    assert any("HD95" in sentence and "monai_skip" in sentence for sentence in found)
+
+
+def test_no_winner_is_flagged_where_nothing_was_missed(tmp_path: Path) -> None:
+    write_cell(tmp_path, [score("A", dice=0.9)], method="bold")
+    write_cell(tmp_path, [score("A", dice=0.5)], method="steady")
+    loaded = frame.load(tmp_path / "toy")
+    entries = summary.entries(loaded, summary.patient_values(summary.class_values(loaded)))
+    assert sensitivity.flips(loaded, entries, rule="penalised") == []
 
 
 def test_intervals_of_means_stay_within_the_scale(tmp_path: Path) -> None:
