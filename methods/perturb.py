@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -65,3 +67,29 @@ def halves(samples: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """The first ``n`` and the last ``n`` samples: two halves of a batch of 2n, overlapping or repeating in others."""
     enough = torch.cat([samples] * -(-n // len(samples)))
     return enough[:n], enough[-n:]
+
+
+def visible_cells(n: int, space: tuple[int, ...], *, cell: int, share: float, device: torch.device) -> Tensor:
+    """Booleans ``(n, 1, *space)``: True in exactly ``share`` (rounded down) of each sample's cells of side ``cell``.
+
+    Cells at the far borders are cut where ``cell`` does not divide the side. The complement is the mask of another
+    branch: ``image * seen`` and ``image * ~seen``.
+
+    Source: MaskMix, https://github.com/lichen14/MaskMixAdv/tree/eb170d6 (32 x 32 cells of 8 pixels, half of them).
+    """
+    grid = [-(-side // cell) for side in space]
+    cells = math.prod(grid)
+    seen = torch.rand(n, cells, device=device).argsort(dim=1) < int(share * cells)
+    seen = seen.view(n, 1, *grid)
+    for axis, side in enumerate(space, start=2):
+        seen = seen.repeat_interleave(cell, dim=axis).narrow(axis, 0, side)
+    return seen
+
+
+def checkerboard(space: tuple[int, ...], *, cell: int, device: torch.device) -> Tensor:
+    """Booleans ``(*space)`` that alternate between cells of side ``cell``; True in the first."""
+    inside = torch.zeros(space, dtype=torch.int64, device=device)
+    for axis, side in enumerate(space):
+        steps = torch.arange(side, device=device).div(cell, rounding_mode="floor")
+        inside += steps.view(-1, *[1] * (len(space) - axis - 1))
+    return inside.remainder(2) == 0

@@ -21,3 +21,12 @@ def ramp_up(progress: float, until: float = 1.0) -> float:
     if until <= 0:
         return 1.0
     return math.exp(-5 * (1 - min(max(progress, 0.0), until) / until) ** 2)
+
+
+def rise(progress: float, start: float, until: float) -> float:
+    """0 up to ``start``, 1 from ``until`` on, a straight line in between; shares of training, in [0, 1].
+
+    >>> rise(0.25, 0.25, 0.75), rise(0.5, 0.25, 0.75), rise(0.75, 0.25, 0.75), rise(0.0, 0.0, 0.0)
+    (0.0, 0.5, 1.0, 1.0)
+    """
+    return 1.0 if progress >= until else max(0.0, (progress - start) / (until - start))

@@ -78,7 +78,7 @@ def random_walker_labels(
 
     An edge between neighbours is walked with weight ``exp(-beta · stretch · difference² / (10 · std(image)))``, as in
     scikit-image, which solves for the probabilities directly: 0.25 s for a slice of 256 x 256. On 123 slices of ACDC,
-    labels walked at 256 x 256 agree with the dense ones as well as labels walked on the native grid (Dice 0.813, 0.814).
+    labels walked at 256 x 256 are as good as those walked on the native grid (Dice 0.813 and 0.814 to the dense ones).
 
     Args:
         image: ``(channels, h, w)``, in [0, 1] for the published beta to mean what it meant.
