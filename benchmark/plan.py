@@ -46,10 +46,11 @@ class Cell:
     training: Training
     label: str
     role: Literal["method", "lower", "upper"] = "method"
+    shapes: str = ""
 
     def canonical(self) -> dict[str, Any]:
         """What the id is made of: resolved settings and versions, plain JSON types."""
-        return {
+        settled = {
             "method": self.method,
             "hyper": asdict(self.hyper),
             "dataset": self.dataset,
@@ -66,6 +67,7 @@ class Cell:
                 "data": datasets.get(self.dataset).version,
             },
         }
+        return json.loads(json.dumps(settled))
 
     @property
     def id(self) -> str:
@@ -107,9 +109,16 @@ class MethodEntry:
             )
 
 
+HELD_OUT = "held-out"
+
+
 @dataclass(frozen=True)
 class DataEntry:
-    """One dataset of a plan, with what differs from the plan's axes for it."""
+    """One dataset of a plan, with what differs from the plan's axes for it.
+
+    ``shapes`` says where methods that need unpaired label maps get them: another dataset's name, or "held-out": a tenth
+    of the labelled groups gives its dense labels and is then not trained on (extra labels, noted in the record).
+    """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -118,6 +127,7 @@ class DataEntry:
     folds: tuple[int, ...] | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     methods: tuple[MethodEntry, ...] | None = None
+    shapes: str = HELD_OUT
 
 
 @dataclass(frozen=True)
@@ -271,4 +281,5 @@ def _cell(
         training=training,
         label=method.label or (method.name if variant == "intended" else f"{method.name} ({variant})"),
         role=role,
+        shapes=entry.shapes if cls.wants_shapes else "",
     )
