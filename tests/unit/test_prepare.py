@@ -1,0 +1,73 @@
+"""A cell made ready: places, splits and feeds are the same for every method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark import ROOT
+from benchmark.prepare import Places, default_places, make_feed, open_dataset, open_store, prepare, split_of
+from datasets.base import SealedLabel
+
+from .tiny_cells import places_in, tiny_cell
+
+
+def test_places_are_the_argument_else_the_environment_else_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BENCH_RESULTS", "BENCH_CACHE", "BENCH_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    assert default_places() == Places(ROOT / "results", Path("data"), ROOT / ".bench_cache")
+    monkeypatch.setenv("BENCH_RESULTS", "/r")
+    monkeypatch.setenv("BENCH_CACHE", "/c")
+    monkeypatch.setenv("BENCH_DATA", "/d")
+    assert default_places() == Places(Path("/r"), Path("/d"), Path("/c"))
+    assert default_places("/here", "/there") == Places(Path("/there"), Path("/here"), Path("/c"))
+
+
+def test_a_cells_folder_is_its_plan_and_id() -> None:
+    cell = tiny_cell()
+    assert Places(Path("/r"), Path("/d"), Path("/c")).folder(cell) == Path("/r/tiny") / cell.id
+
+
+def test_the_split_depends_on_data_amount_seed_and_fold_and_not_on_the_method(tmp_path: Path) -> None:
+    places = places_in(tmp_path)
+    cell = tiny_cell(ratios=[0.67])
+    split = split_of(cell, open_dataset(cell, places))
+    for same in (tiny_cell("cps", ratios=[0.67]), tiny_cell("pce", ratios=[0.67]), tiny_cell(ratios=[0.67], steps=9)):
+        assert split_of(same, open_dataset(same, places)) == split
+    fewer = split_of(tiny_cell(ratios=[0.34]), open_dataset(cell, places))
+    assert set(fewer.labelled_groups) < set(split.labelled_groups)
+    assert (fewer.val, fewer.test) == (split.val, split.test)
+    drawn = {split_of(tiny_cell(seeds=[seed]), open_dataset(cell, places)).labelled_groups for seed in range(12)}
+    assert len(drawn) == 3  # each of the three training patients is drawn by some of twelve seeds
+
+
+def test_everything_before_the_first_step_reads_no_test_label(tmp_path: Path) -> None:
+    prepared = prepare(tiny_cell("mean_teacher"), places_in(tmp_path), tmp_path)
+    assert prepared.vault.openings == []
+    for key in prepared.split.test:
+        with pytest.raises(SealedLabel):
+            prepared.vault.case(key)
+
+
+def test_a_method_without_a_validation_case_is_trained_without_validation(tmp_path: Path) -> None:
+    assert prepare(tiny_cell(val_share=0), places_in(tmp_path), tmp_path).trainer.validate is None
+
+
+def test_semi_supervision_without_unlabelled_cases_is_refused_by_name(tmp_path: Path) -> None:
+    cell = tiny_cell("cps", ratios=[], labelled=[3])
+    dataset, places = open_dataset(cell, places_in(tmp_path)), places_in(tmp_path)
+    split = split_of(cell, dataset)
+    store = open_store(cell, dataset, split, places.cache)
+    with pytest.raises(ValueError, match="cps needs unlabelled cases, but at 3 labelled none is left; lower the ratio"):
+        make_feed(cell, store, split, torch.device("cpu"))
+
+
+def test_the_network_is_the_plans(tmp_path: Path) -> None:
+    def parameters(**training: object) -> int:
+        method = prepare(tiny_cell(**training), places_in(tmp_path), tmp_path).method
+        return sum(p.numel() for p in method.parameters())
+
+    # a network of twice the width has close to four times the weights of its convolutions
+    assert 3 < parameters(width=8) / parameters(width=4) < 4
