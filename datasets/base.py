@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -21,11 +21,24 @@ KEPT_BYTES = 2**29
 
 
 class DataError(ValueError):
-    """The data on disk are not as the dataset's layout says; the message names the file and the remedy."""
+    """The data on disk are not as the dataset's layout says; the message names the file and the remedy.
+
+    Attributes:
+        kind: the fault's name in reports, such as "truncated" or "unknown_label"; "layout" where nothing fits better.
+    """
+
+    kind = "layout"
+
+    def of(self, kind: str) -> Self:
+        """The same error, filed under ``kind``."""
+        self.kind = kind
+        return self
 
 
 class MissingData(DataError, FileNotFoundError):
     """The folder of a dataset is absent; the message says what is expected there and where to get it."""
+
+    kind = "missing"
 
 
 class SealedLabel(PermissionError):
@@ -49,7 +62,7 @@ class Partition:
             if both:
                 raise DataError(
                     f"groups in both {a} and {b}: {', '.join(both[:5])}; a patient or video must never straddle"
-                )
+                ).of("straddling_group")
 
 
 class Dataset(ABC):
@@ -117,6 +130,10 @@ class Dataset(ABC):
         """Training groups in the order of the published list, for the subset rule "first"; default: sorted."""
         return sorted(set(self.groups().values()))
 
+    def oddities(self, case: Case) -> Sequence[str]:
+        """What ``data verify`` should say of one case that loads, beyond what every dataset is checked for."""
+        return ()
+
     @classmethod
     def nominal_task(cls, options: Any) -> Task:
         """The task as far as it is known without the data on disk: what a plan asks methods about.
@@ -165,16 +182,17 @@ class Dataset(ABC):
             allowed = f"a {self.task.ndim}-D task allows {self.task.ndim} or one more"
             raise DataError(f"{where}: image has {len(space)} spatial axes, {allowed}")
         if not np.isfinite(case.image).all():
-            raise DataError(f"{where}: image holds NaN or infinite values; repair or remove this case")
+            raise DataError(f"{where}: image holds NaN or infinite values; repair or remove this case").of("not_finite")
         if case.spacing is not None and (len(case.spacing) != len(space) or min(case.spacing) <= 0):
-            raise DataError(f"{where}: spacing must be {len(space)} positive numbers in mm, got {case.spacing}")
+            what = f"spacing must be {len(space)} positive numbers in mm, got {case.spacing}"
+            raise DataError(f"{where}: {what}").of("spacing")
         for what, labels, extra in (("label", case.label, ()), ("scribble", case.scribble, (IGNORE,))):
             if labels is None:
                 continue
             if labels.shape != space:
                 raise DataError(
                     f"{where}: {what} has shape {labels.shape} but the image has {space}; they must be equal"
-                )
+                ).of("geometry")
             if labels.dtype != np.uint8:
                 raise DataError(f"{where}: {what} must be uint8, got {labels.dtype}")
             values = np.flatnonzero(np.bincount(labels.ravel()))  # several times faster than np.unique
@@ -184,7 +202,7 @@ class Dataset(ABC):
                 raise DataError(
                     f"{where}: {what} holds unknown value(s) {unknown}; allowed are {allowed}"
                     + (f", {IGNORE} unlabelled" if extra else "")
-                )
+                ).of("unknown_label")
         return case
 
     def missing(self, what: str) -> MissingData:

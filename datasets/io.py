@@ -5,7 +5,10 @@ The readers are imported when first used, so that training on phantoms needs non
 
 from __future__ import annotations
 
+import csv
 import json
+import struct
+import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +18,9 @@ import numpy as np
 
 from .base import DataError
 from .types import IGNORE
+
+_DEPTH = {"1": np.uint8, "L": np.uint8, "RGB": np.uint8, "I;16": np.uint16, "I;16B": np.uint16, "I": np.uint16}
+"""Mode of Pillow -> type of pixels; 16-bit PNG files open as "I" in older releases."""
 
 _MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 
@@ -81,8 +87,95 @@ def read_nifti(path: Path) -> Volume:
     if len(sizes) < 3 or not all(np.isfinite(size) and size > 0 for size in sizes):
         raise DataError(
             f"{path}: voxel sizes must be three positive numbers, the header says {sizes}; repair the header"
-        )
+        ).of("spacing")
     return Volume(voxels, tuple(size * _MM_PER_UNIT[unit] for size in sizes))
+
+
+def read_image(path: Path) -> np.ndarray:
+    """The pixels of a PNG, JPEG, BMP or TIFF file: ``(h, w)`` or ``(h, w, 3)``, uint8 or uint16; black and white: 0, 1.
+
+    Raises:
+        DataError: the file is absent, truncated or no image; it has colour indices (a palette), transparency, several
+            pages or floating-point pixels, which nobody can map without knowing what they mean.
+    """
+    from PIL import Image
+
+    _must_exist(path)
+    try:
+        with Image.open(path) as image:
+            mode, pages = image.mode, getattr(image, "n_frames", 1)
+            pixels = np.array(image)
+    except (OSError, SyntaxError, EOFError, ValueError, struct.error, zlib.error) as error:
+        raise _damaged(path, "an image", error) from error
+    if mode == "P":
+        indices = np.unique(pixels)[:8].tolist()
+        raise DataError(
+            f"{path}: a palette image (colour indices {indices}), whose numbers mean nothing by themselves; save it "
+            "with the values of the classes, or as RGB"
+        ).of("palette")
+    if mode == "RGBA" and (pixels[..., 3] == pixels[..., 3].max()).all():
+        mode, pixels = "RGB", np.ascontiguousarray(pixels[..., :3])
+    if pages > 1 or mode not in _DEPTH or (mode == "I" and not 0 <= pixels.min() <= pixels.max() < 2**16):
+        raise DataError(
+            f"{path}: {pages} page(s) of mode {mode}; allowed is one page of {', '.join(_DEPTH)}; convert the file"
+        )
+    return pixels.astype(_DEPTH[mode])
+
+
+def read_npz(path: Path) -> Mapping[str, np.ndarray]:
+    """All arrays of a NumPy archive; none may hold Python objects.
+
+    Raises:
+        DataError: the file is absent, truncated or no archive of plain arrays.
+    """
+    _must_exist(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, zlib.error, zipfile.BadZipFile) as error:
+        raise _damaged(path, "a NumPy archive", error) from error
+
+
+def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[dict[str, str]]:
+    """The rows of a CSV file with a header line; cells are stripped, absent optional columns are "".
+
+    Raises:
+        DataError: the file is absent, is not text, lacks a column, has an unknown one, or a row of another length.
+    """
+    _must_exist(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header, *rows = [row for row in csv.reader(file, strict=True) if row] or [[]]
+    except (OSError, ValueError, csv.Error) as error:
+        raise _damaged(path, "CSV", error) from error
+    header = [name.strip() for name in header]
+    absent, unknown = set(required) - set(header), set(header) - {*required, *optional}
+    if absent or unknown or len(set(header)) < len(header):
+        raise DataError(
+            f"{path}: columns are {header}; wanted are {', '.join(required)} and perhaps {', '.join(optional)}, each once"
+        )
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise DataError(f"{path}: row {number} has {len(row)} cells, the header {len(header)}; mend the row")
+    blank = dict.fromkeys(optional, "")
+    return [blank | {name: cell.strip() for name, cell in zip(header, row, strict=True)} for row in rows]
+
+
+def read_list(path: Path) -> tuple[str, ...]:
+    """The lines of a text file without blanks, in order.
+
+    Raises:
+        DataError: the file is absent or is not text, or names something twice.
+    """
+    _must_exist(path)
+    try:
+        lines = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    except (OSError, ValueError) as error:
+        raise _damaged(path, "text", error) from error
+    twice = sorted({line for line in lines if lines.count(line) > 1})
+    if twice:
+        raise DataError(f"{path}: lists {', '.join(twice[:5])} twice; restore the published list").of("repeated_case")
+    return lines
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
@@ -123,7 +216,7 @@ def label_map(values: np.ndarray, where: str, classes: Sequence[str], *, unlabel
         raise DataError(
             f"{where}: unknown label value(s) {unknown[:8]}; allowed are {', '.join(names)}. "
             "Map the values of the file to these, or choose the dataset that it belongs to."
-        )
+        ).of("unknown_label")
     labels = values.astype(np.uint8)
     if unlabelled is not None:
         labels[values == unlabelled] = IGNORE
@@ -132,11 +225,11 @@ def label_map(values: np.ndarray, where: str, classes: Sequence[str], *, unlabel
 
 def _must_exist(path: Path) -> None:
     if not path.is_file():
-        raise DataError(f"{path}: no such file; the copy is incomplete: fetch this file again")
+        raise DataError(f"{path}: no such file; the copy is incomplete: fetch this file again").of("unpaired")
 
 
 def _damaged(path: Path, kind: str, error: Exception) -> DataError:
     return DataError(
         f"{path}: cannot be read as {kind} ({path.stat().st_size} bytes; {type(error).__name__}: {error}). The file is "
         "truncated or damaged: fetch it again"
-    )
+    ).of("truncated")

@@ -20,9 +20,11 @@ def clip_and_standardise(voxels: np.ndarray, where: str) -> np.ndarray:
         DataError: a value is NaN or infinite, or all are equal after clipping.
     """
     if not np.isfinite(voxels).all():
-        raise DataError(f"{where}: image holds NaN or infinite values; repair or remove this case")
+        raise DataError(f"{where}: image holds NaN or infinite values; repair or remove this case").of("not_finite")
     low, high = np.percentile(voxels, CLIP_PERCENT)
     clipped = np.clip(voxels.astype(np.float64), low, high)
     if low == high:
-        raise DataError(f"{where}: image is constant ({low:g} between its percentiles {CLIP_PERCENT}); fetch it again")
+        raise DataError(
+            f"{where}: image is constant ({low:g} between its percentiles {CLIP_PERCENT}); fetch it again"
+        ).of("constant")
     return ((clipped - clipped.mean()) / clipped.std()).astype(np.float32)

@@ -112,7 +112,7 @@ class MSD(Dataset):
             raise DataError(f"{where}: {error}") from error
         if not np.allclose(image.spacing_mm, label.spacing_mm, rtol=0.01):
             sizes = f"{image.spacing_mm} mm in the image but {label.spacing_mm} mm in the label"
-            raise DataError(f"{where}: voxels are {sizes}; repair the header of {self._pairs[key][1]}")
+            raise DataError(f"{where}: voxels are {sizes}; repair the header of {self._pairs[key][1]}").of("geometry")
         voxels = image.voxels.reshape(*image.voxels.shape[:3], -1)
         if self.options.channel >= voxels.shape[3]:
             raise DataError(f"{where}: no channel {self.options.channel}, the image has {voxels.shape[3]} (from 0)")

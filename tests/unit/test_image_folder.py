@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import datasets
+from datasets.base import DataError, Dataset, MissingData
+from datasets.io import read_image
+from tests.miniatures import image_folder as miniature
+from tests.miniatures.paired_images import save, toy_image
+
+REAL = Path(__file__).parents[2].parent / "shared" / "data"
+
+
+def opened(root: Path, **options: Any) -> Dataset:
+    cls = datasets.get("image_folder")
+    return cls(root, cls.Options(**(miniature.OPTIONS | options)))
+
+
+@pytest.fixture
+def divided(tmp_path: Path) -> Path:
+    miniature.write(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def undivided(tmp_path: Path) -> Path:
+    for number in range(10):
+        image, label = toy_image(14)
+        save(tmp_path / "mine" / "images" / f"v{number // 2}_f{number}.png", image)
+        save(tmp_path / "mine" / "masks" / f"v{number // 2}_f{number}.png", label)
+    return tmp_path
+
+
+def test_the_division_is_that_of_the_folders_and_there_is_one_fold(divided: Path) -> None:
+    dataset = opened(divided)
+    assert dataset.partition(1).test == ("test/a03", "test/t01", "test/t02", "test/t03")
+    assert len(dataset.partition(1).train) == 8
+    assert dataset.folds == 1
+    with pytest.raises(ValueError, match="fold must be 1, got 2"):
+        dataset.partition(2)
+
+
+def test_a_validation_folder_is_the_validation_set(divided: Path) -> None:
+    miniature.write_pair(divided / "mine" / "val", "v01", height=14)
+    assert opened(divided).partition(1).val == ("val/v01",)
+
+
+def test_undivided_pairs_make_five_folds_that_together_test_every_group_once(undivided: Path) -> None:
+    dataset = opened(undivided, group_pattern=r"^(v\d+)_")
+    assert set(dataset.groups().values()) == {"v0", "v1", "v2", "v3", "v4"}
+    tested = [group for fold in range(1, 6) for group in dataset.partition(fold).test]
+    assert sorted(tested) == ["v0", "v1", "v2", "v3", "v4"]
+
+
+def test_without_a_pattern_every_image_is_its_own_group(undivided: Path) -> None:
+    groups = opened(undivided).groups()
+    assert list(groups) == list(groups.values())
+
+
+def test_a_video_in_train_and_in_test_is_refused_by_name(divided: Path) -> None:
+    # a01 and a02 train, a03 tests: they are one video under this pattern
+    with pytest.raises(DataError, match="groups in both train and test: a;") as caught:
+        opened(divided, group_pattern=r"^[a-z]").partition(1)
+    assert caught.value.kind == "straddling_group"
+
+
+def test_a_stem_that_the_pattern_does_not_find_is_named(divided: Path) -> None:
+    with pytest.raises(DataError, match=r"[a-z]\d\d\.png does not match group_pattern"):
+        opened(divided, group_pattern=r"video\d+").groups()
+
+
+def test_every_file_without_its_partner_is_named_at_once(divided: Path) -> None:
+    (divided / "mine/train/mask/a02_mask.png").unlink()
+    (divided / "mine/train/image/c03.png").unlink()
+    with pytest.raises(DataError, match=r"a02\.png has no mask; .*c03_mask\.png has no image") as caught:
+        opened(divided).groups()
+    assert caught.value.kind == "unpaired"
+
+
+def test_two_files_of_one_stem_are_refused(divided: Path) -> None:
+    save(divided / "mine/train/image/a02.bmp", toy_image(14)[0])
+    with pytest.raises(DataError, match=r"a02\.bmp and .*a02\.png are two files of one case"):
+        opened(divided).groups()
+
+
+def test_two_masks_of_one_image_are_refused(divided: Path) -> None:
+    save(divided / "mine/train/mask/a02.png", toy_image(14)[1])
+    with pytest.raises(DataError, match=r"a02\.png and .*a02_mask\.png are two files of one case"):
+        opened(divided).groups()
+
+
+def test_two_folders_of_images_are_refused(divided: Path) -> None:
+    (divided / "mine/train/images").mkdir()
+    with pytest.raises(DataError, match="two folders of one kind"):
+        opened(divided)
+
+
+def test_a_folder_without_pairs_is_missing_data(divided: Path) -> None:
+    for kind in ("image", "mask"):
+        for path in (divided / "mine/test" / kind).iterdir():
+            path.unlink()
+    with pytest.raises(MissingData, match=r"no image .*test/image"):
+        opened(divided).groups()
+
+
+def test_three_classes_are_read_by_their_stated_values(divided: Path) -> None:
+    label = toy_image(15, classes=3)[1]
+    save(divided / "mine/train/mask/a01_mask.png", np.array([10, 130, 250], np.uint8)[label])
+    classes = ("background", "nucleus", "border")
+    case = opened(divided, classes=classes, values=(10, 130, 250)).load("train/a01")
+    assert np.array_equal(case.label, label)
+    with pytest.raises(
+        DataError, match=r"a01_mask\.png: unknown label value\(s\) \[10, 130, 250\]; allowed are 0 back"
+    ):
+        opened(divided, classes=classes).load("train/a01")
+
+
+def test_lossy_masks_are_cut_only_where_a_threshold_is_asked_for(divided: Path) -> None:
+    label = toy_image(15)[1]
+    save(divided / "mine/train/mask/a01_mask.png", np.where(label, 250, 3).astype(np.uint8))
+    with pytest.raises(DataError, match=r"\[3, 250\].*threshold"):
+        opened(divided).load("train/a01")
+    assert np.array_equal(opened(divided, threshold=127).load("train/a01").label, label)
+
+
+def test_one_and_255_in_one_mask_are_not_guessed_to_be_the_same(divided: Path) -> None:
+    mask = toy_image(15)[1] * 255
+    mask[0, 0] = 1
+    save(divided / "mine/train/mask/a01_mask.png", mask)
+    with pytest.raises(DataError, match=r"a01_mask\.png: \[0, 1, 255\] are more values than the classes"):
+        opened(divided).load("train/a01")
+
+
+def test_a_mask_of_three_equal_channels_is_grey_and_a_coloured_one_is_refused(divided: Path) -> None:
+    label, path = toy_image(15)[1], divided / "mine/train/mask/a01_mask.png"
+    save(path, np.stack([label * 255] * 3, axis=-1))
+    assert np.array_equal(opened(divided).load("train/a01").label, label)
+    save(path, np.stack([label * 255, label * 0, label * 0], axis=-1))
+    with pytest.raises(DataError, match="a coloured mask"):
+        opened(divided).load("train/a01")
+
+
+def test_colours_become_luminance_and_grey_becomes_three_channels_where_asked(divided: Path) -> None:
+    path = divided / "mine/train/image/a01.png"
+    pixels = np.zeros((15, 17, 3), np.uint8)
+    pixels[0, 0] = (255, 0, 0)
+    pixels[0, 1] = (255, 255, 255)
+    save(path, pixels)
+    grey = opened(divided, colour="grey").load("train/a01").image
+    assert grey.shape == (1, 15, 17)
+    np.testing.assert_allclose(grey[0, 0, :3], [0.299, 1.0, 0.0], atol=1e-6)  # weights of ITU-R BT.601
+    save(path, pixels[..., 0])
+    rgb = opened(divided).load("train/a01").image
+    assert rgb.shape == (3, 15, 17)
+    assert rgb[:, 0, 0].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_sixteen_bit_images_are_scaled_by_their_own_range(divided: Path) -> None:
+    path = divided / "mine/train/image/a01.png"
+    Image.fromarray(np.full((15, 17), 65535 // 5, np.uint16)).save(path)
+    np.testing.assert_allclose(opened(divided).load("train/a01").image, 0.2, rtol=1e-6)  # 13107 / 65535
+
+
+def test_transparency_is_dropped_only_where_nothing_is_transparent(tmp_path: Path) -> None:
+    pixels = np.full((4, 5, 4), 255, np.uint8)
+    assert read_image(save(tmp_path / "a.png", pixels)).shape == (4, 5, 3)
+    pixels[0, 0, 3] = 7
+    with pytest.raises(DataError, match=r"a\.png: 1 page\(s\) of mode RGBA"):
+        read_image(save(tmp_path / "a.png", pixels))
+
+
+def test_several_pages_are_refused(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((4, 5), value, np.uint8)) for value in (1, 2)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(DataError, match=r"stack\.tif: 2 page\(s\)"):
+        read_image(tmp_path / "stack.tif")
+
+
+def test_a_png_cut_anywhere_is_refused_with_its_name(tmp_path: Path) -> None:
+    path = save(tmp_path / "case.png", np.random.default_rng(0).integers(0, 255, (20, 20, 3)).astype(np.uint8))
+    whole = path.read_bytes()
+    for length in range(0, len(whole) - 16, len(whole) // 12):  # the last 16 bytes hold no pixel
+        path.write_bytes(whole[:length])
+        with pytest.raises(DataError, match=r"case\.png: cannot be read as an image.*truncated or damaged"):
+            read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("folder", "a/b"), ("folder", ""), ("patch", (32,)), ("patch", (0, 32)), ("colour", "blue"),
+        ("classes", ("background",)), ("classes", ("a", "a")), ("values", (0,)), ("values", (3, 3)), ("threshold", -1),
+        ("threshold", 2**16), ("group_pattern", "("),
+    ],
+)  # fmt: skip
+def test_options_that_make_no_sense_are_refused(option: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=option):
+        datasets.get("image_folder").Options(**{option: value})
+
+
+@pytest.mark.data
+def test_the_real_nuclei_open_as_they_lie() -> None:
+    if not (REAL / "nuclei").is_dir():
+        pytest.skip(f"no real nuclei in {REAL / 'nuclei'}")
+    dataset = opened(REAL, folder="nuclei", patch=(128, 128))
+    part = dataset.partition(1)
+    assert (len(part.train), len(part.test)) == (425, 113)
+    case = dataset.check(dataset.load("train/00071198d059ba7f"))
+    assert case.image.shape[0] == 3
+    assert 0 <= case.image.min() < case.image.max() <= 1
+    assert case.label is not None
+    assert 0 < case.label.mean() < 0.9
