@@ -67,7 +67,7 @@ class Cell:
                 "data": datasets.get(self.dataset).version,
             },
         }
-        return json.loads(json.dumps(settled))
+        return json.loads(json.dumps(settled | ({"shapes": self.shapes} if self.shapes else {})))
 
     @property
     def id(self) -> str:

@@ -11,7 +11,7 @@ import datasets
 import methods
 
 from .config import ConfigError, convert, from_mapping, nearest
-from .plan import Plan, Training
+from .plan import HELD_OUT, Plan, Training
 
 PLANS = Path(__file__).parent / "plans"
 
@@ -88,6 +88,10 @@ def _check(plan: Plan, where: str) -> None:
                 raise ConfigError(
                     f"{where}: fold must be in 1..{datasets.get(entry.name).folds} for {entry.name}, got {fold}"
                 )
+        if entry.shapes != HELD_OUT and entry.shapes not in datasets.names():
+            raise ConfigError(
+                f"{where}: shapes: no dataset {entry.shapes!r}{nearest(entry.shapes, (HELD_OUT, *datasets.names()))}"
+            )
         for key in entry.training:
             if key not in known:
                 raise ConfigError(f"{where}: dataset {entry.name}: training: unknown key {key!r}{nearest(key, known)}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 import methods
@@ -17,6 +19,7 @@ from methods import networks
 
 from . import device
 from .config import ConfigError, nearest
+from .metrics import ENGINE, measure
 from .plan import Cell
 from .prepare import Places, make_feed, open_dataset, open_store, split_of
 from .receipt import manifest
@@ -42,6 +45,7 @@ def check(cells: Sequence[Cell], places: Places, say: Say = lambda line: None) -
         NotReady, ConfigError, DataError, MissingData: with the first thing that is wrong.
     """
     _disk(cells, places)
+    _compile(say)
     opened: dict[str, Dataset] = {}
     stores: dict[tuple[object, ...], Store] = {}
     for cell in cells:
@@ -56,7 +60,7 @@ def check(cells: Sequence[Cell], places: Places, say: Say = lambda line: None) -
             grid = (key, cell.fold, cell.training.patch, cell.training.interpolation, split.train_groups)
             if grid not in stores:
                 stores[grid] = open_store(cell, dataset, split, places.cache)
-            make_feed(cell, stores[grid], split, torch.device("cpu"))
+            make_feed(cell, dataset, stores[grid], split, places, torch.device("cpu"))
 
 
 @contextmanager
@@ -68,6 +72,19 @@ def _named(cell: Cell) -> Iterator[None]:
         raise
     except (ValueError, KeyError) as error:
         raise NotReady(f"{cell.title}: {error.args[0] if error.args else error}") from error
+
+
+def _compile(say: Say) -> None:
+    """Compile the metric kernels once, here, instead of in every worker at the same time."""
+    if ENGINE != "numba":
+        return
+    started = time.monotonic()
+    for shape, spacing in (((8, 8), (1.0, 1.0)), ((4, 8, 8), (1.0, 1.0, 1.0)), ((4, 8, 8), (3.0, 1.0, 1.0))):
+        reference = np.zeros(shape, np.uint8)
+        reference[..., 2:5, 2:5] = 1
+        measure(np.roll(reference, 2, -1), reference, classes=2, spacing=spacing, tolerance=(1.0,))
+    if time.monotonic() - started > 5:
+        say(f"metric kernels compiled once, in {time.monotonic() - started:.0f} s")
 
 
 def _cases(dataset: Dataset, places: Places, say: Say) -> None:

@@ -20,7 +20,7 @@ from datasets.store import Canonical, Store
 from methods import networks
 from methods.base import Method
 
-from . import ROOT, device, receipt
+from . import ROOT, device, receipt, shapes
 from .evaluate import validation_dice
 from .plan import Cell
 from .seeding import derive, streams
@@ -85,7 +85,7 @@ def prepare(
     layout = torch.channels_last if dataset.task.ndim == 2 else torch.channels_last_3d
     method = method.to(memory_format=layout)  # type: ignore[call-overload]
     store = open_store(cell, dataset, split, places.cache)
-    feed = make_feed(cell, store, split, where)
+    feed, note = make_feed(cell, dataset, store, split, places, where)
     validate = partial(validation_dice, vault=vault, keys=split.val, training=cell.training, **on)
     trainer = Trainer(
         method,
@@ -99,7 +99,9 @@ def prepare(
         heartbeat=partial(heartbeat, "train"),
         **on,
     )
-    return Prepared(dataset, split, vault, method, feed, trainer, on, (*store.notes, *feed.notes))
+    return Prepared(
+        dataset, split, vault, method, feed, trainer, on, (*store.notes, *feed.notes, *filter(None, [note]))
+    )
 
 
 def open_dataset(cell: Cell, places: Places) -> Dataset:
@@ -147,19 +149,21 @@ def build_method(cell: Cell, dataset: Dataset) -> Method:
     return methods.get(cell.method)(dataset.task, cell.hyper, make)
 
 
-def make_feed(cell: Cell, store: Store, split: Split, where: torch.device) -> Feed:
-    """The cell's batches.
+def make_feed(
+    cell: Cell, dataset: Dataset, store: Store, split: Split, places: Places, where: torch.device
+) -> tuple[Feed, str]:
+    """The cell's batches, and a sentence for the record where they use more labels than the split says.
 
     Raises:
         ValueError, DataError: no unlabelled case for a method that needs some, or sizes that do not go together.
     """
     cls, training = methods.get(cell.method), cell.training
-    labelled = store.pool(split.labelled, cell.annotation)
+    split, held, note = shapes.without_held_out(cell, dataset, split)
     if cls.supervision == "semi" and not split.unlabelled:
         raise ValueError(f"{cell.method} needs unlabelled cases, but at {cell.amount} none is left; lower the ratio")
     assert training.patch is not None
-    return Feed(
-        labelled,
+    feed = Feed(
+        store.pool(split.labelled, cell.annotation),
         store.pool(split.unlabelled, None) if cls.supervision == "semi" else None,
         labelled_batch=training.labelled_batch,
         unlabelled_batch=training.unlabelled_batch,
@@ -167,5 +171,7 @@ def make_feed(cell: Cell, store: Store, split: Split, where: torch.device) -> Fe
         augment=training.augment,
         stream=streams(cell.seed),
         views=cls.views,
+        shapes=shapes.pool_of(cell, dataset, store, held, places.data, places.cache),
         device=where,
     )
+    return feed, note

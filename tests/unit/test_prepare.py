@@ -61,7 +61,7 @@ def test_semi_supervision_without_unlabelled_cases_is_refused_by_name(tmp_path: 
     split = split_of(cell, dataset)
     store = open_store(cell, dataset, split, places.cache)
     with pytest.raises(ValueError, match="cps needs unlabelled cases, but at 3 labelled none is left; lower the ratio"):
-        make_feed(cell, store, split, torch.device("cpu"))
+        make_feed(cell, dataset, store, split, places, torch.device("cpu"))
 
 
 def test_the_network_is_the_plans(tmp_path: Path) -> None:
