@@ -82,9 +82,14 @@ class Summary:
 
 def default_workers() -> int:
     """One per core that this process may use; on a GPU, two cells share it unless told otherwise."""
-    if torch.cuda.is_available():
-        return 2 * torch.cuda.device_count()
-    return max(1, len(os.sched_getaffinity(0)))
+    gpus = [name for name in devices() if name and name.startswith("cuda")]
+    return 2 * len(gpus) if gpus else max(1, len(os.sched_getaffinity(0)))
+
+
+def devices() -> list[str | None]:
+    """What cells are spread over: ``BENCH_DEVICE`` if set, else every GPU, else None: the CPU."""
+    given = os.environ.get("BENCH_DEVICE")
+    return [given] if given else [f"cuda:{i}" for i in range(torch.cuda.device_count())] or [None]
 
 
 def run_cells(
@@ -106,7 +111,7 @@ def run_cells(
     waiting, summary = list(cells), Summary()
     running: list[Running] = []
     seen = {cell.id: _written(places.folder(cell)) for cell in cells}
-    devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or [None]
+    hardware = devices()
     slots = workers or default_workers()
     previous = signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -118,7 +123,7 @@ def run_cells(
                     summary.skipped += 1
                     listen(Event("skipped", cell, places.folder(cell), read(places.folder(cell))))
                     continue
-                settings = (places, threads, _least_used(devices, running), checkpoint_seconds)
+                settings = (places, threads, _least_used(hardware, running), checkpoint_seconds)
                 running.append(_start(context, cell, lease, *settings))
                 listen(Event("started", cell, places.folder(cell), running=running[-1]))
             _wait(running)
@@ -185,9 +190,9 @@ def _take(lease: Lease, folder: Path, seen: int | None) -> bool:
     return True
 
 
-def _least_used(devices: Sequence[str | None], running: Sequence[Running]) -> str | None:
+def _least_used(found: Sequence[str | None], running: Sequence[Running]) -> str | None:
     """The device with the fewest running cells."""
-    return min(devices, key=[one.device for one in running].count)
+    return min(found, key=[one.device for one in running].count)
 
 
 def _start(
