@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,14 @@ from methods.base import Clock, Terms
 from methods.semi.supervised import Supervised
 
 from .tiny_cells import places_in, scores_of, tiny_cell, tiny_plan
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _on_the_cpu() -> Iterator[None]:
+    """Equality to the last bit is promised there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_DEVICE", "cpu")
+        yield
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,14 @@ KINDS: dict[str, dict[str, Any]] = {
     "dan": {"critic_width": 2},  # two players
     "scribble2label": {"period": 2, "warm_up": 0.0, "threshold": 0.5, "momentum": 0.7},  # maps and memory
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _on_the_cpu() -> Iterator[None]:
+    """Equality to the last bit is promised there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_DEVICE", "cpu")
+        yield
 
 
 class Killed(BaseException):

@@ -1,0 +1,132 @@
+"""The right to run one cell belongs to one runner at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from benchmark.execute.lease import STALE_SECONDS, WRITING_SECONDS, Lease
+
+
+def written(folder: Path, *, age: float = 0.0, **changes: Any) -> None:
+    """A lease as another runner would have left it, last heard of ``age`` seconds ago."""
+    import socket
+
+    owner = {"host": socket.gethostname(), "pid": os.getpid(), "born": psutil.Process().create_time()} | changes
+    path = folder / "lease.json"
+    path.write_text(json.dumps(owner))
+    _aged(path, age)
+
+
+def _aged(path: Path, age: float) -> None:
+    then = time.time() - age
+    os.utime(path, (then, then))
+
+
+def ended_process() -> dict[str, Any]:
+    """Process number and birth of a process that has ended and is not a zombie."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        born = psutil.Process(process.pid).create_time()
+        process.communicate(b"\n")
+    return {"pid": process.pid, "born": born}
+
+
+def test_a_lease_is_taken_once_and_again_after_its_release(tmp_path: Path) -> None:
+    first, second = Lease(tmp_path / "cell"), Lease(tmp_path / "cell")
+    assert first.take()
+    assert not second.take()
+    assert second.alive()
+    first.release()
+    assert not second.alive()
+    assert second.take()
+
+
+def test_releasing_what_one_does_not_hold_changes_nothing(tmp_path: Path) -> None:
+    first, second = Lease(tmp_path), Lease(tmp_path)
+    second.release()
+    assert first.take()
+    second.release()
+    assert not second.take()
+
+
+def test_a_lease_whose_owner_is_dead_is_taken_over(tmp_path: Path) -> None:
+    written(tmp_path, **ended_process())
+    assert not Lease(tmp_path).alive()
+    assert Lease(tmp_path).take()
+
+
+def test_a_process_that_only_has_the_number_of_the_owner_does_not_hold_its_lease(tmp_path: Path) -> None:
+    written(tmp_path, born=psutil.Process().create_time() - 1000)
+    assert Lease(tmp_path).take()
+
+
+@pytest.mark.parametrize(("age", "alive"), [(STALE_SECONDS - 30, True), (STALE_SECONDS + 30, False)])
+def test_a_runner_on_another_machine_is_known_by_its_heartbeat(tmp_path: Path, age: float, alive: bool) -> None:
+    written(tmp_path, host="elsewhere", age=age)
+    assert Lease(tmp_path).alive() is alive
+    assert Lease(tmp_path).take() is not alive
+
+
+def test_a_heartbeat_keeps_a_lease_alive(tmp_path: Path) -> None:
+    lease = Lease(tmp_path)
+    assert lease.take()
+    _aged(tmp_path / "lease.json", STALE_SECONDS + 30)
+    lease.beat()
+    assert time.time() - (tmp_path / "lease.json").stat().st_mtime < STALE_SECONDS
+
+
+def test_a_lease_that_was_taken_over_is_neither_kept_alive_nor_removed_by_its_old_owner(tmp_path: Path) -> None:
+    old = Lease(tmp_path)
+    assert old.take()
+    written(tmp_path, host="elsewhere", age=STALE_SECONDS + 30)  # as the new owner left it
+    old.beat()
+    assert not Lease(tmp_path).alive()
+    old.release()
+    assert (tmp_path / "lease.json").exists()
+
+
+def test_a_lease_that_is_gone_is_beaten_and_released_without_error(tmp_path: Path) -> None:
+    lease = Lease(tmp_path)
+    assert lease.take()
+    (tmp_path / "lease.json").unlink()
+    lease.beat()
+    lease.release()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 3}', "\x00\x00"])
+def test_a_lease_that_says_no_owner_is_being_written_for_a_while_and_then_damaged(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "lease.json"
+    path.write_text(content)
+    assert not Lease(tmp_path).take()
+    _aged(path, WRITING_SECONDS + 5)
+    assert Lease(tmp_path).take()
+
+
+def test_many_that_find_one_dead_lease_end_with_one_owner(tmp_path: Path) -> None:
+    dead = ended_process()
+    for attempt in range(30):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        written(folder, **dead)
+        start, taken = threading.Barrier(6), []
+
+        def race(folder: Path = folder, start: threading.Barrier = start, taken: list[bool] = taken) -> None:
+            lease = Lease(folder)
+            start.wait()
+            taken.append(lease.take())
+
+        threads = [threading.Thread(target=race) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(taken) == 1

@@ -1,0 +1,167 @@
+"""All that can be wrong is found before any training, in one message."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchmark import preflight
+from benchmark.config import ConfigError
+from benchmark.preflight import NotReady, check
+from benchmark.prepare import Places
+from datasets.base import DataError, MissingData
+from datasets.catalogue.phantom_2d import Phantom2D
+
+from .tiny_cells import PHANTOM, places_in, tiny_cell, tiny_plan
+
+
+@pytest.fixture(autouse=True)
+def _no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trained(*_: Any) -> None:
+        raise AssertionError("a check must not train")
+
+    monkeypatch.setattr("benchmark.train.Trainer.run", trained)
+    monkeypatch.setenv("BENCH_DEVICE", "cpu")
+
+
+def checked(root: Path, *cells: Any) -> list[str]:
+    said: list[str] = []
+    check(cells, places_in(root), said.append)
+    return said
+
+
+def test_a_plan_that_can_run_passes_and_its_cases_are_checked_once(tmp_path: Path) -> None:
+    cells = list(tiny_plan(methods=["supervised", "cps", "pce"], ratios=[0.34, 0.67], seeds=2, bounds=True).cells())
+    assert checked(tmp_path, *cells) == ["phantom_2d: checking 6 cases once"]
+    assert checked(tmp_path, *cells) == []
+
+
+def test_a_case_that_is_not_as_it_should_be_is_named_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = Phantom2D.load
+
+    def damaged(self: Phantom2D, key: str) -> Any:
+        case = load(self, key)
+        if key == sorted(self.groups())[-1]:
+            assert case.label is not None
+            case.label[0, 0, 0] = 9
+        return case
+
+    monkeypatch.setattr(Phantom2D, "load", damaged)
+    with pytest.raises(DataError, match=r"phantom_2d: case '.*6.*': label holds unknown value\(s\) \[9\]; allowed are"):
+        checked(tmp_path, tiny_cell())
+    monkeypatch.undo()
+    assert checked(tmp_path, tiny_cell()) == ["phantom_2d: checking 6 cases once"]  # the failure was not remembered
+
+
+def test_missing_data_say_where_they_were_looked_for_and_where_to_get_them(tmp_path: Path) -> None:
+    cell = tiny_cell(datasets=["acdc"], ratios=[0.1], patch=[32, 32])
+    with pytest.raises(MissingData, match=r"acdc: no folder '.*ACDC'. Expected layout: ACDC/.* How to get it: Accept"):
+        checked(tmp_path, cell)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": "unett"}, r"training.network: unknown network 'unett'; did you mean 'unet'\?"),
+        ({"augment": "dihedrall"}, r"training.augment: unknown recipe 'dihedrall'; did you mean 'dihedral'\?"),
+        (
+            {"patch": [40, 32]},
+            r"phantom_2d: training.patch \(40, 32\): unet needs sides divisible by 16; 40 is not",
+        ),
+    ],
+)
+def test_settings_that_need_the_data_to_be_judged_are_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        checked(tmp_path, tiny_cell(**changes))
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        (
+            "supervised",
+            {"labelled": [4]},
+            r"4 labelled s0: 4 labelled groups asked for, but there are 3",
+        ),
+        ("cps", {"labelled": [3]}, r"cps phantom_2d 3 labelled s0: cps needs unlabelled cases.*none is left"),
+        ("cps", {"ratios": [0.9]}, r"cps phantom_2d 90% s0: cps needs unlabelled cases.*none is left"),
+    ],
+)
+def test_amounts_that_the_data_do_not_have_are_refused_with_the_cells_name(
+    tmp_path: Path, method: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(NotReady, match=message):
+        checked(tmp_path, tiny_cell(method, **{"ratios": []} | changes))
+
+
+def test_two_views_need_an_even_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("methods.semi.cps.CPS.views", 2)
+    with pytest.raises(NotReady, match=r"cps phantom_2d 34% s0: .*even labelled batch; got 2 and 3"):
+        checked(tmp_path, tiny_cell("cps", labelled_batch=3))
+
+
+def test_bfloat16_volumes_on_a_cpu_are_refused(tmp_path: Path) -> None:
+    volumes = {"name": "phantom_3d", "options": {"patients": 6, "shape": [16] * 3, "patch": [16] * 3}}
+    cell = tiny_cell(datasets=[volumes], precision="bfloat16")
+    with pytest.raises(NotReady, match=r"supervised phantom_3d 34% s0: training.precision: bfloat16 gradients"):
+        checked(tmp_path, cell)
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv("BENCH_DEVICE", "cuda")
+    with pytest.raises(NotReady, match="BENCH_DEVICE=cuda, but torch sees no CUDA device"):
+        checked(tmp_path, tiny_cell())
+
+
+# The disk ------------------------------------------------------------------------------------------------------------
+def test_a_disk_that_is_nearly_full_is_refused_with_what_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = list(tiny_plan(seeds=10).cells())
+    for free, ready in ((399, False), (401, True), (150, False)):  # 10 cells of 40 MiB; and never below 200
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: SimpleNamespace(free=free * 2**20))
+        if ready:
+            checked(tmp_path, *cells)
+        else:
+            with pytest.raises(
+                NotReady, match=rf"results: {free} MiB free, this plan may write 400 MiB; .*BENCH_RESULTS"
+            ):
+                checked(tmp_path, *cells)
+
+
+@pytest.mark.parametrize(("folder", "variable"), [("results", "BENCH_RESULTS"), ("cache", "BENCH_CACHE")])
+def test_a_folder_that_cannot_be_written_is_named_with_its_variable(tmp_path: Path, folder: str, variable: str) -> None:
+    (tmp_path / folder).write_text("a file, not a folder")
+    with pytest.raises(NotReady, match=rf"{folder}.*cannot be written \(.+\); set {variable}"):
+        checked(tmp_path, tiny_cell())
+
+
+def test_a_full_disk_is_found_by_writing_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def __enter__(self) -> Full:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def write(self, content: bytes) -> None:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(preflight.tempfile, "TemporaryFile", lambda dir: Full())
+    with pytest.raises(NotReady, match=r"cannot be written \(No space left on device\)"):
+        checked(tmp_path, tiny_cell())
+
+
+def test_results_and_cache_are_made_where_they_are_not(tmp_path: Path) -> None:
+    places = Places(tmp_path / "a/b", tmp_path, tmp_path / "c/d")
+    check([tiny_cell(datasets=[PHANTOM])], places)
+    assert places.results.is_dir()
+    assert places.cache.is_dir()
