@@ -11,9 +11,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from . import data_verbs
 from .config import ConfigError, nearest
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(data_verbs.app, name="data")
 console = Console(highlight=False)
 
 PlanName = Annotated[str, typer.Argument(help="Name of a plan, or the path of a .yaml file.")]

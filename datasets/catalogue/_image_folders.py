@@ -48,14 +48,14 @@ class ImageFolders(Dataset):
         return {key: self.group(key) for key in self.pairs}
 
     def group(self, key: str) -> str:
-        """The part of the file's stem that ``group_pattern`` finds (its first bracket, if any), else the case."""
+        """The part of the file's stem that ``group_pattern`` finds (its first bracket that takes part, if any), else the case."""
         pattern = self.options.group_pattern
         if not pattern:
             return key
         found = re.search(pattern, self.pairs[key].image.stem)
         if not found:
             raise DataError(f"{self.name}: {self.pairs[key].image.name} does not match group_pattern {pattern!r}")
-        return found[1] if found.re.groups else found[0]
+        return next((part for part in found.groups() if part is not None), found[0])
 
     def load(self, key: str) -> Case:
         where = f"{self.name}: case {key!r}"

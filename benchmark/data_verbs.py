@@ -1,0 +1,162 @@
+"""The verbs on data: ``python -m benchmark data card|verify|split NAME``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from .config import ConfigError, from_mapping, nearest
+
+app = typer.Typer(no_args_is_help=True, help="Datasets: read their cards, look for faults, write splits.")
+console = Console(highlight=False)
+
+Name = Annotated[str, typer.Argument(help="Name of a dataset.")]
+Root = Annotated[str | None, typer.Option("--data", help="Folder that holds the datasets (default: BENCH_DATA).")]
+Option = Annotated[
+    list[str] | None, typer.Option("--option", "-o", help="An option of the dataset, as name=value; repeatable.")
+]
+
+
+@app.command()
+def card(name: Name, as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
+    """Who made a dataset, its licence, how to get it, its layout, protocol, known issues and options."""
+    cls = _dataset(name)
+    content = {f.name: getattr(cls.card, f.name) for f in dataclasses.fields(cls.card)}
+    defaults = {f.name: getattr(cls.Options(), f.name) for f in dataclasses.fields(cls.Options)}
+    if as_json:
+        whole = {"name": name, "version": cls.version, "folder": cls.folder, "folds": cls.folds, "options": defaults}
+        _print(json.dumps(whole | content | {"facts": dict(cls.card.facts)}, indent=2, ensure_ascii=False))
+        return
+    _print(f"{name} (version {cls.version})")
+    for title, text in content.items():
+        rows = text if isinstance(text, tuple) else [f"{k}: {v}" for k, v in text.items()] if title == "facts" else None
+        _print(f"{title.replace('_', ' ')}: {text}" if rows is None else f"{title.replace('_', ' ')}:")
+        for row in rows or ():
+            _print(f"  - {row}")
+    for option, default in defaults.items():
+        _print(f"option {option} = {default!r}")
+
+
+@app.command()
+def verify(
+    name: Name,
+    data: Root = None,
+    option: Option = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")] = False,
+    allow: Annotated[list[str] | None, typer.Option(help="A kind of fault to report but accept; repeatable.")] = None,
+) -> None:
+    """Read every case and compare the parts of every split. Exit code 1 where anything is wrong."""
+    from datasets.base import data_root
+    from datasets.verify import KINDS
+    from datasets.verify import verify as look
+
+    cls, allowed = _dataset(name), tuple(allow or ())
+    for kind in allowed:
+        if kind not in KINDS:
+            raise ConfigError(f"--allow: unknown kind of fault {kind!r}{nearest(kind, KINDS)}")
+    quiet = Console(stderr=True, highlight=False)
+    report = look(cls, data_root(data), _options(name, option), say=lambda line: quiet.print(line, markup=False))
+    faults = report.faults(allowed)
+    if as_json:
+        _print(json.dumps(report.as_json() | {"allowed": list(allowed), "sound": not faults}, indent=2))
+    else:
+        _print(f"{name}: {report.cases} cases, {report.groups} groups, fingerprint {report.fingerprint or 'none'}")
+        for fact, value in report.facts.items():
+            _print(f"  {fact}: {value}")
+        for kind, count in Counter(found.kind for found in report.findings).items():
+            _print(f"{kind} ({count}): {KINDS[kind]}")
+            for found in [found for found in report.findings if found.kind == kind][:20]:
+                _print(f"  - {found.message}")
+        _print(f"{len(faults)} fault(s)" if faults else "sound")
+    if faults:
+        raise typer.Exit(1)
+
+
+@app.command()
+def split(
+    name: Name,
+    out: Annotated[Path, typer.Option(help="The JSON file to write.")],
+    ratio: Annotated[float | None, typer.Option(help="Share of labelled training groups, in (0, 1].")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Number of labelled training groups instead.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="As in a plan: draws the labelled groups.")] = 0,
+    fold: Annotated[int, typer.Option(min=1, help="Fold of the dataset's protocol.")] = 1,
+    subset: Annotated[str, typer.Option(help='"random", or "first" of the published list.')] = "random",
+    val_share: Annotated[float, typer.Option(help="Share carved for validation where none is published.")] = 0.1,
+    data: Root = None,
+    option: Option = None,
+) -> None:
+    """Write who is labelled, unlabelled, validates and tests, as a plan's cells see it, and where that comes from."""
+    from datasets.base import data_root
+    from datasets.splits import make_split
+
+    from .record import atomic_write
+    from .seeding import derive
+
+    dataset = _dataset(name)(data_root(data), _options(name, option))
+    try:
+        drawn = make_split(
+            dataset.groups(), dataset.partition(fold), ratio=ratio, count=count, seed=derive(seed, "split"),
+            val_share=val_share, subset=subset, order=dataset.published_order(),
+        )  # fmt: skip
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from error
+    content = {
+        "provenance": {
+            "dataset": name,
+            "version": dataset.version,
+            "options": dataclasses.asdict(dataset.options),
+            "fingerprint": dataset.fingerprint(),
+            "manifest": dataset.manifest(),
+            "protocol": dataset.card.protocol,
+            "rule": {
+                "ratio": ratio,
+                "count": count,
+                "seed": seed,
+                "fold": fold,
+                "subset": subset,
+                "val_share": val_share,
+            },
+            "digest": drawn.digest(),
+        },
+        **{part: list(keys) for part, keys in dataclasses.asdict(drawn).items()},
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(out, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    _print(
+        f"{out}: {len(drawn.labelled)} labelled, {len(drawn.unlabelled)} unlabelled, {len(drawn.val)} validation, "
+        f"{len(drawn.test)} test cases; digest {drawn.digest()}"
+    )
+
+
+def _dataset(name: str) -> Any:
+    import datasets
+
+    if name not in datasets.names():
+        raise ConfigError(f"no dataset {name!r}{nearest(name, datasets.names())}")
+    return datasets.get(name)
+
+
+def _options(name: str, given: list[str] | None) -> Any:
+    """``name=value`` pairs, values read as YAML, checked as a plan's options are."""
+    import yaml
+
+    mapping = {}
+    for pair in given or ():
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--option must be name=value, got {pair!r}")
+        try:
+            mapping[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--option {pair!r}: the value is no YAML: {error}") from error
+    return from_mapping(_dataset(name).Options, mapping, f"dataset {name}: option")
+
+
+def _print(line: str) -> None:
+    console.print(line, markup=False, soft_wrap=True)

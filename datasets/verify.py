@@ -1,0 +1,271 @@
+"""Look for everything that can be wrong with a dataset on disk, and go on looking after the first thing found."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .base import DataError, Dataset
+from .resample import resize
+from .types import IGNORE, Case
+
+HASH_SIDE = 16
+"""An average hash has 16 × 16 bits: which cells of a grey thumbnail are brighter than its mean."""
+HASH_DISTANCE = 12
+"""Bits in which near duplicates may differ: 5 %. Candidates only: the thumbnails must agree too."""
+CORRELATION = 0.99
+"""Least correlation of the 32 × 32 thumbnails of near duplicates."""
+SCRIBBLE_ERRORS = 1e-3
+"""Share of scribbled pixels that may contradict the dense label: ten times that of ACDC's expert scribbles."""
+
+KINDS = {
+    "missing": "the folder or a file of the layout is absent",
+    "layout": "names, lists or descriptors are not as the layout says",
+    "repeated_case": "one case twice",
+    "unpaired": "an image without its label, or the other way round",
+    "straddling_group": "a patient or video in two parts of a split",
+    "unplaced_group": "a case in no part of a split",
+    "truncated": "a file that cannot be read to its end",
+    "unknown_label": "a label value that is no class",
+    "palette": "a mask of colour indices",
+    "not_finite": "NaN or infinite values in an image",
+    "constant": "an image of one value",
+    "spacing": "a voxel size that is not positive",
+    "geometry": "image and label of different size or voxel size",
+    "absent_class": "a class that no label of the dataset holds",
+    "scribble_disagreement": "scribbles that contradict the dense label",
+    "exact_duplicate": "the same image on two sides of a split",
+    "near_duplicate": "nearly the same image on two sides of a split",
+    "empty_label": "a case whose label is background only (a warning)",
+    "oddity": "what this dataset's own checks say (a warning)",
+}
+"""Every kind of finding, and what it means."""
+
+WARNINGS = frozenset({"empty_label", "oddity"})
+"""Worth a look, but not wrong in itself."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong or odd: its kind (of ``KINDS``), the cases or groups concerned, a sentence."""
+
+    kind: str
+    where: tuple[str, ...]
+    message: str
+
+
+@dataclass
+class Report:
+    """What :func:`verify` saw.
+
+    Attributes:
+        dataset, version, fingerprint: what was looked at; the fingerprint is "" where nothing could be opened.
+        cases, groups: how many.
+        findings: faults and warnings, in the order found.
+        facts: counts and ranges, for the reader.
+    """
+
+    dataset: str
+    version: str = ""
+    fingerprint: str = ""
+    cases: int = 0
+    groups: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def faults(self, allowed: Collection[str] = ()) -> list[Finding]:
+        """What is wrong: no warning, and no kind that the reader allows."""
+        return [f for f in self.findings if f.kind not in WARNINGS and f.kind not in allowed]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON types; findings are split into faults and warnings."""
+        content = asdict(self)
+        found = content.pop("findings")
+        return content | {
+            "faults": [f for f in found if f["kind"] not in WARNINGS],
+            "warnings": [f for f in found if f["kind"] in WARNINGS],
+        }
+
+
+def verify(
+    cls: type[Dataset], root: Path, options: Any = None, *, say: Callable[[str], None] = lambda _: None
+) -> Report:
+    """Open a dataset, read every case, and compare the parts of every fold.
+
+    Args:
+        cls: the dataset.
+        root: folder that holds its folder.
+        options: its options; None = the defaults.
+        say: hears how far it is.
+
+    Returns:
+        The report: no exception for anything that is wrong with the data. Faults within a case hide no other case; a
+        folder that cannot be listed hides its cases.
+    """
+    report = Report(cls.__module__.rsplit(".", 1)[-1], cls.version)
+    try:
+        dataset = cls(root, options)
+        groups = dataset.groups()
+        report.fingerprint = dataset.fingerprint()
+    except DataError as error:
+        report.findings.append(_finding(error))
+        return report
+    report.cases, report.groups = len(groups), len(set(groups.values()))
+    look = _Look(dataset, report)
+    for number, key in enumerate(groups, 1):
+        try:
+            look.at(dataset.check(dataset.load(key)))
+        except DataError as error:
+            report.findings.append(_finding(error, key))
+        if number % 50 == 0:
+            say(f"{number} of {len(groups)} cases")
+    look.conclude()
+    for fold in range(1, dataset.folds + 1):
+        sides = _sides(dataset, fold, report)
+        look.compare(sides, fold)
+    return report
+
+
+def kind_of(error: BaseException) -> str:
+    """The kind of a data error, or of the first of its causes that has one of its own."""
+    kind, cause = "layout", error.__cause__
+    if isinstance(error, DataError):
+        kind = error.kind
+    return kind_of(cause) if kind == "layout" and isinstance(cause, DataError) else kind
+
+
+class _Look:
+    """What is remembered of the cases while they pass by: counts, content hashes, thumbnails."""
+
+    def __init__(self, dataset: Dataset, report: Report) -> None:
+        self.dataset, self.report = dataset, report
+        self.content: dict[str, str] = {}
+        self.thumbnails: dict[str, np.ndarray] = {}
+        self.classes: Counter[int] = Counter()
+        self.labelled = self.marked = self.wrong = 0
+        self.sizes: set[tuple[int, ...]] = set()
+        self.spacings: set[tuple[float, ...]] = set()
+
+    def at(self, case: Case) -> None:
+        self.content[case.key] = hashlib.blake2b(case.image.tobytes(), digest_size=16).hexdigest()
+        self.thumbnails[case.key] = _thumbnail(case)
+        self.sizes.add(case.space)
+        if case.spacing:
+            self.spacings.add(tuple(round(mm, 4) for mm in case.spacing))
+        found = self.report.findings
+        if case.label is not None:
+            self.labelled += 1
+            counts = np.bincount(case.label.ravel(), minlength=self.dataset.task.n_classes)
+            self.classes.update({place: int(n) for place, n in enumerate(counts)})
+            if not counts[1:].any():
+                found.append(Finding("empty_label", (case.key,), f"{case.key}: the label is background only"))
+        if case.scribble is not None:
+            known = case.scribble != IGNORE
+            if case.label is not None:
+                self.marked += int(known.sum())
+                self.wrong += int((case.scribble != case.label)[known].sum())
+            else:
+                self.classes.update(Counter(case.scribble[known].tolist()))
+        found += [Finding("oddity", (case.key,), f"{case.key}: {words}") for words in self.dataset.oddities(case)]
+
+    def conclude(self) -> None:
+        """What only all cases together tell."""
+        names, total = self.dataset.task.classes, sum(self.classes.values())
+        absent = [name for place, name in enumerate(names) if not self.classes[place]]
+        if absent and total:
+            words = (
+                f"no label holds {', '.join(absent)}: {'all labels are empty' if len(absent) >= len(names) - 1 else ''}"
+            )
+            self.report.findings.append(Finding("absent_class", tuple(absent), words.rstrip(": ")))
+        rate = self.wrong / self.marked if self.marked else None
+        if rate is not None and rate > SCRIBBLE_ERRORS:
+            words = f"{self.wrong} of {self.marked} scribbled pixels ({rate:.2%}) contradict the dense label"
+            self.report.findings.append(Finding("scribble_disagreement", (), words))
+        axes = list(zip(*self.sizes, strict=False))
+        self.report.facts = {
+            "read": len(self.content),
+            "densely labelled": self.labelled,
+            "class shares": {n: self.classes[p] / total for p, n in enumerate(names)} if total else {},
+            "smallest size": [min(axis) for axis in axes],
+            "largest size": [max(axis) for axis in axes],
+            "spacings": sorted(map(list, self.spacings))[:8],
+            "scribble disagreement": rate,
+        }
+
+    def compare(self, sides: Mapping[str, str], fold: int) -> None:
+        """Report images that stand on two sides of this fold, the same or nearly so."""
+        keys = [key for key in self.content if key in sides]
+        same = [(a, b) for a, b in _pairs(keys, self.content) if sides[a] != sides[b]]
+        for a, b in same:
+            words = f"{a} ({sides[a]}) and {b} ({sides[b]}) are the same image{_of(fold, self.dataset)}"
+            self.report.findings.append(Finding("exact_duplicate", (a, b), words))
+        for a, b, likeness in self._alike(keys, sides):
+            if (a, b) not in same:
+                words = f"{a} ({sides[a]}) and {b} ({sides[b]}) are nearly the same image (correlation {likeness:.3f})"
+                self.report.findings.append(Finding("near_duplicate", (a, b), words + _of(fold, self.dataset)))
+
+    def _alike(self, keys: list[str], sides: Mapping[str, str]) -> list[tuple[str, str, float]]:
+        if len(keys) < 2:
+            return []
+        small = np.stack([self.thumbnails[key] for key in keys])
+        coarse = small.reshape(len(keys), HASH_SIDE, 2, HASH_SIDE, 2).mean((2, 4)).reshape(len(keys), -1)
+        bits = (coarse > coarse.mean(1, keepdims=True)).astype(np.float32)
+        flat = small.reshape(len(keys), -1)
+        flat = flat - flat.mean(1, keepdims=True)
+        flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+        different = bits @ (1 - bits).T
+        near = (different + different.T <= HASH_DISTANCE) & (flat @ flat.T >= CORRELATION)
+        rows, columns = np.nonzero(np.triu(near, 1))
+        found = [(keys[i], keys[j], float(flat[i] @ flat[j])) for i, j in zip(rows, columns, strict=True)]
+        return [(a, b, likeness) for a, b, likeness in found if sides[a] != sides[b]]
+
+
+def _sides(dataset: Dataset, fold: int, report: Report) -> dict[str, str]:
+    """Case -> part of the fold; a fold that cannot be made is a finding."""
+    groups = dataset.groups()
+    try:
+        part = dataset.partition(fold)
+    except ValueError as error:
+        if fold == 1 or isinstance(error, DataError):  # else: under these options there are fewer folds
+            report.findings.append(_finding(error, f"fold {fold}"))
+        return {}
+    place = {group: side for side in ("train", "val", "test") for group in getattr(part, side)}
+    lost = sorted(set(groups.values()) - set(place))
+    if lost:
+        words = f"fold {fold}: {len(lost)} group(s) are in no part: {', '.join(lost[:5])}"
+        report.findings.append(Finding("unplaced_group", tuple(lost), words))
+    return {key: place[group] for key, group in groups.items() if group in place}
+
+
+def _thumbnail(case: Case) -> np.ndarray:
+    """``(32, 32)`` grey picture of the case: the mean channel, the middle slice of a volume."""
+    picture = case.image.mean(0)
+    while picture.ndim > 2:
+        picture = picture[len(picture) // 2]
+    side = 2 * HASH_SIDE
+    grown = [max(1, -(-n // side)) * side for n in picture.shape]  # to multiples of the side, then means of blocks
+    even = resize(torch.from_numpy(np.ascontiguousarray(picture))[None, None], grown)[0, 0].numpy()
+    return even.reshape(side, grown[0] // side, side, grown[1] // side).mean((1, 3))
+
+
+def _pairs(keys: list[str], content: Mapping[str, str]) -> list[tuple[str, str]]:
+    """All pairs of keys with the same content."""
+    alike: dict[str, list[str]] = {}
+    for key in keys:
+        alike.setdefault(content[key], []).append(key)
+    return [(a, b) for same in alike.values() for i, a in enumerate(same) for b in same[i + 1 :]]
+
+
+def _of(fold: int, dataset: Dataset) -> str:
+    return f" in fold {fold}" if dataset.folds > 1 else ""
+
+
+def _finding(error: Exception, *where: str) -> Finding:
+    return Finding(kind_of(error), where, str(error))

@@ -1,0 +1,240 @@
+"""Planted faults are found under their names, all at once, and a sound folder has none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+import datasets
+from benchmark import data_verbs
+from benchmark.config import ConfigError
+from benchmark.seeding import derive
+from datasets.base import DataError
+from datasets.splits import make_split
+from datasets.verify import KINDS, Finding, Report, kind_of, verify
+from tests.miniatures import acdc, msd
+from tests.miniatures.paired_images import save
+
+OPTIONS: dict[str, Any] = {"folder": "mine", "patch": (32, 32)}
+STEMS = {"train": ("a0", "a1", "b0", "c0", "d0", "e0"), "test": ("x0", "y0", "z0")}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Random blocks of 5 × 4 pixels, so that no two images are alike, with a square each."""
+    for part, stems in STEMS.items():
+        for stem in stems:
+            blocks = np.random.default_rng(list(stem.encode())).integers(0, 256, (8, 11, 3)).astype(np.uint8)
+            pixels = np.kron(blocks, np.ones((5, 4, 1), np.uint8))
+            mask = np.zeros((40, 44), np.uint8)
+            mask[5:20, 5:20] = 255
+            save(tmp_path / "mine" / part / "image" / f"{stem}.png", pixels)
+            save(tmp_path / "mine" / part / "mask" / f"{stem}.png", mask)
+    return tmp_path
+
+
+def place(root: Path, part: str, kind: str, stem: str) -> Path:
+    return root / "mine" / part / kind / f"{stem}.png"
+
+
+def looked_at(root: Path, name: str = "image_folder", **options: Any) -> Report:
+    cls = datasets.get(name)
+    return verify(cls, root, cls.Options(**((OPTIONS if name == "image_folder" else {}) | options)))
+
+
+def found(report: Report) -> list[tuple[str, tuple[str, ...]]]:
+    return [(finding.kind, finding.where) for finding in report.findings]
+
+
+def test_a_sound_folder_has_no_finding_and_its_facts_are_counted(root: Path) -> None:
+    report = looked_at(root)
+    assert found(report) == []
+    assert (report.cases, report.groups) == (9, 9)
+    # each mask is a square of 15 × 15 on 40 × 44 pixels
+    assert report.facts["class shares"]["foreground"] == pytest.approx(225 / 1760)
+    assert (report.facts["smallest size"], report.facts["largest size"]) == ([40, 44], [40, 44])
+
+
+def test_the_same_image_in_train_and_test_is_an_exact_duplicate_even_in_another_file_format(root: Path) -> None:
+    place(root, "test", "image", "x0").unlink()
+    Image.open(place(root, "train", "image", "b0")).save(root / "mine/test/image/x0.bmp")
+    assert found(looked_at(root)) == [("exact_duplicate", ("test/x0", "train/b0"))]
+
+
+def test_a_slightly_changed_copy_is_a_near_duplicate(root: Path) -> None:
+    pixels = np.array(Image.open(place(root, "train", "image", "b0"))).astype(float)
+    place(root, "test", "image", "y0").unlink()
+    Image.fromarray((0.9 * pixels + 10).astype(np.uint8)).save(root / "mine/test/image/y0.jpg", quality=95)
+    assert found(looked_at(root)) == [("near_duplicate", ("test/y0", "train/b0"))]
+
+
+def test_copies_on_the_same_side_are_no_leak(root: Path) -> None:
+    save(place(root, "train", "image", "c0"), np.array(Image.open(place(root, "train", "image", "b0"))))
+    assert found(looked_at(root)) == []
+
+
+def test_several_faults_of_several_files_are_found_in_one_pass(root: Path) -> None:
+    whole = place(root, "train", "image", "a0").read_bytes()
+    place(root, "train", "image", "a0").write_bytes(whole[: len(whole) // 2])
+    mask = np.array(Image.open(place(root, "train", "mask", "b0")))
+    save(place(root, "train", "mask", "b0"), np.where(mask, 200, 0).astype(np.uint8))
+    save(place(root, "train", "mask", "c0"), mask[:-1])
+    Image.fromarray(mask).convert("P").save(place(root, "test", "mask", "z0"))
+    save(place(root, "test", "mask", "x0"), mask * 0)
+    assert set(found(looked_at(root))) == {
+        ("truncated", ("train/a0",)),
+        ("unknown_label", ("train/b0",)),
+        ("geometry", ("train/c0",)),
+        ("palette", ("test/z0",)),
+        ("empty_label", ("test/x0",)),
+    }
+
+
+def test_a_group_on_both_sides_is_named(root: Path) -> None:
+    for part, stem in (("train", "a1"), ("test", "x0")):
+        for kind in ("image", "mask"):
+            place(root, part, kind, stem).rename(place(root, part, kind, f"v7-{part}"))
+    report = looked_at(root, group_pattern=r"^(v\d)-|^[a-z]\d")
+    assert found(looked_at(root)) == []
+    assert [finding.kind for finding in report.findings] == ["straddling_group"]
+    assert "v7" in report.findings[0].message
+
+
+def test_unpaired_files_and_a_missing_folder_end_the_search_with_their_names(root: Path, tmp_path: Path) -> None:
+    place(root, "train", "mask", "d0").unlink()
+    report = looked_at(root)
+    assert [finding.kind for finding in report.findings] == ["unpaired"]
+    assert "d0.png has no mask" in report.findings[0].message
+    assert [finding.kind for finding in looked_at(tmp_path, folder="elsewhere").findings] == ["missing"]
+
+
+def test_labels_that_are_all_empty_are_a_fault_of_the_dataset(root: Path) -> None:
+    for part, stems in STEMS.items():
+        for stem in stems:
+            save(place(root, part, "mask", stem), np.zeros((40, 44), np.uint8))
+    report = looked_at(root)
+    assert [finding.kind for finding in report.faults()] == ["absent_class"]
+    assert "no label holds foreground: all labels are empty" in report.faults()[0].message
+    assert len(report.findings) == 1 + 9
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind"),
+    [("not_a_number", "not_finite"), ("different_spacing", "geometry"), ("constant", "constant"),
+     ("truncated", "truncated"), ("negative_label", "unknown_label")],
+)  # fmt: skip
+def test_faults_of_volumes_keep_their_names_through_the_messages_that_wrap_them(
+    damage: str, kind: str, tmp_path: Path
+) -> None:
+    msd.write(tmp_path)
+    msd.DAMAGES[damage](tmp_path)
+    assert (kind, ("hippocampus_012",)) in found(looked_at(tmp_path, "msd", **msd.OPTIONS))
+
+
+def test_a_voxel_size_of_nothing_is_a_fault_of_spacing(tmp_path: Path) -> None:
+    acdc.write(tmp_path)
+    for number, patient in enumerate(acdc.PATIENTS):
+        for frame in (1, 9):
+            acdc.write_volume(tmp_path, patient, frame, height=17, spacing=(10.0, 1.5, 0.0 if number == 2 else 1.5))
+    wrong = [finding for finding in looked_at(tmp_path, "acdc", partial=True).findings if finding.kind == "spacing"]
+    assert [finding.where for finding in wrong] == [("patient021_frame01",), ("patient021_frame09",)]
+
+
+def test_scribbles_that_contradict_the_labels_are_counted(tmp_path: Path) -> None:
+    acdc.write(tmp_path)
+    acdc.change(tmp_path, "scribble", lambda a: np.where(a == 3, 2, a))
+    report = looked_at(tmp_path, "acdc", partial=True)
+    label, row = acdc.toy_scan((3, 19, 14), 4, acdc.STAR)[1], 19 // 2
+    wrong = int((label[:, row] == 3).sum())  # one line through all classes is scribbled
+    assert wrong > 0
+    [finding] = [finding for finding in report.findings if finding.kind == "scribble_disagreement"]
+    assert finding.message.startswith(f"{wrong} of ")
+
+
+def test_every_kind_that_is_raised_anywhere_is_explained() -> None:
+    package = Path(datasets.__file__).parent
+    named = {part.split('"')[0] for path in package.rglob("*.py") for part in path.read_text().split('.of("')[1:]}
+    assert named <= set(KINDS)
+    assert len(named) > 5
+
+
+def test_the_kind_of_a_wrapped_error_is_that_of_its_cause() -> None:
+    outer = DataError("case 3: broken")
+    outer.__cause__ = DataError("broken").of("truncated")
+    assert kind_of(outer) == "truncated"
+    assert kind_of(ValueError("nothing known")) == "layout"
+
+
+def test_warnings_and_allowed_kinds_are_no_faults() -> None:
+    findings = [Finding("empty_label", (), ""), Finding("near_duplicate", (), ""), Finding("truncated", (), "")]
+    report = Report("toy", findings=findings)
+    assert [finding.kind for finding in report.faults(("near_duplicate",))] == ["truncated"]
+
+
+# The command line ---------------------------------------------------------------------------------------------------
+def called(*words: object) -> Result:
+    return CliRunner().invoke(data_verbs.app, [str(word) for word in words])
+
+
+def on(root: Path, *more: str) -> Iterable[object]:
+    return ("image_folder", "--data", root, "-o", "folder=mine", "-o", "patch=[32, 32]", *more)
+
+
+def test_the_exit_code_says_whether_the_data_are_sound(root: Path) -> None:
+    sound = called("verify", *on(root))
+    assert (sound.exit_code, "sound" in sound.stdout) == (0, True)
+    save(place(root, "test", "image", "x0"), np.array(Image.open(place(root, "train", "image", "b0"))))
+    assert called("verify", *on(root)).exit_code == 1
+    assert called("verify", *on(root, "--allow", "exact_duplicate")).exit_code == 0
+
+
+def test_json_on_standard_output_names_each_fault_and_its_cases(root: Path) -> None:
+    save(place(root, "test", "image", "x0"), np.array(Image.open(place(root, "train", "image", "b0"))))
+    content = json.loads(called("verify", *on(root, "--json")).stdout)
+    assert content["sound"] is False
+    assert [(fault["kind"], fault["where"]) for fault in content["faults"]] == [
+        ("exact_duplicate", ["test/x0", "train/b0"])
+    ]
+
+
+def test_a_split_is_written_with_where_it_comes_from_and_equals_that_of_a_plans_cell(root: Path) -> None:
+    out = root / "lists" / "split.json"
+    assert called("split", *on(root, "--ratio", "0.5", "--seed", "3", "--out", str(out))).exit_code == 0
+    content = json.loads(out.read_text())
+    cls = datasets.get("image_folder")
+    dataset = cls(root, cls.Options(**OPTIONS))
+    expected = make_split(dataset.groups(), dataset.partition(1), ratio=0.5, seed=derive(3, "split"))
+    assert content["labelled"] == list(expected.labelled)
+    assert content["test"] == ["test/x0", "test/y0", "test/z0"]
+    provenance = content["provenance"]
+    assert provenance["digest"] == expected.digest()
+    assert provenance["fingerprint"] == dataset.fingerprint()
+    assert (provenance["rule"]["seed"], provenance["rule"]["ratio"], provenance["version"]) == (3, 0.5, cls.version)
+
+
+def test_what_is_wrong_on_the_command_line_is_said_with_the_nearest_name(root: Path) -> None:
+    for words, message in (
+        (("verify", "image_foldr"), "did you mean 'image_folder'"),
+        (("verify", *on(root, "-o", "fodler=x")), "unknown key 'fodler'; did you mean 'folder'"),
+        (("verify", *on(root, "-o", "folder")), "name=value"),
+        (("verify", *on(root, "--allow", "near_duplicates")), "did you mean 'near_duplicate'"),
+        (("split", *on(root, "--out", "x.json", "--ratio", "20")), "ratio must be in"),
+    ):
+        error = called(*words).exception
+        assert isinstance(error, ConfigError)
+        assert message in str(error)
+
+
+def test_a_card_is_told_in_words_and_as_json() -> None:
+    assert "WSL4MIS" in called("card", "acdc").stdout
+    content = json.loads(called("card", "acdc", "--json").stdout)
+    assert content["folds"] == 5
+    assert content["options"]["protocol"] == "folds"
+    assert content["licence"]
