@@ -69,12 +69,10 @@ def overlay_png(examples_npz: Path, out_png: Path) -> None:
         atomic_write(out_png, style.png(figure))
 
 
-def comparison(
-    results: Results, of: pd.DataFrame, patients: pd.DataFrame, amount: str, rows: Sequence[str]
-) -> tuple[Any, list[str]] | None:
+def comparison(results: Results, of: pd.DataFrame, amount: str, rows: Sequence[str]) -> tuple[Any, list[str]] | None:
     """The same slices under every method of a dataset at one amount: the figure and the names of the cases.
 
-    The first seed and fold that have examples of all methods that have any are shown. None where there are none.
+    Of each method the first cell with examples is shown; None where no cell has any.
     """
     found: dict[str, list[Example]] = {}
     classes: tuple[str, ...] = ()

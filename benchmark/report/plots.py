@@ -48,7 +48,7 @@ def pictures(results: Results, entries: pd.DataFrame, patients: pd.DataFrame) ->
         else:
             yield _dots(dataset, of, seeds[seeds["dataset"] == dataset], rows, looks, names)
         yield _patients(dataset, of, _patient_means(results, patients, of), levels, rows, looks, names)
-        picture = comparison(results, of, patients, levels[0], rows)
+        picture = comparison(results, of, levels[0], rows)
         if picture is not None:
             figure, shown = picture
             yield Picture(

@@ -6,7 +6,7 @@ import pandas as pd
 
 from ..metrics.policy import HIGHER_IS_BETTER, RULES
 from .frame import Results
-from .summary import class_values, entries, patient_values
+from .summary import ENTRY, HEADLINE, class_values, patient_values, seed_values
 
 COMPARED = {"dice": "Dice", "hd95": "HD95"}
 
@@ -21,12 +21,14 @@ def flips(results: Results, table: pd.DataFrame, *, rule: str) -> list[str]:
     """
     if (results.scores["status"] == "ok").all():
         return []
-    best = _best(table)
+    best = _best(table.set_index(ENTRY)[[f"{metric}_mean" for metric in COMPARED]].set_axis(list(COMPARED), axis=1))
     sentences = []
     for other in RULES:
         if other == rule:
             continue
-        under = _best(entries(results, patient_values(class_values(results, other))))
+        rows = class_values(results, other, metrics=tuple(COMPARED), selection=HEADLINE)
+        seeds = seed_values(results, patient_values(rows))
+        under = _best(seeds.groupby(ENTRY, sort=False)[list(COMPARED)].mean())
         for key, label in best.items():
             if under.get(key, label) != label:
                 dataset, amount, metric = key
@@ -37,12 +39,17 @@ def flips(results: Results, table: pd.DataFrame, *, rule: str) -> list[str]:
     return sentences
 
 
-def _best(table: pd.DataFrame) -> dict[tuple[str, str, str], str]:
-    """The label with the best mean of every dataset, amount and metric; upper bounds do not compete."""
+def _best(means: pd.DataFrame) -> dict[tuple[str, str, str], str]:
+    """The label with the best mean of every dataset, amount and metric; upper bounds do not compete.
+
+    Args:
+        means: a column per metric, indexed by :data:`ENTRY`.
+    """
     found = {}
-    for (dataset, amount), rows in table[table["role"] != "upper"].groupby(["dataset", "amount"], sort=False):
+    rows = means.reset_index()
+    for (dataset, amount), competing in rows[rows["role"] != "upper"].groupby(["dataset", "amount"], sort=False):
         for metric in COMPARED:
-            means = rows.set_index("label")[f"{metric}_mean"].dropna().sort_index()
-            if len(means) > 1:
-                found[dataset, amount, metric] = means.idxmax() if HIGHER_IS_BETTER[metric] else means.idxmin()
+            values = competing.set_index("label")[metric].dropna().sort_index()
+            if len(values) > 1:
+                found[dataset, amount, metric] = values.idxmax() if HIGHER_IS_BETTER[metric] else values.idxmin()
     return found

@@ -23,19 +23,26 @@ ENTRY = ["role", "label", "dataset", "amount"]
 STATUSES = ("both_empty", "missed", "spurious", "failed")
 
 
-def class_values(results: Results, rule: str = DEFAULT_RULE) -> pd.DataFrame:
-    """One row per (cell, selection, group, class): the mean over the scans of a patient, NaN where all are left out."""
+def class_values(
+    results: Results, rule: str = DEFAULT_RULE, *, metrics: Sequence[str] = METRICS, selection: str | None = None
+) -> pd.DataFrame:
+    """One row per (cell, selection, group, class): the mean over the scans of a patient, NaN where all are left out.
+
+    ``metrics`` and ``selection`` (None: all) spare the work for what is not asked for.
+    """
     scores = results.scores
-    worth = {metric: _worth(scores, metric, rule) for metric in METRICS}
+    if selection is not None:
+        scores = scores[scores["selection"] == selection]
+    worth = {metric: _worth(scores, metric, rule) for metric in metrics}
     keys = ["cell", "selection", "group", "class"]
     frame = pd.DataFrame({**{key: scores[key] for key in keys}, **worth}, copy=False)
-    return frame.groupby(keys, observed=True, sort=True)[list(METRICS)].mean().reset_index()
+    return frame.groupby(keys, observed=True, sort=True)[list(metrics)].mean().reset_index()
 
 
 def patient_values(by_class: pd.DataFrame) -> pd.DataFrame:
     """One row per (cell, selection, group): the mean over the classes of `class_values`."""
     keys = ["cell", "selection", "group"]
-    return by_class.groupby(keys, observed=True, sort=True)[list(METRICS)].mean().reset_index()
+    return by_class.groupby(keys, observed=True, sort=True)[_metrics(by_class)].mean().reset_index()
 
 
 def cell_values(results: Results, patients: pd.DataFrame) -> pd.DataFrame:
@@ -106,11 +113,16 @@ def order(table: pd.DataFrame, metric: str = "dice") -> list[str]:
 
 
 def amounts(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """The columns of a table: (dataset, amount), datasets as planned, amounts rising; upper bounds have none."""
-    rows = table[table["role"] != "upper"]
-    rows = table if rows.empty else rows
+    """The columns of a table: (dataset, amount), datasets as planned, amounts rising.
+
+    The amount of an upper bound is a column only where its dataset has nothing else yet.
+    """
     position = {name: number for number, name in enumerate(dict.fromkeys(table["dataset"]))}
-    found = {(row.dataset, row.amount): (position[row.dataset], row.level) for row in rows.itertuples()}
+    found = {}
+    for dataset, rows in table.groupby("dataset", sort=False):
+        others = rows[rows["role"] != "upper"]
+        for row in (rows if others.empty else others).itertuples():
+            found[str(dataset), row.amount] = (position[dataset], row.level)
     return sorted(found, key=lambda key: found[key])
 
 
@@ -175,4 +187,8 @@ def _over_folds(results: Results, values: pd.DataFrame, extra: Sequence[str]) ->
     frame = pd.concat([identity, kept.drop(columns="cell").reset_index(drop=True)], axis=1)
     keys = [*ENTRY, "seed", *extra]
     # in the order of the plan, so that entries and seeds keep it
-    return frame.groupby(keys, sort=False, observed=True)[list(METRICS)].mean().reset_index()
+    return frame.groupby(keys, sort=False, observed=True)[_metrics(frame)].mean().reset_index()
+
+
+def _metrics(frame: pd.DataFrame) -> list[str]:
+    return [metric for metric in METRICS if metric in frame]

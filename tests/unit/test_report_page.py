@@ -178,6 +178,15 @@ def test_one_amount_and_one_seed_make_a_report(tmp_path: Path) -> None:
     assert "70.0" in (folder / "table.md").read_text(), "(50 + 90)/2, no spread"
 
 
+def test_a_dataset_whose_upper_bound_alone_has_finished_is_shown(tmp_path: Path) -> None:
+    write_cell(tmp_path, [score("A")], dataset="one")
+    write_cell(tmp_path, [score("A", dice=0.9)], dataset="two", label="all labels", role="upper", ratio=1.0)
+    write_cell(tmp_path, dataset="two", status="failed", reason="out of memory")
+    folder = build("toy", tmp_path)
+    assert "| all labels (upper bound) | n/a | 90.0 |" in (folder / "table.md").read_text()
+    assert (folder / "figures" / "methods_two.png").is_file()
+
+
 def test_figures_of_an_earlier_report_do_not_stay(tmp_path: Path) -> None:
     write_cell(tmp_path, [score("A")], ratio=0.1)
     folder = build("toy", tmp_path)
