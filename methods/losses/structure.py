@@ -1,0 +1,86 @@
+"""The structure loss: cross-entropy and overlap of probabilities, both weighted up near boundaries.
+
+With w = 1 + 5 |mean of the target over 31 x 31 pixels - target|, the largest over foreground classes, an image costs
+Σ w·CE / Σ w, plus the mean over foreground classes of 1 - (Σ w p y + 1) / (Σ w (p + y - p y) + 1). For two classes this
+is the loss of F3Net and PraNet (https://github.com/DengPingFan/PraNet), but for means near the image's border, which
+take what is inside the image here and count zeros outside there.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from datasets.types import IGNORE
+
+from .overlap import one_hot
+
+_WINDOW = 31
+_GAIN = 5
+_SMOOTH = 1
+"""Added to both sides of the overlap, in weighted pixels."""
+
+
+def structure_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """Mean over images of the structure loss against a label map.
+
+    An image without any known pixel costs 0, with zero gradient. Where the label is IGNORE, no pixel counts; to the
+    means around, it belongs to no class.
+
+    Args:
+        logits: ``(n, c, *space)``, c of 2 or more.
+        label: ``(n, *space)`` int64 in range(c), or IGNORE.
+    """
+    known = (label != IGNORE).unsqueeze(1)
+    return _structure(logits, one_hot(label, logits.shape[1]), known)
+
+
+def structure_agreement(logits: Tensor, target: Tensor) -> Tensor:
+    """The same against soft labels: ``target`` ``(n, c, *space)``, sum 1 over classes; detach it if it is constant."""
+    return _structure(logits, target.float(), torch.ones_like(target[:, :1], dtype=torch.bool))
+
+
+def released_structure(foreground: Tensor, mask: Tensor, known: Tensor) -> Tensor:
+    """The loss as Min-Max Similarity computes it: its cross-entropy takes probabilities for logits, and no weights.
+
+    Source: https://github.com/AngeLouCN/Min_Max_Similarity/blob/07571ea/loss.py
+
+    Args:
+        foreground: ``(n, k, *space)`` probabilities of the k foreground classes, each a task of its own.
+        mask: the same shape, what they should be.
+        known: ``(n, 1, *space)`` booleans of the pixels that count.
+    """
+    foreground, mask = foreground.float(), mask.float()
+    weight = (1 + _GAIN * (_box_mean(mask, count_outside=True) - mask).abs()) * known
+    costs = F.binary_cross_entropy_with_logits(foreground, mask, reduction="none") * known
+    entropy = costs.sum() / (known.sum() * foreground.shape[1]).clamp_min(1)
+    return entropy + _one_minus_overlap(foreground, mask, weight)
+
+
+def _structure(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    log_probs = torch.log_softmax(logits.float(), dim=1)
+    foreground = target[:, 1:]
+    uneven = (_box_mean(foreground) - foreground).abs().amax(dim=1, keepdim=True)
+    weight = (1 + _GAIN * uneven) * known
+    costs = -(target * log_probs).sum(dim=1, keepdim=True) * weight
+    entropy = (costs.flatten(1).sum(dim=1) / weight.flatten(1).sum(dim=1).clamp_min(1)).mean()
+    return entropy + _one_minus_overlap(log_probs[:, 1:].exp(), foreground, weight)
+
+
+def _one_minus_overlap(probs: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Mean over samples and classes of one minus the soft Jaccard index."""
+    both = (weight * probs * target).flatten(2).sum(dim=2)
+    either = (weight * (probs + target - probs * target)).flatten(2).sum(dim=2)
+    return (1 - (both + _SMOOTH) / (either + _SMOOTH)).mean()
+
+
+def _box_mean(maps: Tensor, *, count_outside: bool = False) -> Tensor:
+    """Mean over the window around every pixel, axis by axis; zeros outside count if asked."""
+    for axis in range(2, maps.ndim):
+        rows = maps.movedim(axis, -1)
+        mean = F.avg_pool1d(
+            rows.flatten(0, -2), _WINDOW, stride=1, padding=_WINDOW // 2, count_include_pad=count_outside
+        )
+        maps = mean.view(rows.shape).movedim(-1, axis)
+    return maps
