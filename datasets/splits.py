@@ -1,4 +1,4 @@
-"""Who is labelled, who is not, who validates, who tests: disjoint by group, nested in ratio, the same for all methods."""
+"""Who is labelled, who is not, who validates, who tests: disjoint by group, nested in ratio, equal for all methods."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The vocabulary shared by data, methods and runner: tasks, cases and batches.
 
-Axis order is ``(n, c, *space)`` everywhere; class 0 is background; a label map is integer, with :data:`IGNORE` where the
-class is unknown. Labelled and unlabelled images are different types: ``Unlabelled`` has no label attribute, so a method
+Axis order is ``(n, c, *space)`` everywhere; class 0 is background; a label map is integer, with :data:`IGNORE` where
+the class is unknown. Labelled and unlabelled images are different types: ``Unlabelled`` has no label attribute, so a method
 that peeks at the label of an unlabelled image fails with an AttributeError instead of a better score.
 """
 
@@ -100,7 +100,7 @@ class Labelled:
     Attributes:
         image: ``(n, c, *space)`` float32.
         label: ``(n, *space)`` int64 in range(classes), or IGNORE. Dense, or a scribble: the cell says which.
-        pseudo: ``(n, *space)`` int64 map that the method's ``relabel`` made, augmented with the image; None without one.
+        pseudo: ``(n, *space)`` int64 map that the method's ``relabel`` made, augmented with the image; or None.
         keys: Sample names, for error messages only.
     """
 
