@@ -14,10 +14,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .overlap import one_hot
+
 _PRIOR = 1e-5
 """Added to the sum of weights that a prototype is divided by (CPCL): an absent class has the prototype 0."""
 _LEAST_SQUARE = 1e-12
 """Squared norms below it count as it: the cosine to a zero vector is 0, with a finite gradient."""
+
+
+def confidence_weights(probs: Tensor, label: Tensor | None = None) -> Tensor:
+    """Weights of a prototype: the probability of the label, or of the most probable class, in that class's channel.
+
+    Args:
+        probs: ``(n, c, *space)``.
+        label: ``(n, *space)`` int64; no weight at IGNORE.
+
+    Returns:
+        ``(n, c, *space)`` float32, 0 in all other channels.
+    """
+    return probs.float() * one_hot(probs.argmax(dim=1) if label is None else label, probs.shape[1])
 
 
 def class_prototypes(features: Tensor, weight: Tensor) -> Tensor:
@@ -52,11 +67,16 @@ def cosine_maps(features: Tensor, prototypes: Tensor, space: Sequence[int]) -> T
     """
     with torch.autocast(features.device.type, enabled=False):
         features, prototypes = features.float(), prototypes.float()
-        matrices = _upsampling(features.shape[2:], space, features.device)
         dots = (prototypes @ features.flatten(2)).unflatten(2, features.shape[2:])
         norms = upsampled_squared_norm(features, space).clamp_min(_LEAST_SQUARE).sqrt()
         lengths = prototypes.square().sum(dim=2).clamp_min(_LEAST_SQUARE).sqrt()
-        return _along(dots, matrices) / (norms.unsqueeze(1) * lengths.view(*lengths.shape, *[1] * len(space)))
+        return upsampled(dots, space) / (norms.unsqueeze(1) * lengths.view(*lengths.shape, *[1] * len(space)))
+
+
+def upsampled(maps: Tensor, space: Sequence[int]) -> Tensor:
+    """``maps`` ``(n, c, *coarse)`` linearly upsampled to ``space``, corners on corners."""
+    with torch.autocast(maps.device.type, enabled=False):
+        return _along(maps.float(), _upsampling(maps.shape[2:], space, maps.device))
 
 
 def upsampled_squared_norm(features: Tensor, space: Sequence[int]) -> Tensor:

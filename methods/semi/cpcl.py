@@ -26,8 +26,7 @@ from ..family import TeacherHyper, TeacherStudent, supervised_terms
 from ..hyper import hyper, variant
 from ..losses.consistency import squared_difference
 from ..losses.cross_entropy import cross_entropy
-from ..losses.overlap import one_hot
-from ..losses.prototypes import class_prototypes, cosine_maps
+from ..losses.prototypes import class_prototypes, confidence_weights, cosine_maps
 from ..perturb import noisy
 from ..schedules import ramp_up
 
@@ -70,9 +69,9 @@ class CPCL(TeacherStudent):
         if released:
             known, guessed = known.detach(), taught[-1]
         labelled = batch.split(logits)[0]
-        weights = self._confidence(labelled.detach().softmax(dim=1), label), self._confidence(target)
-        l2u, seen = self._classified(guessed, known, weights[0])
-        u2l, possible = self._classified(known, guessed, weights[1])
+        annotated = confidence_weights(torch.softmax(labelled.detach().float(), dim=1), label)
+        l2u, seen = self._classified(guessed, known, annotated)
+        u2l, possible = self._classified(known, guessed, confidence_weights(target))
         if released:
             # probabilities where logits belong, and classes without a prototype compared as if they had one
             u2l_loss = cross_entropy(torch.softmax(u2l, dim=1), label)
@@ -86,10 +85,6 @@ class CPCL(TeacherStudent):
             "u2l": weight * h.u2l * u2l_loss,
             "stability": weight * squared_difference(logits, noisy_logits),
         }
-
-    def _confidence(self, probs: Tensor, label: Tensor | None = None) -> Tensor:
-        """Weights of a prototype: the probability of the label, or of the most probable class, in its own channel."""
-        return probs.float() * one_hot(probs.argmax(dim=1) if label is None else label, self.task.n_classes)
 
     def _classified(self, features: Tensor, source: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of ``features`` by the prototypes of ``source``, paired in order, and which classes these have."""

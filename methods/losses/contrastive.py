@@ -1,0 +1,87 @@
+"""Contrast of vectors: those of one class attract, those of different classes repel.
+
+Everything is float32, under autocast too: similarities are divided by a small temperature and exponentiated.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from datasets.types import IGNORE
+
+_NEVER = -1e4
+"""Logit of a pair that does not count; finite, so that a row without any pair has a finite gradient."""
+
+
+def supervised_contrast(
+    vectors: Tensor,
+    label: Tensor,
+    temperature: float,
+    *,
+    hardness: float = 0.0,
+    importance: Tensor | None = None,
+    anchors: Tensor | None = None,
+    narcissists: Tensor | None = None,
+) -> Tensor:
+    """Mean over anchors i and their positives p of -log [e^s_ip / (e^s_ip + Σ_n e^s_in)], n of another label than i.
+
+    s is the cosine over the temperature. Unlike in the supervised contrast of Khosla et al. (arXiv:2004.11362), a
+    positive competes with the negatives only, not with the other positives. An anchor without a positive does not
+    count; without any anchor the loss is 0.
+
+    Sources: the voxel contrast of CVCL (https://github.com/maybeQi/Voxel-Contrastive/tree/65698b3); the re-weighting of
+    hard positives of BHPC (https://github.com/PerPerZXY/BHPC/blob/2761c40/loss_functions/supcon_loss.py).
+
+    Args:
+        vectors: ``(r, d)``, of any length.
+        label: ``(r,)`` int64; IGNORE leaves a vector out.
+        temperature: small = only the nearest matter.
+        hardness: β of the weight exp(-β max(0, cosine)) of a positive among those of its anchor; 0 = all alike.
+        importance: ``(r,)``; a positive's weight is also multiplied by the root of both vectors' importance.
+        anchors: ``(r,)`` booleans; default: all vectors.
+        narcissists: ``(r,)`` booleans of anchors that are their own positive too, as CVCL's code leaves its background;
+            default: none.
+    """
+    with torch.autocast(vectors.device.type, enabled=False):
+        unit = F.normalize(vectors.float(), dim=1)
+        cosine = unit @ unit.T
+        logits = cosine / temperature
+        counts = label != IGNORE
+        both = counts[:, None] & counts
+        same = label[:, None] == label
+        others = torch.logsumexp(torch.where(both & ~same, logits, _NEVER), dim=1, keepdim=True)
+        itself = torch.eye(len(label), dtype=torch.bool, device=label.device)
+        if narcissists is not None:
+            itself = itself & ~narcissists
+        weight = torch.exp(-hardness * cosine.detach().clamp_min(0)) * (both & same & ~itself)
+        if importance is not None:
+            weight = weight * (importance[:, None] * importance).sqrt()
+        total = weight.sum(dim=1)
+        counted = (total > 0) if anchors is None else (total > 0) & anchors
+        rows = (weight * F.softplus(others - logits)).sum(dim=1) / total.clamp_min(1e-12)
+        return (rows * counted).sum() / counted.sum().clamp_min(1)
+
+
+def prototype_contrast(
+    query: Tensor, key: Tensor, present: Tensor, bank: Tensor, filled: Tensor, temperature: float
+) -> Tensor:
+    """Mean of -log [e^s(q,k) / (e^s(q,k) + Σ e^s(q,b))] over present classes; b: what the bank holds of other classes.
+
+    Args:
+        query: ``(n, c, d)``, where gradient flows.
+        key: ``(n, c, d)`` of the same samples and classes.
+        present: ``(n, c)`` booleans; where False, neither counts.
+        bank: ``(c, slots, d)``.
+        filled: ``(c, slots)`` booleans.
+        temperature: divides the cosines.
+    """
+    with torch.autocast(query.device.type, enabled=False):
+        query, key, bank = (F.normalize(each.float(), dim=-1) for each in (query, key, bank))
+        positive = (query * key).sum(dim=2) / temperature
+        classes, slots = filled.shape
+        against = (query @ bank.flatten(0, 1).T / temperature).unflatten(2, (classes, slots))
+        of_others = filled & ~torch.eye(classes, dtype=torch.bool, device=query.device).unsqueeze(2)
+        others = torch.logsumexp(torch.where(of_others, against, _NEVER).flatten(2), dim=2)
+        return (F.softplus(others - positive) * present).sum() / present.sum().clamp_min(1)

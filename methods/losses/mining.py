@@ -1,0 +1,111 @@
+"""Which voxels a contrast compares: a fixed number per sample and class, chosen on the device without waiting."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from datasets.types import IGNORE
+
+from .overlap import one_hot
+
+
+class Voxels(NamedTuple):
+    """Chosen voxels: flat positions and labels, ``(n, k)`` each; the label is IGNORE where nothing was to choose."""
+
+    index: Tensor
+    label: Tensor
+
+
+class Shares(NamedTuple):
+    """Hard ones among the positives and among the negatives."""
+
+    positives: float
+    negatives: float
+
+
+def difference_part(label: Tensor, predicted: Tensor, classes: int) -> Tensor:
+    """Where a prediction is wrong or a boundary of the label is at most one voxel away; never where that is IGNORE.
+
+    Args:
+        label, predicted: ``(n, *space)`` int64.
+
+    Returns:
+        ``(n, *space)`` booleans.
+    """
+    pool = (F.max_pool2d, F.max_pool3d)[label.ndim - 3]
+    near = pool(one_hot(label, classes), kernel_size=3, stride=1, padding=1).sum(dim=1) > 1
+    return (near | (label != predicted)) & (label != IGNORE)
+
+
+def random_voxels(label: Tensor, classes: int, count: int) -> Voxels:
+    """Per foreground class ``count`` random voxels of it and ``count`` of all other classes."""
+    chosen = []
+    for k in range(1, classes):
+        chosen += [_drawn(label, label == k, count), _drawn(label, (label != k) & (label != IGNORE), count)]
+    return _joined(chosen)
+
+
+def key_voxels(label: Tensor, predicted: Tensor, similarity: Tensor, count: int, shares: Shares) -> Voxels:
+    """Per foreground class ``count`` voxels of it and ``count`` of others, part of them the hardest near the boundary.
+
+    Hard are the voxels of :func:`difference_part`: of the class with the lowest similarity to its prototype, and of
+    other classes with the highest. The rest is drawn from the voxels where prediction and label agree.
+
+    Args:
+        label, predicted: ``(n, *space)`` int64; ``label`` may be IGNORE.
+        similarity: ``(n, c, *space)`` cosine to each class's prototype.
+        count: positives, and negatives, per class and sample.
+        shares: hard ones among them.
+    """
+    classes = similarity.shape[1]
+    hard, agreed = difference_part(label, predicted, classes), label == predicted
+    positives, negatives = round(shares.positives * count), round(shares.negatives * count)
+    chosen = []
+    for k in range(1, classes):
+        own, other = label == k, (label != k) & (label != IGNORE)
+        chosen += [
+            _drawn(label, own & agreed, count - positives),
+            _top(label, own & hard, -similarity[:, k], positives),
+            _drawn(label, other & agreed, count - negatives),
+            _top(label, other & hard, similarity[:, k], negatives),
+        ]
+    return _joined(chosen)
+
+
+def released_voxels(label: Tensor, predicted: Tensor, count: int) -> Voxels:
+    """As CVCL's code chooses: ``count`` foreground voxels, label 1, and the first ``count`` agreed background ones, 0.
+
+    The foreground's are random among the voxels predicted right, and missed ones where these do not suffice. The
+    background's come in raster order: a run at the corner of the crop, the opposite of a boundary. Too few of either
+    are left as they are, where the code fills up with the other or fails.
+
+    Source: https://github.com/maybeQi/Voxel-Contrastive/blob/65698b3/code/loss_contrast_mem.py
+    """
+    binary = torch.where(label == IGNORE, IGNORE, (label > 0).long())
+    foreground = predicted > 0
+    positive = foreground.float() + torch.rand(label.shape, device=label.device)
+    raster = -torch.arange(label[0].numel(), device=label.device).view(label.shape[1:]).expand(label.shape)
+    chosen = [
+        _top(binary, binary == 1, positive, count),
+        _top(binary, (binary == 0) & ~foreground, raster.float(), count),
+    ]
+    return _joined(chosen)
+
+
+def _drawn(label: Tensor, allowed: Tensor, count: int) -> Voxels:
+    return _top(label, allowed, torch.rand(label.shape, device=label.device), count)
+
+
+def _top(label: Tensor, allowed: Tensor, score: Tensor, count: int) -> Voxels:
+    """The ``count`` allowed voxels of each sample with the highest finite score."""
+    scores = torch.where(allowed, score, -torch.inf).flatten(1)
+    best, index = scores.topk(min(count, scores.shape[1]), dim=1)
+    return Voxels(index, torch.where(best > -torch.inf, label.flatten(1).gather(1, index), IGNORE))
+
+
+def _joined(parts: list[Voxels]) -> Voxels:
+    return Voxels(torch.cat([p.index for p in parts], dim=1), torch.cat([p.label for p in parts], dim=1))
