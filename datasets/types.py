@@ -1,8 +1,8 @@
 """The vocabulary shared by data, methods and runner: tasks, cases and batches.
 
 Axis order is ``(n, c, *space)`` everywhere; class 0 is background; a label map is integer, with :data:`IGNORE` where
-the class is unknown. Labelled and unlabelled images are different types: ``Unlabelled`` has no label attribute, so a method
-that peeks at the label of an unlabelled image fails with an AttributeError instead of a better score.
+the class is unknown. Labelled and unlabelled images are different types: ``Unlabelled`` has no label attribute, so a
+method that peeks at the label of an unlabelled image fails with an AttributeError instead of a better score.
 """
 
 from __future__ import annotations
