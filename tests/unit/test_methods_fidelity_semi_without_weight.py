@@ -1,0 +1,66 @@
+"""A weight of 0 leaves the labels alone to teach, bit for bit: no unlabelled term acts behind its weight."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+from methods.family import supervised_terms
+from tests.unit.semi_toys import method, require_equal_networks, toy_batch, trained, trained_on_labels
+
+OFF = {"weight": 0.0}
+ALONE = {
+    "mean_teacher": OFF,
+    "entropy_minimisation": OFF,
+    "ua_mt": OFF,
+    "cps": OFF,
+    "dan": OFF | {"critic_width": 2},
+    "r_drop": OFF | {"variant": "released"},
+    "cct": OFF,
+    "cpcl": OFF,
+    "cvcl": OFF | {"class_weight": 0.0, "voxel_weight": 0.0},
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_without_weight_the_network_learns_as_supervised_on_the_same_batch(name: str):
+    """Supervised on the labelled half, with batch normalisation over the whole batch."""
+    batch, ends = toy_batch(), []
+    for train in (trained, partial(trained_on_labels, terms=partial(supervised_terms, dice_share=0.5))):
+        torch.manual_seed(1)
+        ends.append(train(method(name, **ALONE[name]), batch))
+    require_equal_networks(*ends)
+
+
+OWN_LOSS = {
+    "ict": "consistency",
+    "urpc": "consistency",
+    "cct": "consistency",
+    "mc_net": "consistency",
+    "dtc": "consistency",
+    "r_drop": "divergence",
+    "sassnet": "adversarial",
+}
+
+
+@pytest.mark.parametrize("name", OWN_LOSS)
+def test_a_term_without_weight_is_as_if_it_were_not_there(name: str):
+    """For methods whose supervised terms are of several outputs, or of other images than the batch's."""
+    hyper = OFF | ({"critic_width": 2} if name == "sassnet" else {})
+    batch, ends = toy_batch(), []
+    for leave_out in (None, OWN_LOSS[name]):
+        torch.manual_seed(1)
+        ends.append(trained(method(name, **hyper), batch, leave_out=leave_out))
+    require_equal_networks(*ends, prefix="")
+
+
+def test_with_weight_the_unlabelled_images_do_teach():
+    """The tests above could not fail otherwise."""
+    batch, ends = toy_batch(), []
+    for weight in (0.0, 1.0):
+        torch.manual_seed(1)
+        ends.append(trained(method("entropy_minimisation", weight=weight), batch))
+    with pytest.raises(AssertionError):
+        require_equal_networks(*ends)
