@@ -78,8 +78,12 @@ class Dataset(ABC):
     folder: ClassVar[str] = ""
     version: ClassVar[str] = "1"
     folds: ClassVar[int] = 1
+    unavailable: ClassVar[str] = ""
+    """Why nobody can get these data: such a dataset has a card, and never opens."""
 
     def __init__(self, root: Path, options: Any = None) -> None:
+        if self.unavailable:
+            raise MissingData(f"{self.name}: these data cannot be had: {self.unavailable}")
         self.options = self.Options() if options is None else options
         if not (is_dataclass(self.options) and isinstance(self.options, self.Options)):
             raise TypeError(

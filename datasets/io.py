@@ -152,7 +152,7 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     absent, unknown = set(required) - set(header), set(header) - {*required, *optional}
     if absent or unknown or len(set(header)) < len(header):
         raise DataError(
-            f"{path}: columns are {header}; wanted are {', '.join(required)} and perhaps {', '.join(optional)}, each once"
+            f"{path}: columns are {header}; wanted are {', '.join(required)}, perhaps {', '.join(optional)}, each once"
         )
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
@@ -178,8 +178,8 @@ def read_list(path: Path) -> tuple[str, ...]:
     return lines
 
 
-def read_json(path: Path) -> Mapping[str, Any]:
-    """A JSON file that holds an object.
+def read_json(path: Path, form: type = dict) -> Any:
+    """A JSON file that holds an object, or a ``list`` where that is asked for.
 
     Raises:
         DataError: the file is absent, not JSON, or holds something else.
@@ -189,8 +189,9 @@ def read_json(path: Path) -> Mapping[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise _damaged(path, "JSON", error) from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected a JSON object, got a {type(content).__name__}")
+    if not isinstance(content, form):
+        what = "object" if form is dict else form.__name__
+        raise DataError(f"{path}: expected a JSON {what}, got a {type(content).__name__}")
     return content
 
 

@@ -22,6 +22,8 @@ HASH_DISTANCE = 12
 """Bits in which near duplicates may differ: 5 %. Candidates only: the thumbnails must agree too."""
 CORRELATION = 0.99
 """Least correlation of the 32 × 32 thumbnails of near duplicates."""
+_LUMINANCE = (0.299, 0.587, 0.114)
+"""ITU-R BT.601, which JPEG keeps while it blurs colours."""
 SCRIBBLE_ERRORS = 1e-3
 """Share of scribbled pixels that may contradict the dense label: ten times that of ACDC's expert scribbles."""
 
@@ -245,8 +247,9 @@ def _sides(dataset: Dataset, fold: int, report: Report) -> dict[str, str]:
 
 
 def _thumbnail(case: Case) -> np.ndarray:
-    """``(32, 32)`` grey picture of the case: the mean channel, the middle slice of a volume."""
-    picture = case.image.mean(0)
+    """``(32, 32)`` grey picture of the case: luminance of three channels, else their mean; a volume's middle slice."""
+    weights = np.array(_LUMINANCE if len(case.image) == 3 else [1 / len(case.image)] * len(case.image), np.float32)
+    picture = np.tensordot(weights, case.image, 1)
     while picture.ndim > 2:
         picture = picture[len(picture) // 2]
     side = 2 * HASH_SIDE

@@ -18,16 +18,18 @@ def read_case(
     group: str,
     classes: Sequence[str],
     *,
+    key: str = "",
     unlabelled: int | None = None,
     has_spacing: bool | None,
 ) -> Case:
-    """One 3-D case whose key is the file's stem; image values as stored, in float32; no scribble where none is stored.
+    """One 3-D case; image values as stored, in float32; no scribble where none is stored.
 
     Args:
         name: the dataset's, for messages.
         path: the HDF5 file.
         group: the patient.
         classes: class names; their places are the allowed label values.
+        key: the case's; "" = the file's stem.
         unlabelled: the code of unscribbled voxels in ``scribble``.
         has_spacing: whether the attribute ``spacing`` (mm, in the order of the axes) must be there; False = it must
             not, for cases measured partly in mm and partly in voxels have no mean; None = it is not looked at.
@@ -35,7 +37,8 @@ def read_case(
     Raises:
         DataError: naming the case and the file.
     """
-    where = f"{name}: case {path.stem!r}"
+    key = key or path.stem
+    where = f"{name}: case {key!r}"
     try:
         arrays, attributes = read_h5(path, ("image", "label"), ("scribble",))
     except DataError as error:
@@ -47,7 +50,7 @@ def read_case(
         scribble = label_map(scribble, f"{where}: scribble in {path}", classes, unlabelled=unlabelled)
     label = label_map(arrays["label"], f"{where}: label in {path}", classes)
     spacing = _spacing(where, attributes, has_spacing) if has_spacing is not None else None
-    return Case(path.stem, group, image.astype(np.float32)[None], label, scribble, spacing)
+    return Case(key, group, image.astype(np.float32)[None], label, scribble, spacing)
 
 
 def _spacing(where: str, attributes: Mapping[str, object], expected: bool) -> tuple[float, ...] | None:

@@ -48,7 +48,7 @@ class ImageFolders(Dataset):
         return {key: self.group(key) for key in self.pairs}
 
     def group(self, key: str) -> str:
-        """The part of the file's stem that ``group_pattern`` finds (its first bracket that takes part, if any), else the case."""
+        """What ``group_pattern`` finds in the file's stem (in its first bracket that matches), else the case."""
         pattern = self.options.group_pattern
         if not pattern:
             return key

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 import datasets
+from datasets.base import MissingData
 
 from .checks_datasets import CHECKS, ON_REAL
 from .specimen import Check, Specimen
@@ -26,9 +27,18 @@ def _miniature(name: str) -> ModuleType:
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", datasets.names())
+@pytest.mark.parametrize("name", [name for name in datasets.names() if not datasets.get(name).unavailable])
 def test_dataset(name: str, check: Check, tmp_path: Path) -> None:
     check(Specimen(datasets.get(name), tmp_path, miniature=_miniature(name)))
+
+
+@pytest.mark.parametrize("name", [name for name in datasets.names() if datasets.get(name).unavailable])
+def test_what_nobody_can_get_has_a_card_and_says_why(name: str, tmp_path: Path) -> None:
+    cls = datasets.get(name)
+    assert cls.card.how_to_get
+    assert cls.nominal_task(cls.Options()).name == name
+    with pytest.raises(MissingData, match=f"{name}: these data cannot be had: {cls.unavailable}"):
+        cls(tmp_path)
 
 
 @pytest.fixture(scope="session")
