@@ -155,7 +155,7 @@ def fork_server() -> Any:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("forkserver")
     # torch._dynamo is what the first optimizer of a process imports: seconds, paid once here.
-    context.set_forkserver_preload([child.__name__, "benchmark.metrics", "datasets.feed", "torch._dynamo"])
+    context.set_forkserver_preload([child.__name__, "datasets.feed", "torch._dynamo", "benchmark.execute.preload"])
     return context
 
 

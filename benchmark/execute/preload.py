@@ -1,0 +1,19 @@
+"""Imported once by the forkserver, so that no cell waits for it: the metric kernel loaded and its tables made.
+
+Loading numba and its compiled kernels takes most of a second of processor time, which every cell would spend anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+
+from ..metrics import measure
+
+for _ndim in (2, 3):
+    _label = np.zeros((4,) * _ndim, np.uint8)
+    _label[(1,) * _ndim] = 1
+    # whatever is wrong here is wrong in the cell too, which records it; the forkserver must live
+    with contextlib.suppress(Exception):
+        measure(_label, np.roll(_label, 1), classes=2, spacing=(1.0, 2.0, 3.0)[:_ndim], tolerance=(1.0,))
