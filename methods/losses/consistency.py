@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 
 
+_LEAST_CERTAINTY = 1e-8
+"""Added to the mean weight that URPC divides by: scales that contradict each other everywhere have weights of 0."""
+
+
 def squared_difference(probs: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean over classes and pixels of ``(probs - target)²``; gradients flow into whichever argument has them.
 
@@ -53,5 +57,5 @@ def rectified_consistency(scales: Sequence[Tensor]) -> Tensor:
     certainty = torch.exp(-divergence)
     pixels = list(range(1, divergence.ndim))
     squared = (mean - log_probs.exp()).square().mean(dim=2)
-    rectified = (squared * certainty).mean(pixels) / certainty.mean(pixels)
+    rectified = (squared * certainty).mean(pixels) / (certainty.mean(pixels) + _LEAST_CERTAINTY)
     return (rectified + divergence.mean(pixels)).mean()

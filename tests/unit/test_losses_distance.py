@@ -1,0 +1,93 @@
+"""Distance transforms and signed distance maps: by hand, by brute force, by the released map, and at edges."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.types import IGNORE
+from methods.losses import distance
+from methods.losses.distance import distance_transform, signed_distance_maps
+from tests.reference import oracles
+from tests.reference import shapes as reference
+
+WAYS = [distance._by_scipy, distance._by_parabolas]
+
+
+def random_masks(*shape: int) -> torch.Tensor:
+    """Mostly True, so that distances exceed 1."""
+    return torch.rand(shape) < 0.9
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_distances_along_a_line_count_pixels(way):
+    mask = torch.tensor([[[True, True, True, False, True]]])
+    assert way(mask).flatten().tolist() == [3, 2, 1, 0, 1]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_distance_to_a_corner_three_and_four_away_is_five(way):
+    mask = torch.ones(1, 4, 5, dtype=torch.bool)
+    mask[0, 0, 0] = False
+    assert way(mask)[0, 3, 4].item() == 5
+    assert way(mask)[0, 1, 1].item() == pytest.approx(math.sqrt(2))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("shape", [(2, 9, 7), (2, 5, 4, 6), (1, 1, 6)])
+def test_distances_equal_brute_force(way, shape: tuple[int, ...]):
+    masks = random_masks(*shape)
+    masks[0].flatten()[0] = False
+    expected = np.stack([reference.distances(mask) for mask in masks.numpy()])
+    np.testing.assert_allclose(way(masks).numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_without_an_outside_the_distance_is_infinite_and_without_an_inside_zero(way):
+    masks = torch.stack([torch.ones(3, 4), torch.zeros(3, 4)]).bool()
+    found = way(masks)
+    assert (found[0] == math.inf).all()
+    assert (found[1] == 0).all()
+
+
+def test_both_ways_agree_to_rounding_on_larger_masks_and_in_chunks(monkeypatch: pytest.MonkeyPatch):
+    masks = random_masks(2, 24, 20, 16)
+    whole = distance._by_parabolas(masks)
+    monkeypatch.setattr(distance, "_CHUNK", 1000)  # 2 lines of 24 at a time
+    assert torch.equal(distance._by_parabolas(masks), whole)
+    torch.testing.assert_close(distance._by_scipy(masks), whole, rtol=1e-6, atol=0)
+    assert torch.equal(distance_transform(masks), distance._by_scipy(masks))
+
+
+def test_signed_map_of_a_line_by_hand():
+    # inside: pixels 2..6 at depths 1 2 3 2 1 (of 3), the ends are boundary; outside: 2 and 1 left, 1 2 3 4 right (of 4)
+    label = torch.zeros(1, 1, 11, dtype=torch.int64)
+    label[..., 2:7] = 1
+    expected = [2 / 4, 1 / 4, 0, -2 / 3, -1, -2 / 3, 0, 1 / 4, 2 / 4, 3 / 4, 1]
+    torch.testing.assert_close(signed_distance_maps(label, 2).flatten(), torch.tensor(expected))
+
+
+@pytest.mark.parametrize("absent", [0.0, 1.0])
+@pytest.mark.parametrize("shape", [(3, 8, 9), (3, 5, 6, 4)])
+def test_signed_maps_equal_brute_force_class_by_class(shape: tuple[int, ...], absent: float):
+    label = torch.randint(0, 3, shape)
+    label[0] = 0  # both classes absent
+    label[1] = 2  # class 1 absent, class 2 everywhere
+    label[2].flatten()[:3] = IGNORE  # outside of both
+    found = signed_distance_maps(label, 3, absent=absent)
+    assert found.shape == (3, 2, *shape[1:])
+    for n in range(3):
+        for k in (1, 2):
+            expected = reference.signed_distances((label[n] == k).numpy(), absent)
+            np.testing.assert_allclose(found[n, k - 1].numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_signed_map_is_the_released_one_also_of_an_empty_crop():
+    mask, expected = oracles.load("sdm_mask", "sdm")
+    found = signed_distance_maps(mask.long(), 2, absent=0.0)
+    torch.testing.assert_close(found[:, 0], expected, rtol=1e-5, atol=1e-6)
+    assert not mask[2].any()  # the last crop holds no foreground: released 0 everywhere, here far away by default
+    assert (signed_distance_maps(mask.long(), 2)[2] == 1).all()
