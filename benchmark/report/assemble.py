@@ -34,7 +34,8 @@ def assemble(
     loaded = replace(loaded, notes=(*loaded.notes, *sensitivity.flips(loaded, entries, rule=rule)))
     cells = summary.cell_values(loaded, patients)
     classes = summary.class_entries(loaded, by_class)
-    judged = verdicts.against_lower_bounds(loaded, patients)
+    designs = verdicts.designs(loaded, patients)
+    judged = verdicts.against_lower_bounds(loaded, designs)
     built = tables.build(loaded, entries, rule=rule)
     wide = [
         *(table for table in built if table.shared),
@@ -54,7 +55,7 @@ def assemble(
         _forget_figures(report / "figures", {picture.name for picture, _ in figures})
     texts = {
         "table.md": render.markdown(made, title=loaded.title, state=state),
-        "table.csv": render.csv(entries.merge(verdicts.intervals(loaded, patients), on=summary.ENTRY, how="left")),
+        "table.csv": render.csv(entries.merge(verdicts.intervals(designs), on=summary.ENTRY, how="left")),
         "verdicts.csv": render.flat_csv(judged),
         "table.tex": render.latex(made, plan=plan_name),
         "table_standalone.tex": render.standalone(loaded.title),

@@ -9,7 +9,7 @@ patients are both random and crossed: every seed is tested on every patient. A m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log1p, nan, sqrt
 
@@ -25,6 +25,10 @@ FEWEST_SEEDS = 3
 """Below it there is no interval: the spread of two seeds says next to nothing."""
 
 FEWEST_PATIENTS = 3
+
+
+Design = dict[str, pd.DataFrame]
+"""Of one entry, for each metric: seeds (rows) × patients (columns)."""
 
 
 @dataclass(frozen=True)
@@ -134,25 +138,44 @@ def verdict(difference: Crossed, p_adjusted: float, endpoint: Endpoint) -> str:
     return "equivalent" if -endpoint.margin < low and high < endpoint.margin else "not separable"
 
 
-def intervals(results: Results, patients: pd.DataFrame) -> pd.DataFrame:
+def designs(results: Results, patients: pd.DataFrame) -> dict[tuple[str, ...], Design]:
+    """The table of seeds × patients of every entry and metric; a seed counts once all its folds have finished.
+
+    Args:
+        results: the records.
+        patients: `summary.patient_values` under the report's rule.
+    """
+    cells = results.cells
+    complete = (cells["status"] == "finished").groupby([cells[key] for key in [*ENTRY, "seed"]]).transform("all")
+    values = patients[patients["selection"] == HEADLINE].join(
+        cells.loc[complete, [*ENTRY, "seed"]], on="cell", how="inner"
+    )
+    found = {}
+    for key, mine in values.groupby(ENTRY, sort=False):
+        by_pair = mine.groupby(["seed", "group"], observed=True)[["dice", "hd95"]].mean()
+        found[key] = {metric: by_pair[metric].unstack("group") for metric in ("dice", "hd95")}
+    return found
+
+
+def intervals(designs: Mapping[tuple[str, ...], Design]) -> pd.DataFrame:
     """95 % interval of every entry's mean Dice over crossed seeds and patients, within [0, 1]: ``low`` and ``high``.
 
     An interval for the method on *other* labelled subsets and patients, unlike the standard deviation over seeds.
     """
     rows = []
-    for key, tables in _tables(results, patients).items():
+    for key, tables in designs.items():
         values = tables["dice"].to_numpy(np.float64)
         low, high = crossed(values[:, np.isfinite(values).all(axis=0)]).interval()
         rows.append((*key, max(low, 0.0) if low == low else low, min(high, 1.0) if high == high else high))
     return pd.DataFrame(rows, columns=[*ENTRY, "dice_low", "dice_high"])
 
 
-def against_lower_bounds(results: Results, patients: pd.DataFrame) -> pd.DataFrame:
+def against_lower_bounds(results: Results, designs: Mapping[tuple[str, ...], Design]) -> pd.DataFrame:
     """Every method against the lower bound of its dataset, amount and kind of labels, for both endpoints.
 
     Args:
         results: the records.
-        patients: `summary.patient_values` under the report's rule.
+        designs: their values, see `designs`.
 
     Returns:
         One row per endpoint and comparison: :data:`ENTRY` of the method, ``endpoint``, ``reference``, ``difference``
@@ -164,13 +187,12 @@ def against_lower_bounds(results: Results, patients: pd.DataFrame) -> pd.DataFra
     lower = {
         (row.dataset, row.amount, row.annotation): row.label for row in entries[entries["role"] == "lower"].itertuples()
     }
-    tables = _tables(results, patients)
     rows = []
     for endpoint in ENDPOINTS:
         for entry in entries[entries["role"] == "method"].itertuples():
             reference = lower.get((entry.dataset, entry.amount, entry.annotation), "")
-            mine = tables.get(("method", entry.label, entry.dataset, entry.amount))
-            other = tables.get(("lower", reference, entry.dataset, entry.amount))
+            mine = designs.get(("method", entry.label, entry.dataset, entry.amount))
+            other = designs.get(("lower", reference, entry.dataset, entry.amount))
             if mine is None or other is None:
                 continue
             values = _paired(mine[endpoint.metric], other[endpoint.metric], endpoint)
@@ -199,20 +221,6 @@ def _judged(rows: list[dict]) -> pd.DataFrame:
             row["verdict"] = verdict(row["_crossed"], adjusted, endpoint)
     columns = [*ENTRY, "endpoint", "reference", "difference", "low", "high", "p", "p_holm", "superiority", "detectable"]
     return pd.DataFrame(rows, columns=[*columns, "df", "seeds", "patients", "verdict"])
-
-
-def _tables(results: Results, patients: pd.DataFrame) -> dict[tuple[str, ...], dict[str, pd.DataFrame]]:
-    """Seeds × patients of each entry and metric; a seed counts once all its folds have finished."""
-    cells = results.cells
-    complete = (cells["status"] == "finished").groupby([cells[key] for key in [*ENTRY, "seed"]]).transform("all")
-    values = patients[patients["selection"] == HEADLINE].join(
-        cells.loc[complete, [*ENTRY, "seed"]], on="cell", how="inner"
-    )
-    found = {}
-    for key, mine in values.groupby(ENTRY, sort=False):
-        by_pair = mine.groupby(["seed", "group"], observed=True)[["dice", "hd95"]].mean()
-        found[key] = {metric: by_pair[metric].unstack("group") for metric in ("dice", "hd95")}
-    return found
 
 
 def _paired(mine: pd.DataFrame, other: pd.DataFrame, endpoint: Endpoint) -> np.ndarray:

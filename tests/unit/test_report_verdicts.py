@@ -20,7 +20,8 @@ DICE, HD95 = ENDPOINTS
 
 def _verdicts(results: Path) -> pd.DataFrame:
     loaded = frame.load(results / "toy")
-    return verdicts.against_lower_bounds(loaded, summary.patient_values(summary.class_values(loaded)))
+    designs = verdicts.designs(loaded, summary.patient_values(summary.class_values(loaded)))
+    return verdicts.against_lower_bounds(loaded, designs)
 
 
 def _two_methods(results: Path, gain: float, *, seeds: int = 3, noise: float = 0.0, **more: str) -> None:
@@ -155,7 +156,7 @@ def test_the_table_of_verdicts_gives_interval_and_word(tmp_path: Path) -> None:
     loaded = frame.load(tmp_path / "toy")
     patients = summary.patient_values(summary.class_values(loaded))
     entries = summary.entries(loaded, patients)
-    dice, hd95 = appendix.verdict_tables(entries, verdicts.against_lower_bounds(loaded, patients))
+    dice, hd95 = appendix.verdict_tables(entries, _verdicts(tmp_path))
     ((row,), (distance,)) = dice.rows, hd95.rows
     assert row.label == "cps"
     low, high = (float(text) for text in row.numbers[0].text.split("[")[1].split("]")[0].split(","))
@@ -196,5 +197,6 @@ def test_intervals_of_means_stay_within_the_scale(tmp_path: Path) -> None:
     for seed, level in enumerate((0.8, 0.99, 0.99)):
         write_cell(tmp_path, [score(f"p{i}", dice=level + 0.001 * i) for i in range(4)], seed=seed)
     loaded = frame.load(tmp_path / "toy")
-    (row,) = verdicts.intervals(loaded, summary.patient_values(summary.class_values(loaded))).itertuples()
+    designs = verdicts.designs(loaded, summary.patient_values(summary.class_values(loaded)))
+    (row,) = verdicts.intervals(designs).itertuples()
     assert row.dice_low < 0.93 < row.dice_high == 1.0
