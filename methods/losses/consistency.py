@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-
 _LEAST_CERTAINTY = 1e-8
 """Added to the mean weight that URPC divides by: scales that contradict each other everywhere have weights of 0."""
 
