@@ -1,0 +1,46 @@
+"""Largest components of label maps: by hand and by a flood fill."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from methods.components import largest_components
+from tests.reference import shapes as reference
+
+
+def drawn(*rows: str) -> torch.Tensor:
+    return torch.tensor([[[int(c) for c in row] for row in rows]])
+
+
+def test_the_largest_part_stays_and_corners_connect():
+    label = drawn("110001", "001001", "000000", "100011")
+    expected = drawn("110000", "001000", "000000", "000000")
+    assert torch.equal(largest_components(label), expected)
+
+
+def test_each_class_keeps_its_own_and_classes_do_not_connect():
+    label = drawn("1122", "1000", "0002", "1002")
+    expected = drawn("1122", "1000", "0000", "0000")
+    # class 2: two parts of two pixels each, the first in raster order stays
+    assert torch.equal(largest_components(label), expected)
+
+
+def test_an_empty_map_stays_empty_and_the_input_as_it_was():
+    empty = torch.zeros(2, 3, 4, dtype=torch.int64)
+    assert torch.equal(largest_components(empty), empty)
+    label = drawn("101")
+    largest_components(label)
+    assert torch.equal(label, drawn("101"))
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 8), (2, 5, 6, 4)])
+def test_components_equal_a_flood_fill(shape: tuple[int, ...]):
+    label = torch.randint(0, 4, shape) * (torch.rand(shape) < 0.5)
+    expected = torch.zeros_like(label)
+    for n in range(shape[0]):
+        for k in range(1, 4):
+            parts = reference.components((label[n] == k).numpy())
+            for at in max(parts, key=len, default=()):
+                expected[(n, *at)] = k
+    assert torch.equal(largest_components(label), expected)

@@ -1,0 +1,145 @@
+"""Which voxels are chosen: by hand, by sorting all of them, and what is left where there are too few."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from datasets.types import IGNORE
+from methods.losses.mining import Shares, Voxels, difference_part, key_voxels, random_voxels, released_voxels
+
+HALF_HARD = Shares(positives=0.5, negatives=0.5)
+
+
+def chosen(voxels: Voxels, sample: int = 0) -> dict[int, list[int]]:
+    """Flat positions of each label that was chosen."""
+    found: dict[int, list[int]] = {}
+    for index, label in zip(voxels.index[sample].tolist(), voxels.label[sample].tolist(), strict=True):
+        if label != IGNORE:
+            found.setdefault(label, []).append(index)
+    return {label: sorted(positions) for label, positions in found.items()}
+
+
+def test_difference_part_is_the_boundary_one_voxel_wide_on_each_side_and_what_is_predicted_wrong():
+    label = torch.tensor([[[0, 0, 0, 1, 1, 1]]])
+    predicted = torch.tensor([[[1, 0, 0, 1, 1, 1]]])  # wrong at the far left
+    assert difference_part(label, predicted, 2)[0, 0].tolist() == [True, False, True, True, False, False]
+
+
+def test_unknown_voxels_are_no_difference_and_make_no_boundary():
+    label = torch.tensor([[[0, 0, IGNORE, 1, 1, 1]]])
+    assert not difference_part(label, torch.where(label == IGNORE, 0, label), 2).any()
+
+
+def test_a_boundary_counts_across_corners_in_volumes_too():
+    label = torch.zeros(1, 4, 4, 4, dtype=torch.int64)
+    label[0, 0, 0, 0] = 1
+    found = difference_part(label, label, 2)
+    assert found.sum() == 8  # the voxel and its seven neighbours inside the volume
+    assert found[0, :2, :2, :2].all()
+
+
+def test_random_voxels_are_of_the_right_label_and_without_repetition():
+    label = torch.randint(0, 3, (2, 6, 7))
+    voxels = random_voxels(label, 3, 5)
+    for n in range(2):
+        positions = voxels.index[n].view(4, 5)  # class 1, others, class 2, others
+        assert all(len(set(part.tolist())) == 5 for part in positions)
+        flat = label[n].flatten()
+        assert (flat[positions[0]] == 1).all()
+        assert (flat[positions[1]] != 1).all()
+        assert (flat[positions[2]] == 2).all()
+        assert (flat[positions[3]] != 2).all()
+        assert torch.equal(voxels.label[n], flat[voxels.index[n]])
+
+
+def test_random_voxels_differ_from_call_to_call_and_never_are_unknown():
+    label = torch.randint(0, 2, (1, 20, 20))
+    label[:, 10:] = IGNORE
+    first, second = random_voxels(label, 2, 10), random_voxels(label, 2, 10)
+    assert not torch.equal(first.index, second.index)
+    assert max(first.index.max(), second.index.max()) < 200
+
+
+def line() -> tuple[Tensor, Tensor, Tensor]:
+    """Class 1 at positions 4..9 of 0..13; predicted right but for position 6; similarity to class 1 rises with it."""
+    label = torch.zeros(1, 1, 14, dtype=torch.int64)
+    label[..., 4:10] = 1
+    predicted = label.clone()
+    predicted[..., 6] = 0
+    similarity = torch.stack([torch.zeros(1, 14), torch.arange(14.0)[None] / 14])[None]
+    return label, predicted, similarity
+
+
+def test_hard_voxels_are_the_least_similar_of_the_class_and_the_most_similar_others_near_the_boundary():
+    # difference part: boundaries {3, 4} and {9, 10}, and 6, which is predicted wrong
+    # hard positives of 4, 6, 9: the two least similar are 4 and 6; hard negatives of 3, 10: both
+    # easy ones are agreed: positives among 4 5 7 8 9, negatives among 0..3 and 10..13
+    label, predicted, similarity = line()
+    voxels = key_voxels(label, predicted, similarity, 4, HALF_HARD)
+    easy, hard, easy_others, hard_others = voxels.index[0].view(4, 2).tolist()
+    assert set(hard) == {4, 6}
+    assert set(hard_others) == {3, 10}
+    assert set(easy) <= {4, 5, 7, 8, 9}
+    assert set(easy_others) <= {0, 1, 2, 3, 10, 11, 12, 13}
+    assert voxels.label[0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
+
+
+def test_shares_say_how_many_are_mined():
+    # 7 of 10 negatives: round(0.7 * 10); but the difference part holds two of them, and the rest stays empty
+    label, predicted, similarity = line()
+    voxels = key_voxels(label, predicted, similarity, 10, Shares(positives=0.0, negatives=0.7))
+    assert voxels.index.shape == (1, 20)
+    negatives = voxels.label[0, 10:]
+    assert (negatives == 0).sum() == 3 + 2
+    assert (negatives == IGNORE).sum() == 5
+    positives = voxels.label[0, :10]
+    assert (positives == 1).sum() == 5  # all that agree
+    assert (positives == IGNORE).sum() == 5
+
+
+def test_what_a_class_that_is_absent_would_give_is_unknown():
+    label = torch.zeros(1, 4, 4, dtype=torch.int64)
+    voxels = key_voxels(label, label, torch.zeros(1, 2, 4, 4), 4, HALF_HARD)
+    assert set(chosen(voxels)) == {0}
+    assert chosen(random_voxels(torch.full_like(label, IGNORE), 2, 4)) == {}
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_hard_voxels_equal_those_found_by_sorting(ndim: int):
+    space = (6,) * ndim
+    label, predicted = torch.randint(0, 3, (1, *space)), torch.randint(0, 3, (1, *space))
+    similarity = torch.rand(1, 3, *space)
+    everything = Shares(positives=1.0, negatives=1.0)
+    voxels = key_voxels(label, predicted, similarity, 5, everything)
+    part = difference_part(label, predicted, 3)[0].flatten()
+    flat = label[0].flatten()
+    for k in (1, 2):
+        scores = similarity[0, k].flatten().tolist()
+        own = sorted((i for i in range(flat.numel()) if part[i] and flat[i] == k), key=lambda i: scores[i])
+        other = sorted((i for i in range(flat.numel()) if part[i] and flat[i] != k), key=lambda i: -scores[i])
+        start = 10 * (k - 1)
+        assert voxels.index[0, start : start + 5].tolist() == own[:5]
+        assert voxels.index[0, start + 5 : start + 10].tolist() == other[:5]
+
+
+def test_released_voxels_are_random_foreground_and_the_first_agreed_background():
+    label = torch.zeros(1, 6, 10, dtype=torch.int64)
+    label[0, 2:4] = 2  # any class but 0 is foreground: positions 20..39
+    predicted = label.clone()
+    predicted[0, 0, :3] = 1  # the first three background voxels are predicted wrong
+    found = chosen(released_voxels(label, predicted, 8))
+    assert found[0] == [3, 4, 5, 6, 7, 8, 9, 10]
+    assert len(found[1]) == 8
+    assert set(found[1]) <= set(range(20, 40))
+
+
+def test_released_foreground_takes_missed_voxels_only_where_hits_do_not_suffice():
+    label = torch.ones(1, 2, 5, dtype=torch.int64)
+    predicted = torch.zeros_like(label)
+    predicted[0, 0] = 1  # five hits, five misses
+    assert chosen(released_voxels(label, predicted, 5)) == {1: [0, 1, 2, 3, 4]}
+    seven = chosen(released_voxels(label, predicted, 7))[1]
+    assert seven[:5] == [0, 1, 2, 3, 4]
+    assert len(seven) == 7
