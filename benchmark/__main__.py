@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -16,7 +16,7 @@ from .config import ConfigError, nearest
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_verbs.app, name="data")
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False)  # reasons and paths may hold brackets
 
 PlanName = Annotated[str, typer.Argument(help="Name of a plan, or the path of a .yaml file.")]
 Data = Annotated[str | None, typer.Option(help="Folder that holds the datasets (default: BENCH_DATA, else data/).")]
@@ -56,7 +56,7 @@ def show(name: Annotated[str, typer.Argument(help="A method, a dataset or a plan
 
     if name in methods.names():
         cls = methods.get(name)
-        console.print(sys.modules[cls.__module__].__doc__ or "", markup=False)
+        console.print(sys.modules[cls.__module__].__doc__ or "")
         table = Table("hyper-parameter", "type", "default", "allowed", "meaning", box=None)
         for row in describe(cls.Hyper):
             table.add_row(*map(str, row))
@@ -64,10 +64,10 @@ def show(name: Annotated[str, typer.Argument(help="A method, a dataset or a plan
     elif name in datasets.names():
         cls_ = datasets.get(name)
         for field in dataclasses.fields(cls_.card):
-            console.print(f"[bold]{field.name}[/]: ", end="")
-            console.print(str(getattr(cls_.card, field.name)), markup=False)
+            console.print(f"{field.name}: ", style="bold", end="")
+            console.print(str(getattr(cls_.card, field.name)))
         for option in dataclasses.fields(cls_.Options):
-            console.print(f"option {option.name} = {option.default!r}", markup=False)
+            console.print(f"option {option.name} = {option.default!r}")
     elif name in plan_file.available() or name.endswith((".yaml", ".yml")):
         plan(name)
     else:
@@ -161,11 +161,13 @@ def report(
     ] = "penalised",
 ) -> None:
     """Rebuild tables, plots and the page of a plan from its records."""
+    from . import plan_file
     from . import report as reports
     from .prepare import default_places
 
+    found = plan_file.load(name)
     try:
-        folder = reports.build(_plan_name(name), default_places(None, results).results, rule=rule)
+        folder = reports.build(found.name, default_places(None, results).results, rule=rule, plan=found)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     console.print(f"report: {folder / 'index.html'}")
@@ -261,7 +263,7 @@ def main() -> None:
     from .record import NewerRecord
 
     # typer carries a click of its own since 0.2x; the base of its errors is found the same way in both
-    bad_usage = typer.BadParameter.__mro__[2]
+    bad_usage: Any = typer.BadParameter.__mro__[2]
     try:
         sys.exit(app(standalone_mode=False))
     except bad_usage as error:
@@ -282,8 +284,8 @@ _NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES,
 
 
 def _complain(message: str) -> NoReturn:
-    console.print("[red]error:[/] ", end="")
-    console.print(message, markup=False, soft_wrap=True)
+    console.print("error: ", style="red", end="")
+    console.print(message, soft_wrap=True)
     sys.exit(2)
 
 

@@ -72,12 +72,12 @@ class Progress:
         assert record is not None
         if record.status == "finished":
             text = f"{event.cell.title}  {duration(record.seconds['total'])}"
-            mark = "[green]done[/]  "
+            mark = Text("done  ", style="green")
         else:
             self.failed += 1
-            text, mark = f"{event.cell.title}  {record.reason}", "[red]FAILED[/]"
+            text, mark = f"{event.cell.title}  {record.reason}", Text("FAILED", style="red")
         left = f"  ({self.done}/{self.total}, {duration(self.time_left())} left)" if not self._live else ""
-        self.console.print(f"{mark} {text}{left}", highlight=False, soft_wrap=True)
+        self.console.print(mark + Text(f" {text}{left}"), soft_wrap=True)  # a reason may hold brackets
 
     def _show(self) -> Group:
         head = Table.grid(padding=(0, 1))

@@ -43,7 +43,7 @@ def run_plan(
     cells = [cell for cell in plan.cells() if only is None or only in cell.title]
     if not cells:
         raise ConfigError(f"plan {plan.name}: no cell has {only!r} in its title{nearest(only or '', _titles(plan))}")
-    preflight.check(cells, places, lambda line: console.print(line))
+    preflight.check(cells, places, lambda line: console.print(line, markup=False))
     states = survey(cells, places)
     print_plan(plan, states, workers, console)
     for state in states:
@@ -74,10 +74,10 @@ def run_plan(
             )
     finally:
         for note in tracker.close() if tracker else []:
-            console.print(note)
+            console.print(note, markup=False)
     console.print(f"{summary.finished} finished, {summary.failed} failed, {summary.skipped} left to another runner")
     for cell_id, reason in summary.reasons.items():
-        console.print(f"  {cell_id}: {reason}", style="red", highlight=False)
+        console.print(f"  {cell_id}: {reason}", style="red", markup=False, highlight=False)
     return summary
 
 
@@ -89,13 +89,15 @@ def bench_plan(
 
     summary = run_plan(name, data=data, results=results, workers=workers, uri=uri, console=console)
     plan, places = plan_file.load(name), default_places(data, results)
-    folder = report.build(plan.name, places.results)
-    console.print(f"\nreport: {folder / 'index.html'}\ntables: {folder / 'table.md'} (.csv, .tex)")
+    folder = report.build(plan.name, places.results, plan=plan)
+    console.print(
+        f"\nreport: {folder / 'index.html'}\ntables: {folder / 'table.md'} (.csv, .tex)", markup=False, soft_wrap=True
+    )
     for note in tracking.log_report(plan.name, folder, uri=uri):
-        console.print(note)
+        console.print(note, markup=False)
     console.print("MLflow: `make ui` (or a bare `mlflow ui`) shows every cell; views:")
     for title, link in tracking.links(plan.name, uri=uri, results=places.results):
-        console.print(f"  {title}: {link}", soft_wrap=True)
+        console.print(f"  {title}: {link}", markup=False, soft_wrap=True)
     return summary
 
 
@@ -114,7 +116,7 @@ def tune_plan(
 
     plan, places = plan_file.load(name), default_places(data, results)
     cells = [study.cell for study in studies.studies(plan)]
-    preflight.check(cells, places, lambda line: console.print(line))
+    preflight.check(cells, places, lambda line: console.print(line, markup=False))
     each = plan.tuning
     console.print(f"{len(cells)} studies of {each.trials} trials, {each.dimensions} hyper-parameters each")
 
@@ -136,7 +138,7 @@ def print_plan(plan: Plan, states: Sequence[CellState], workers: int | None, con
             forecast.learn(state.record)
     left = [s.cell for s in states if s.state in ("to do", "failed")]
     told = ", ".join(f"{n} {name}" for name, n in counts(states).items())
-    console.print(f"[bold]{plan.title}[/] ({plan.name}): {len(states)} cells: {told}")
+    console.print(f"{plan.title} ({plan.name}): {len(states)} cells: {told}", style="bold", markup=False)
     console.print(f"protocol: {plan.protocol.strip()}", markup=False)
     for reason in plan.dropped():
         console.print(f"left out: {reason}", markup=False)
