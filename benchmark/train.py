@@ -254,7 +254,8 @@ def _relabel_padded(method: Method, samples: Labelled, memory: torch.Tensor | No
     image = nn.functional.pad(samples.image, pads, value=float(samples.image.min()))
     label = nn.functional.pad(samples.label, pads, value=IGNORE)
     made = method.relabel(Labelled(image, label, keys=samples.keys), memory)
-    return Relabelled(made.label[(..., *(slice(0, side) for side in space))], made.memory)
+    inside: tuple[Any, ...] = (..., *(slice(0, side) for side in space))
+    return Relabelled(made.label[inside], made.memory)
 
 
 def lr_factor(training: Training, clock: Clock) -> float:

@@ -222,8 +222,9 @@ def _distribution(searched: Range, default: Any) -> Any:
         return CategoricalDistribution(searched.choices)
     assert searched.low is not None
     assert searched.high is not None
-    kind = IntDistribution if isinstance(default, int) else FloatDistribution
-    return kind(searched.low, searched.high, log=searched.log)
+    if isinstance(default, int):
+        return IntDistribution(int(searched.low), int(searched.high), log=searched.log)
+    return FloatDistribution(searched.low, searched.high, log=searched.log)
 
 
 def _short(params: Mapping[str, Any]) -> str:
