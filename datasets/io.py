@@ -130,7 +130,7 @@ def read_npz(path: Path) -> Mapping[str, np.ndarray]:
     """
     _must_exist(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, KeyError, AttributeError, zlib.error, zipfile.BadZipFile) as error:
         raise _damaged(path, "a NumPy archive", error) from error

@@ -79,17 +79,22 @@ def read_mask(path: Path, codes: Mapping[int, int], classes: Sequence[str], thre
         pixels = pixels[..., 0]
     if threshold:
         return (pixels > threshold).astype(np.uint8)
+    return map_values(pixels, codes, classes, str(path))
+
+
+def map_values(pixels: np.ndarray, codes: Mapping[int, int], classes: Sequence[str], where: str) -> np.ndarray:
+    """Stored values as classes, uint8, of the same shape; see :func:`read_mask`."""
     values = np.unique(pixels)
     unknown = [value for value in values.tolist() if value not in codes]
     if unknown:
         known = ", ".join(f"{value} {classes[c] if c < len(classes) else 'unlabelled'}" for value, c in codes.items())
         raise DataError(
-            f"{path}: unknown label value(s) {unknown[:8]}; allowed are {known}. State the values of the classes "
+            f"{where}: unknown label value(s) {unknown[:8]}; allowed are {known}. State the values of the classes "
             "(option values), or cut lossy masks of two classes at a grey level (option threshold, such as 127)"
         ).of("unknown_label")
-    if len({codes[value] for value in values.tolist()}) < len(values):
+    if {1, 255} <= set(values.tolist()) and codes[1] == codes[255]:
         raise DataError(
-            f"{path}: {values.tolist()} are more values than the classes they stand for; state one value per "
+            f"{where}: {values.tolist()} hold both 1 and 255, and either may be the foreground; state one value per "
             "class (option values)"
         ).of("unknown_label")
     return np.array([codes[value] for value in values.tolist()], np.uint8)[np.searchsorted(values, pixels)]

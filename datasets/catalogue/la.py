@@ -1,6 +1,6 @@
 """Left atrium: late-gadolinium MR, 3-D, the semi-supervised benchmark as UA-MT converted it.
 
-Source: 2018 Left Atrium challenge (cardiacatlas.org); HDF5 files of UA-MT (Yu et al., MICCAI 2019).
+Source: 2018 Left Atrium challenge (cardiacatlas.org); HDF5 files and lists of UA-MT.
 Licence: research use under the challenge's terms, which forbid redistribution.
 Layout: ``LA/2018LA_Seg_Training Set/<scan>/mri_norm2.h5`` with ``image`` float32 (x, y, z) and ``label`` {0, 1};
     ``LA/train.list`` and ``LA/test.list``, one scan a line.
@@ -55,7 +55,7 @@ class LA(Dataset):
 
     card = Card(
         title="Left atrium (2018 challenge), UA-MT conversion",
-        source="2018 Left Atrium Segmentation Challenge; conversion and lists: Yu et al., UA-MT, MICCAI 2019.",
+        source="2018 Left Atrium Segmentation Challenge; conversion and lists: UA-MT (yulequan/UA-MT).",
         licence="Research use under the challenge's terms; no redistribution. UA-MT's repository has no licence file.",
         how_to_get="Register for the challenge data at cardiacatlas.org; the converted files lie in data/ of the "
         "repositories yulequan/UA-MT, HiLab-git/DTC and himashi92/Co-BioNet.",

@@ -132,7 +132,7 @@ def test_one_and_255_in_one_mask_are_not_guessed_to_be_the_same(divided: Path) -
     mask = toy_image(15)[1] * 255
     mask[0, 0] = 1
     save(divided / "mine/train/mask/a01_mask.png", mask)
-    with pytest.raises(DataError, match=r"a01_mask\.png: \[0, 1, 255\] are more values than the classes"):
+    with pytest.raises(DataError, match=r"a01_mask\.png: \[0, 1, 255\] hold both 1 and 255"):
         opened(divided).load("train/a01")
 
 

@@ -1,0 +1,54 @@
+"""The table of a CSV manifest, checked: every row a case, every file there, every part a known one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..base import DataError
+from ..io import read_table
+
+FILES = ("image", "label", "scribble")
+PARTS = ("train", "val", "test")
+_GIVES = {"dense": "label", "scribble": "scribble"}
+
+
+def read_rows(table: Path, annotations: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+    """Case -> its row, sorted by case.
+
+    Args:
+        table: the CSV file; paths in it are relative to its folder.
+        annotations: what training rows must give and rows of no part too; others need a label.
+
+    Raises:
+        DataError: naming the case and what is wrong with its row.
+    """
+    rows: dict[str, Mapping[str, str]] = {}
+    given = read_table(table, ("case", "group", "image", "label"), ("scribble", "part"))
+    divided = any(row["part"] for row in given)
+    for row in given:
+        where = f"csv_manifest: case {row['case']!r} in {table}"
+        if not row["case"] or not row["group"] or not row["image"]:
+            raise DataError(f"{where}: case, group and image must not be empty, got {row}")
+        if row["case"] in rows:
+            raise DataError(f"{where}: listed twice; remove one row").of("repeated_case")
+        if divided and row["part"] not in PARTS:
+            raise DataError(f"{where}: part must be {', '.join(PARTS)} in every row or in none, got {row['part']!r}")
+        training = row["part"] in ("", "train")
+        wanted = {_GIVES[kind] for kind in annotations} if training else set()
+        wanted |= {"label"} if not row["part"] or not training else set()
+        absent = sorted(kind for kind in wanted if not row[kind])
+        if absent:
+            raise DataError(f"{where}: no {absent[0]}; training rows give {', '.join(annotations)}, others a label").of(
+                "unpaired"
+            )
+        extra = sorted(kind for kind in FILES[1:] if row[kind] and training and kind not in wanted)
+        if extra:
+            raise DataError(f"{where}: gives a {extra[0]}, which the option annotations ({annotations}) does not say")
+        for kind in FILES:
+            if row[kind] and not (table.parent / row[kind]).is_file():
+                raise DataError(f"{where}: no {kind} file {table.parent / row[kind]}; mend the row").of("unpaired")
+        rows[row["case"]] = row
+    if not rows:
+        raise DataError(f"csv_manifest: {table} lists no case; add a row for each")
+    return dict(sorted(rows.items()))

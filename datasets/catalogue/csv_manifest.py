@@ -1,0 +1,147 @@
+"""Files wherever they lie, listed in a CSV table: images or NIfTI scans, with labels, scribbles or both.
+
+Source: yours.
+Licence: that of the images.
+Layout: ``<folder>/manifest.csv`` with the columns case, group, image, label and perhaps scribble and part (train, val,
+    test); paths are relative to the folder. PNG, JPEG, BMP, TIFF, or ``.nii``/``.nii.gz``.
+Classes: as the options say; label values are 0, 1, 2, ..., or those of the option ``values``.
+Spacing: from NIfTI headers, axes (z, y, x); photographs have none.
+Protocol: the column part; without it five folds by a hash of the groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ..base import DataError, Dataset, Partition
+from ..splits import k_fold
+from ..types import IGNORE, Annotation, Card, Case, Task
+from ._images import codes_of, map_values, read_mask, read_pixels
+from ._manifest import FILES, PARTS, read_rows
+from ._normalise import clip_and_standardise
+from ._volumes import read_zyx, same_grid
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class CsvManifestOptions:
+    """What a plan may set.
+
+    Attributes:
+        folder: name of the folder, below the data root, that holds manifest.csv.
+        scans: the files are NIfTI scans, not photographs.
+        patch: two numbers (images, or slices of scans, are resized to it) or three (crops of scans).
+        colour: "rgb" or "grey"; scans are always grey.
+        classes: names of the classes, background first.
+        values: the stored value of each class; empty = 0, 1, 2, ..., and for two classes also 0 and 255.
+        annotations: what every training row gives: dense, scribble or both. Validation and test rows need a label.
+        unlabelled: value of unscribbled pixels in scribbles.
+    """
+
+    folder: str = "manifest"
+    scans: bool = False
+    patch: tuple[int, ...] = (256, 256)
+    colour: Literal["rgb", "grey"] = "rgb"
+    classes: tuple[str, ...] = ("background", "foreground")
+    values: tuple[int, ...] = ()
+    annotations: tuple[Annotation, ...] = ("dense",)
+    unlabelled: int = IGNORE
+
+    def __post_init__(self) -> None:
+        if not self.folder or Path(self.folder).name != self.folder:
+            raise ValueError(f"folder must be the name of one folder, got {self.folder!r}")
+        if len(self.patch) not in (2, 3) or min(self.patch) < 1 or (len(self.patch) == 3 and not self.scans):
+            raise ValueError(f"patch must be two positive numbers, or three for scans, got {self.patch}")
+        if not 2 <= len(set(self.classes)) == len(self.classes) <= 255:
+            raise ValueError(f"classes must be two or more distinct names, background first, got {self.classes}")
+        if self.values and not len(set(self.values)) == len(self.values) == len(self.classes):
+            raise ValueError(f"values must be one distinct value for each of {self.classes}, got {self.values}")
+        if not self.annotations:
+            raise ValueError("annotations must be dense, scribble or both")
+
+
+class CsvManifest(Dataset):
+    """One case per row."""
+
+    card = Card(
+        title="Any files, listed in a CSV table",
+        source="Your own.",
+        licence="That of the images: state it where you publish numbers.",
+        how_to_get="Write manifest.csv and name its folder with the option folder.",
+        layout="<folder>/manifest.csv (columns case, group, image, label[, scribble][, part]) and the listed files.",
+        protocol="The column part (train, val, test); without it, five folds by a hash of the groups.",
+        known_issues=("The group is yours to state: a patient or video in two groups may be in two parts of a split.",),
+        facts={"normalisation": "photographs: values / 255; scans: clipped at percentiles 0.5 and 99.5, standardised"},
+    )
+    Options = CsvManifestOptions
+    folder = "manifest"
+    folds = FOLDS
+
+    @classmethod
+    def nominal_task(cls, options: CsvManifestOptions) -> Task:
+        channels, unit = 1 if options.scans or options.colour == "grey" else 3, "mm" if options.scans else "px"
+        patch, classes = options.patch, options.classes
+        return Task("csv_manifest", len(patch), channels, classes, patch, unit, options.annotations)
+
+    def make_task(self) -> Task:
+        if not self._table.is_file():
+            raise self.missing(f"file {str(self._table)!r}")
+        if any(row["part"] for row in self._rows.values()):
+            self.folds = 1  # type: ignore[misc]  # the table is the only division; elsewhere it is the class's
+        return self.nominal_task(self.options)
+
+    def subfolder(self) -> str:
+        return self.options.folder
+
+    def files(self) -> Sequence[Path]:
+        listed = {self.root / row[kind] for row in self._rows.values() for kind in FILES if row[kind]}
+        return [self._table, *sorted(listed)]
+
+    def groups(self) -> Mapping[str, str]:
+        return {key: row["group"] for key, row in self._rows.items()}
+
+    def load(self, key: str) -> Case:
+        row, options = self._rows[key], self.options
+        codes = codes_of(options.classes, options.values)
+        known = {"label": codes, "scribble": codes | {options.unlabelled: IGNORE}}
+        maps: dict[str, np.ndarray | None] = {"label": None, "scribble": None}
+        try:
+            scan = read_zyx(row["image"], self.root / row["image"]) if options.scans else None
+            for kind in maps:
+                path = self.root / row[kind]
+                if row[kind] and scan is not None:
+                    stored = read_zyx(row[kind], path)
+                    same_grid(row[kind], scan, stored, path)
+                    maps[kind] = map_values(stored.voxels, known[kind], options.classes, str(path))
+                elif row[kind]:
+                    maps[kind] = read_mask(path, known[kind], options.classes)
+            if scan is None:
+                image, spacing = read_pixels(self.root / row["image"], options.colour), None
+            else:
+                image, spacing = clip_and_standardise(scan.voxels, row["image"])[None], scan.spacing_mm
+        except DataError as error:
+            raise DataError(f"csv_manifest: case {key!r}: {error}") from error
+        return Case(key, row["group"], image, maps["label"], maps["scribble"], spacing)
+
+    def partition(self, fold: int) -> Partition:
+        if self.folds == FOLDS:
+            return k_fold(list(self.groups().values()), fold, FOLDS, salt="csv_manifest")
+        if fold != 1:
+            raise ValueError(f"csv_manifest: the column part is the only division, so fold must be 1, got {fold}")
+        rows = self._rows.values()
+        return Partition(**{part: tuple(sorted({r["group"] for r in rows if r["part"] == part})) for part in PARTS})
+
+    @property
+    def _table(self) -> Path:
+        return self.root / "manifest.csv"
+
+    @cached_property
+    def _rows(self) -> Mapping[str, Mapping[str, str]]:
+        return read_rows(self._table, self.options.annotations)
