@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
 from math import hypot, inf, isnan, sqrt
 
 import numpy as np
 import pytest
 
+import benchmark.metrics
 from benchmark.metrics import measure
 from benchmark.metrics.policy import DISTANCES, OVERLAPS
 from tests.reference.metrics import ENGINES
@@ -219,3 +221,10 @@ def test_as_many_classes_as_a_byte_holds(engine):
     rows = measure(labels, labels[::-1].copy(), classes=256, spacing=None, engine=engine)
     # label 16 r + c lies in row r and, mirrored, in row 15 - r
     assert [row.hd95 for row in rows] == [abs(15 - 2 * (label // 16)) for label in range(1, 256)]
+
+
+@pytest.mark.parametrize("module", [benchmark.metrics, benchmark.metrics.policy], ids=lambda module: module.__name__)
+def test_the_examples_in_the_docstrings_are_true(module):
+    outcome = doctest.testmod(module)
+    assert outcome.attempted
+    assert not outcome.failed
