@@ -1,0 +1,161 @@
+"""MC-Net, URPC, CCT and R-Drop: terms of several outputs against slow references, and who learns from whom."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from methods.perturb import drop_attended, scale_values
+from tests.reference import agreement
+from tests.reference import losses as reference
+from tests.unit.semi_toys import MIDDLE, assert_terms, logits_of, method, ramp, reached, supervised, toy_batch
+
+
+# mutual consistency --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("decoders", [2, 3])
+def test_mc_net_decoders_agree_with_the_sharpened_predictions_of_all_others(decoders: int):
+    # a temperature of ½, where the printed power form does not underflow
+    m, batch = method("mc_net", decoders=decoders, temperature=0.5, weight=2.0), toy_batch()
+    with torch.no_grad():
+        features = m.network.encode(batch.images)
+        logits = [m.network(batch.images), *(decode(features) for decode in m.decoders)]
+    probs = [reference.softmax(one.numpy()) for one in logits]
+    assert len(probs) == decoders
+    sharp = [agreement.sharpened(p, 0.5) for p in probs]
+    differences = [
+        reference.squared_difference(probs[i], sharp[j]) for i in range(decoders) for j in range(decoders) if i != j
+    ]
+    label = batch.labelled.label.numpy()
+    expected = {f"dice_{k + 1}": reference.dice_loss(p[:2], label) / 2 for k, p in enumerate(probs)}
+    assert_terms(m.losses(batch, MIDDLE), expected | {"consistency": 2.0 * np.exp(0) * sum(differences)})
+
+
+def test_mc_net_sharpening_of_impossible_classes_has_a_finite_gradient():
+    m, batch = method("mc_net", temperature=0.01), toy_batch()
+    with torch.no_grad():
+        m.network.head.weight.mul_(1000)  # probabilities of exactly 0 and 1: the power form's gradient is NaN there
+    m.losses(batch, MIDDLE)["consistency"].backward()
+    assert all(p.grad.isfinite().all() for p in m.parameters() if p.grad is not None)
+
+
+def test_mc_net_consistency_has_gradient_on_both_of_its_sides():
+    m, batch = method("mc_net"), toy_batch()
+    term = m.losses(batch, MIDDLE)["consistency"]
+    assert reached(term, m.network.decoder)
+    assert reached(term, m.decoders[0])
+    assert reached(term, m.network.encoder)
+
+
+@pytest.mark.parametrize(
+    ("ndim", "expected"),
+    # the 2-D network raises the resolution by transposed convolutions, the 3-D one by linear interpolation
+    [(2, [set(), {"bilinear"}, {"nearest"}]), (3, [{"trilinear"}, {"nearest"}, {"trilinear"}])],
+)
+def test_mc_net_decoders_up_sample_differently(ndim: int, expected: list[set[str]]):
+    m = method("mc_net", ndim=ndim, decoders=3)
+    decoders = [m.network.decoder, *m.decoders]
+    modes = [{layer.mode for layer in d.modules() if isinstance(layer, nn.Upsample)} for d in decoders]
+    assert modes == expected
+    transposed = [any(isinstance(layer, nn.ConvTranspose2d) for layer in d.modules()) for d in decoders]
+    assert transposed == [ndim == 2, False, False]
+
+
+def test_mc_net_the_first_decoder_predicts():
+    m, image = method("mc_net"), torch.randn(1, 1, 16, 16)
+    expected = reference.softmax(logits_of(m.network, image))
+    np.testing.assert_allclose(m.predict(image).detach().numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+# uncertainty-rectified pyramid consistency ---------------------------------------------------------------------------
+def test_urpc_scales_learn_the_labels_and_agree_on_unlabelled_images():
+    m, batch = method("urpc", weight=2.0), toy_batch()
+    with torch.no_grad():
+        maps = m.network.decoder.pyramid(m.network.encode(batch.images))
+        coarse = F.interpolate(m.heads[0](maps[0]), size=(16, 16), mode="bilinear")  # three levels: two decoder maps
+        scales = [coarse.numpy(), m.network.head(maps[1]).numpy()]
+    assert len(maps) == 2
+    each = [supervised(scale[:2], batch.labelled.label) for scale in scales]
+    expected = {name: (each[0][name] + each[1][name]) / 2 for name in ("ce", "dice")}
+    expected["consistency"] = 2.0 * ramp() * agreement.rectified_consistency([scale[2:] for scale in scales])
+    assert_terms(m.losses(batch, MIDDLE), expected)
+
+
+def test_urpc_drops_channels_of_the_coarser_maps_more_often(monkeypatch: pytest.MonkeyPatch):
+    dropped: list[tuple[tuple[int, ...], float, bool]] = []
+    original = torch.feature_dropout
+
+    def record(maps: torch.Tensor, p: float, training: bool) -> torch.Tensor:
+        dropped.append((tuple(maps.shape[2:]), p, training))
+        return original(maps, p, training)
+
+    monkeypatch.setattr(torch, "feature_dropout", record)
+    method("urpc").train().losses(toy_batch(), MIDDLE)
+    # five published levels have 0.5, 0.3, 0.2, 0.1 from deep to shallow; three levels keep the last two
+    assert dropped == [((8, 8), 0.2, True), ((16, 16), 0.1, True)]
+
+
+# cross-consistency ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("variant", ["intended", "released"])
+def test_cct_auxiliary_decoders_agree_with_the_main_one_on_unlabelled_images(variant: str):
+    m, batch = method("cct", variant=variant, weight=2.0), toy_batch()
+    with torch.no_grad():  # in evaluation mode nothing is perturbed
+        features = m.network.encode(batch.images)
+        main = m.network(batch.images).numpy()
+        auxiliary = [decode(features).numpy() for decode in m.auxiliaries]
+    probs = [reference.softmax(logits[2:]) for logits in (main, *auxiliary)]
+    differences = [reference.squared_difference(p, probs[0]) for p in probs[1:]]
+    learners = [main] if variant == "intended" else [main, *auxiliary]
+    each = [supervised(logits[:2], batch.labelled.label) for logits in learners]
+    expected = {name: sum(part[name] for part in each) / len(each) for name in ("ce", "dice")}
+    expected["consistency"] = 2.0 * ramp() * sum(differences) / 3
+    assert_terms(m.losses(batch, MIDDLE), expected)
+
+
+def test_cct_main_decoder_learns_from_labels_only_unless_released():
+    batch = toy_batch()
+    for variant, also_main in (("intended", False), ("released", True)):
+        m = method("cct", variant=variant).train()
+        terms = m.losses(batch, MIDDLE)
+        assert reached(terms["consistency"], m.network.encoder)
+        assert all(reached(terms["consistency"], decoder) for decoder in m.auxiliaries)
+        assert reached(terms["consistency"], m.network.decoder) is also_main
+        assert all(reached(terms["ce"], decoder) is also_main for decoder in m.auxiliaries)
+
+
+def test_cct_decoders_see_noise_dropout_and_dropped_attention_in_this_order():
+    m = method("cct").train()
+    features = [torch.rand(2, 3, 8, 8) + 0.1 for _ in range(2)]
+    torch.manual_seed(4)
+    found = m._perturbed(features)
+    torch.manual_seed(4)
+    expected = scale_values(features, 0.3, True), [F.dropout(f, 0.3) for f in features]
+    expected = (*expected, drop_attended(features, 0.7, 0.9, True))
+    for some, others in zip(found, expected, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(some, others, strict=True))
+
+
+# regularised dropout -------------------------------------------------------------------------------------------------
+def test_r_drop_intended_compares_two_dropouts_of_one_network_over_classes():
+    m, batch = method("r_drop", weight=3.0), toy_batch()
+    outputs: list[torch.Tensor] = []
+    m.network.register_forward_hook(lambda *given: outputs.append(given[2].detach()))
+    found = m.train().losses(batch, MIDDLE)
+    assert not hasattr(m, "network2")
+    first, second = (output.numpy() for output in outputs)
+    assert np.abs(first - second).max() > 1e-3  # dropout
+    each = [supervised(logits[:2], batch.labelled.label) for logits in (first, second)]
+    expected = {name: (each[0][name] + each[1][name]) / 2 for name in ("ce", "dice")}
+    expected["divergence"] = 3.0 * ramp() * agreement.symmetric_divergence(first[2:], second[2:], axis=1)
+    assert_terms(found, expected)
+
+
+def test_r_drop_released_compares_two_networks_over_the_last_axis():
+    m, batch = method("r_drop", variant="released", weight=3.0), toy_batch()
+    first, second = (logits_of(network, batch.images) for network in (m.network, m.network2))
+    each = [supervised(logits[:2], batch.labelled.label) for logits in (first, second)]
+    expected = {name: each[0][name] + each[1][name] for name in ("ce", "dice")}
+    expected["divergence"] = 3.0 * ramp() * agreement.symmetric_divergence(first[2:], second[2:], axis=-1)
+    assert_terms(m.losses(batch, MIDDLE), expected)
