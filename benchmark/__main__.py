@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import sys
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from . import data_verbs
+from .complaints import call
 from .config import ConfigError, nearest
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -256,37 +256,8 @@ def _first_line(cls: type) -> str:
 
 
 def main() -> None:
-    """Entry point: errors that a person can mend are one message without a traceback, and exit code 2."""
-    from datasets.base import DataError
-
-    from .preflight import NotReady
-    from .record import NewerRecord
-
-    # typer carries a click of its own since 0.2x; the base of its errors is found the same way in both
-    bad_usage: Any = typer.BadParameter.__mro__[2]
-    try:
-        sys.exit(app(standalone_mode=False))
-    except bad_usage as error:
-        error.show()
-        sys.exit(2)
-    except (ConfigError, DataError, NotReady, NewerRecord) as error:
-        _complain(str(error))
-    except OSError as error:
-        if error.errno not in _NO_PLACE:
-            raise
-        _complain(f"{error.strerror}: {error.filename or 'a file'}; free some space, or choose other folders")
-    except (typer.Abort, KeyboardInterrupt):
-        console.print("interrupted; the same command goes on from here")
-        sys.exit(130)
-
-
-_NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
-
-
-def _complain(message: str) -> NoReturn:
-    console.print("error: ", style="red", end="")
-    console.print(message, soft_wrap=True)
-    sys.exit(2)
+    """Entry point."""
+    call(app, console)
 
 
 if __name__ == "__main__":

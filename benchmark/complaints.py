@@ -1,0 +1,57 @@
+"""What a person can mend is said in one message without a traceback, with exit code 2; everything else is a fault."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from .config import ConfigError
+
+_NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+_OWN = ("", "benchmark", "methods", "datasets")
+
+
+def call(app: typer.Typer, console: Console) -> NoReturn:
+    """Run the command line and leave with its exit code: 1 = some cells failed, 2 = refused, 130 = interrupted."""
+    # typer carries a click of its own since 0.2x; the base of its errors is found the same way in both
+    bad_usage: Any = typer.BadParameter.__mro__[2]
+    try:
+        from datasets.base import DataError
+
+        from .preflight import NotReady
+        from .record import NewerRecord
+    except ModuleNotFoundError as error:
+        _refuse(console, _not_installed(error))
+    try:
+        sys.exit(app(standalone_mode=False))
+    except bad_usage as error:
+        error.show()
+        sys.exit(2)
+    except (ConfigError, DataError, NotReady, NewerRecord) as error:
+        _refuse(console, str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in _OWN:
+            raise
+        _refuse(console, _not_installed(error))
+    except OSError as error:
+        if error.errno not in _NO_PLACE:
+            raise
+        where = error.filename or "a file"
+        _refuse(console, f"{error.strerror}: {where}; free some space, or choose other folders")
+    except (typer.Abort, KeyboardInterrupt):
+        console.print("interrupted; the same command goes on from here")
+        sys.exit(130)
+
+
+def _refuse(console: Console, message: str) -> NoReturn:
+    console.print("error: ", style="red", end="", markup=False)
+    console.print(message, soft_wrap=True, markup=False)
+    sys.exit(2)
+
+
+def _not_installed(error: ModuleNotFoundError) -> str:
+    return f"{error.name} is not installed in {sys.prefix}; run `make env`, or activate the environment that has it"
