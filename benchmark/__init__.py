@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,4 +24,10 @@ def _guard() -> None:
             )
 
 
-_guard()
+try:
+    _guard()
+except ImportError as error:
+    if sys.argv[:1] != ["-m"]:  # what Python puts there while it looks for the module of `python -m`
+        raise
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
