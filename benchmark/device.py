@@ -15,7 +15,10 @@ def pick() -> torch.device:
     """
     wanted = os.environ.get("BENCH_DEVICE")
     if wanted:
-        device = torch.device(wanted)
+        try:
+            device = torch.device(wanted)
+        except RuntimeError as error:
+            raise ValueError(f"BENCH_DEVICE={wanted!r} is no device of torch; allowed are cpu, cuda, cuda:0") from error
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"BENCH_DEVICE={wanted}, but torch sees no CUDA device; unset it to run on the CPU")
         return device
