@@ -21,10 +21,10 @@ def as_made(verdict: Tensor) -> Tensor:
     return F.softplus(verdict.float()).mean()
 
 
-def straight_through(probs: Tensor) -> Tensor:
+def straight_through(soft: Tensor) -> Tensor:
     """The one-hot map of the most probable class, with the gradient of the probabilities ``(n, c, *space)``.
 
     A critic that compares with label maps would know soft maps by their softness alone.
     """
-    probs = probs.float()
-    return one_hot(probs.argmax(dim=1), probs.shape[1]) + (probs - probs.detach())
+    soft = soft.float()
+    return one_hot(soft.argmax(dim=1), soft.shape[1]) + (soft - soft.detach())

@@ -8,14 +8,14 @@ _NO_MASS = 1e-12
 _NO_VARIANCE = 1e-12
 
 
-def class_means(probs: Tensor, image: Tensor) -> Tensor:
+def class_means(weights: Tensor, image: Tensor) -> Tensor:
     """Mean intensity of each class: ``(n, c, channels)``, ``Σ p I / Σ p`` over the pixels.
 
     Args:
-        probs: ``(n, c, *space)``; a class without mass has mean 0.
+        weights: ``(n, c, *space)``; a class without mass has mean 0.
         image: ``(n, channels, *space)``.
     """
-    maps, grey = _paired(probs, image)
+    maps, grey = _paired(weights, image)
     return (maps * grey).sum(dim=3) / maps.sum(dim=3).clamp_min(_NO_MASS)
 
 

@@ -22,17 +22,17 @@ _LEAST_SQUARE = 1e-12
 """Squared norms below it count as it: the cosine to a zero vector is 0, with a finite gradient."""
 
 
-def confidence_weights(probs: Tensor, label: Tensor | None = None) -> Tensor:
+def confidence_weights(confidence: Tensor, label: Tensor | None = None) -> Tensor:
     """Weights of a prototype: the probability of the label, or of the most probable class, in that class's channel.
 
     Args:
-        probs: ``(n, c, *space)``.
+        confidence: ``(n, c, *space)``.
         label: ``(n, *space)`` int64; no weight at IGNORE.
 
     Returns:
         ``(n, c, *space)`` float32, 0 in all other channels.
     """
-    return probs.float() * one_hot(probs.argmax(dim=1) if label is None else label, probs.shape[1])
+    return confidence.float() * one_hot(confidence.argmax(dim=1) if label is None else label, confidence.shape[1])
 
 
 def class_prototypes(features: Tensor, weight: Tensor) -> Tensor:

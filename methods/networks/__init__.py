@@ -10,7 +10,7 @@ from typing import Any
 
 from .base import SegmentationNetwork
 
-_PARTS = frozenset({"base", "blocks", "discriminators"})
+_PARTS = frozenset({"base", "blocks", "discriminators", "statistics"})
 """Modules that networks and methods are made of, not networks themselves."""
 
 

@@ -152,7 +152,8 @@ def test_channels_last_memory_changes_nothing_but_rounding(name: str, ndim: int)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "ndim"), EVERY)
+# 2-D only: on CPUs, bfloat16 gradients of 3-D convolutions are wrong where an axis has length 2 (benchmark/device.py)
+@pytest.mark.parametrize(("name", "ndim"), [(name, ndim) for name, ndim in EVERY if ndim == 2])
 def test_trains_under_bfloat16_autocast(name: str, ndim: int):
     network = small(name, ndim).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
