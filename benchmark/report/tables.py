@@ -86,13 +86,14 @@ def build(results: Results, table: pd.DataFrame, *, rule: str = DEFAULT_RULE) ->
     """The main tables of a report from `summary.entries`."""
     units = {dataset: "/".join(sorted(set(rows["unit"]) - {""})) for dataset, rows in table.groupby("dataset")}
     unit = next(iter(set(units.values()))) if len(set(units.values())) == 1 else ""
+    in_title = f" ({unit})" if unit else " (unit in the header)" if any(units.values()) else ""
     shared = notes(results, table)
     means = _means_note(table, rule)
     kinds: list[tuple[str, str, Callable[[Any], Number], tuple[str, ...]]] = [
         ("dice", "Dice (%), higher is better", lambda e: _mean(e, "dice", scale=100, digits=1), means),
         (
             "hd95",
-            f"HD95 ({unit or 'unit in the header'}), lower is better",
+            f"HD95{in_title}, lower is better",
             lambda e: _mean(e, "hd95", scale=1, digits=2),
             means,
         ),
