@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ from ..base import DataError, Dataset, Partition
 from ..splits import k_fold
 from ..types import Case, Task
 from ._images import SUFFIXES, Pair, codes_of, find_pairs, read_mask, read_pixels
+from ._options import group_of
 
 IMAGE_FOLDERS = ("image", "images", "img", "imgs")
 MASK_FOLDERS = ("mask", "masks", "label", "labels", "gt")
@@ -48,14 +48,8 @@ class ImageFolders(Dataset):
         return {key: self.group(key) for key in self.pairs}
 
     def group(self, key: str) -> str:
-        """What ``group_pattern`` finds in the file's stem (in its first bracket that matches), else the case."""
-        pattern = self.options.group_pattern
-        if not pattern:
-            return key
-        found = re.search(pattern, self.pairs[key].image.stem)
-        if not found:
-            raise DataError(f"{self.name}: {self.pairs[key].image.name} does not match group_pattern {pattern!r}")
-        return next((part for part in found.groups() if part is not None), found[0])
+        """What ``group_pattern`` finds in the file's stem, else the case."""
+        return group_of(self.name, key, self.pairs[key].image.stem, self.options.group_pattern)
 
     def load(self, key: str) -> Case:
         where = f"{self.name}: case {key!r}"

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..base import DataError, Dataset, Partition
 from ..splits import k_fold
-from ..types import IGNORE, Annotation, Card, Case, Task
+from ..types import IGNORE, Annotation, Card, Case, Task, Unit
 from ._images import codes_of, map_values, read_mask, read_pixels
 from ._manifest import FILES, PARTS, read_rows
 from ._normalise import clip_and_standardise
@@ -86,9 +86,9 @@ class CsvManifest(Dataset):
 
     @classmethod
     def nominal_task(cls, options: CsvManifestOptions) -> Task:
-        channels, unit = 1 if options.scans or options.colour == "grey" else 3, "mm" if options.scans else "px"
-        patch, classes = options.patch, options.classes
-        return Task("csv_manifest", len(patch), channels, classes, patch, unit, options.annotations)
+        channels, patch = 1 if options.scans or options.colour == "grey" else 3, options.patch
+        unit: Unit = "mm" if options.scans else "px"
+        return Task("csv_manifest", len(patch), channels, options.classes, patch, unit, options.annotations)
 
     def make_task(self) -> Task:
         if not self._table.is_file():

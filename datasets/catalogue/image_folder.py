@@ -11,13 +11,12 @@ Protocol: the folders' own division, else five folds by a hash of the groups.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from ..types import Card
 from ._image_folders import ImageFolders
+from ._options import check_folder, check_patch, check_pattern
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,8 @@ class ImageFolderOptions:
     group_pattern: str = ""
 
     def __post_init__(self) -> None:
-        if not self.folder or Path(self.folder).name != self.folder:
-            raise ValueError(f"folder must be the name of one folder, got {self.folder!r}")
-        if len(self.patch) != 2 or min(self.patch) < 1:
-            raise ValueError(f"patch must be two positive numbers of pixels, got {self.patch}")
+        check_folder(self.folder)
+        check_patch(self.patch, 2)
         if self.colour not in ("rgb", "grey"):
             raise ValueError(f'colour must be "rgb" or "grey", got {self.colour!r}')
         if not 2 <= len(set(self.classes)) == len(self.classes) <= 255:
@@ -57,10 +54,7 @@ class ImageFolderOptions:
             raise ValueError(f"values must be one distinct value for each of {self.classes}, got {self.values}")
         if not 0 <= self.threshold < 2**16 or (self.threshold and len(self.classes) != 2):
             raise ValueError(f"threshold must be a grey level, and for two classes, got {self.threshold}")
-        try:
-            re.compile(self.group_pattern)
-        except re.error as error:
-            raise ValueError(f"group_pattern {self.group_pattern!r} is no regular expression: {error}") from error
+        check_pattern(self.group_pattern)
 
 
 class ImageFolder(ImageFolders):

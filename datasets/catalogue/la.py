@@ -124,6 +124,7 @@ class LA(Dataset):
         return self._lists()["train"]
 
     def oddities(self, case: Case) -> Sequence[str]:
+        assert case.label is not None
         share, mean = float((case.label > 0).mean()), float(case.image.mean())
         return [
             f"{what} is {value:.3g}, in the published files {low} to {high}: another conversion"

@@ -10,11 +10,11 @@ Protocol: the folders' own division, else five folds by a hash of the groups. No
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from ..types import Card
 from ._image_folders import ImageFolders
+from ._options import check_patch, check_pattern
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,8 @@ class RoboToolOptions:
     threshold = 0
 
     def __post_init__(self) -> None:
-        if len(self.patch) != 2 or min(self.patch) < 1:
-            raise ValueError(f"patch must be two positive numbers of pixels, got {self.patch}")
-        try:
-            re.compile(self.group_pattern)
-        except re.error as error:
-            raise ValueError(f"group_pattern {self.group_pattern!r} is no regular expression: {error}") from error
+        check_patch(self.patch, 2)
+        check_pattern(self.group_pattern)
 
 
 class RoboTool(ImageFolders):

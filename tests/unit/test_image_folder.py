@@ -70,7 +70,7 @@ def test_a_video_in_train_and_in_test_is_refused_by_name(divided: Path) -> None:
 
 
 def test_a_stem_that_the_pattern_does_not_find_is_named(divided: Path) -> None:
-    with pytest.raises(DataError, match=r"[a-z]\d\d\.png does not match group_pattern"):
+    with pytest.raises(DataError, match=r"'[a-z]\d\d' of case .* does not match group_pattern"):
         opened(divided, group_pattern=r"video\d+").groups()
 
 

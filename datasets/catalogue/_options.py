@@ -1,0 +1,49 @@
+"""Options that several datasets have: the folder's name, the patch, and the pattern that finds a case's group."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..base import DataError
+
+
+def check_folder(folder: str) -> None:
+    """Refuse what is not the name of one folder."""
+    if not folder or Path(folder).name != folder:
+        raise ValueError(f"folder must be the name of one folder, got {folder!r}")
+
+
+def check_patch(patch: Sequence[int], *sizes: int) -> None:
+    """Refuse a patch that has not one of ``sizes`` positive numbers."""
+    if len(patch) not in sizes or min(patch) < 1:
+        raise ValueError(f"patch must be {' or '.join(map(str, sizes))} positive numbers, got {tuple(patch)}")
+
+
+def check_pattern(pattern: str) -> None:
+    """Refuse what is no regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"group_pattern {pattern!r} is no regular expression: {error}") from error
+
+
+def group_of(name: str, key: str, text: str, pattern: str) -> str:
+    """What ``pattern`` finds in ``text`` (in its first bracket that matches); the case itself without a pattern.
+
+    Args:
+        name: the dataset's, for the message.
+        key: the case.
+        text: its file's stem.
+        pattern: regular expression, or "".
+
+    Raises:
+        DataError: the pattern does not match.
+    """
+    if not pattern:
+        return key
+    found = re.search(pattern, text)
+    if not found:
+        raise DataError(f"{name}: {text!r} of case {key!r} does not match group_pattern {pattern!r}")
+    return next((part for part in found.groups() if part is not None), found[0])

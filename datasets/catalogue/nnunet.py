@@ -1,0 +1,150 @@
+"""Any raw folder of nnU-Net v2: dataset.json, one file per channel, labels, an ignore label, splits_final.json.
+
+Source: yours, or any set converted for nnU-Net.
+Licence: that of the images.
+Layout: ``<folder>/dataset.json``, ``imagesTr/<case>_0000.nii.gz``, ``labelsTr/<case>.nii.gz``; perhaps ``imagesTs``,
+    ``labelsTs``, ``labelsTr_dense`` and ``splits_final.json``. PNG, BMP or TIFF instead of NIfTI too.
+Classes: those of dataset.json. With a label "ignore", labelsTr are scribbles; dense labels may lie in labelsTr_dense.
+Spacing: from NIfTI headers, axes (z, y, x); photographs have none.
+Protocol: labelsTs test where they exist, else fold k of splits_final.json, else five folds by a hash of the groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from ..base import DataError, Dataset, Partition
+from ..splits import k_fold
+from ..types import Annotation, Card, Case, Task
+from ._nnunet import Descriptor, Files, find_cases, read_descriptor, read_folds, read_images, read_label
+from ._options import check_folder, check_patch, check_pattern, group_of
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class NnunetOptions:
+    """What a plan may set. Channels, classes and annotations must be those of the folder: it is checked.
+
+    Attributes:
+        folder: name of the folder, below the data root.
+        patch: three numbers (crops of volumes), or two (images, or slices of volumes along z, resized to it).
+        channels, foreground: channels of the images; classes beside the background and "ignore".
+        annotations: dense; or scribble, where dataset.json has a label "ignore"; or both, with labelsTr_dense too.
+        group_pattern: regular expression that finds the patient in a case's name; empty = every case for itself.
+    """
+
+    folder: str = "Dataset001_Mine"
+    patch: tuple[int, ...] = (32, 64, 64)
+    channels: int = 1
+    foreground: int = 1
+    annotations: tuple[Annotation, ...] = ("dense",)
+    group_pattern: str = ""
+
+    def __post_init__(self) -> None:
+        check_folder(self.folder)
+        check_patch(self.patch, 2, 3)
+        if min(self.channels, self.foreground) < 1 or not self.annotations:
+            raise ValueError("channels and foreground must be 1 or more, annotations dense, scribble or both")
+        check_pattern(self.group_pattern)
+
+
+class Nnunet(Dataset):
+    """One case per name in labelsTr and labelsTs."""
+
+    card = Card(
+        title="Any nnU-Net v2 folder (labels, not regions)",
+        source="Your own, or any set converted for nnU-Net.",
+        licence="That of the images: state it where you publish numbers.",
+        how_to_get="Name a folder of nnUNet_raw (option folder); copy splits_final.json from nnUNet_preprocessed.",
+        layout="<folder>/dataset.json, imagesTr/<case>_0000<ending>, labelsTr/<case><ending>[, imagesTs, labelsTs, "
+        "labelsTr_dense, splits_final.json].",
+        protocol="labelsTs test where they exist (fold k of splits_final.json then validates); else fold k tests; "
+        "without that file five folds by a hash of the groups.",
+        known_issues=(
+            "splits_final.json is by case; with group_pattern a patient on both sides is refused.",
+            "Every channel is scaled by itself; nnU-Net scales CT by the values of the whole set.",
+        ),
+        facts={"normalisation": "NIfTI: each channel clipped at percentiles 0.5 and 99.5, standardised; PNG: / 255"},
+    )
+    Options = NnunetOptions
+    folder = "Dataset001_Mine"
+    folds = FOLDS
+
+    @classmethod
+    def nominal_task(cls, options: NnunetOptions) -> Task:
+        classes = ("background", *(f"class {place}" for place in range(1, options.foreground + 1)))
+        return Task("nnunet", len(options.patch), options.channels, classes, options.patch, "mm", options.annotations)
+
+    def make_task(self) -> Task:
+        path, options = self.root / "dataset.json", self.options
+        if not path.is_file():
+            raise self.missing(f"file {str(path)!r}")
+        about = self._about
+        dense_too = ("dense", "scribble") if (self.root / "labelsTr_dense").is_dir() else ("scribble",)
+        found = (about.channels, len(about.classes) - 1, dense_too if about.ignore is not None else ("dense",))
+        if found != (options.channels, options.foreground, options.annotations):
+            wanted = f"channels: {found[0]}, foreground: {found[1]}, annotations: [{', '.join(found[2])}]"
+            raise DataError(f"nnunet: {path} is not as the options say; set {wanted}")
+        if len(options.patch) == 3 and not about.is_nifti:
+            raise DataError(f"nnunet: {about.ending} files are 2-D; set the option patch to two numbers")
+        self.folds = len(self._splits) or (1 if self._tests else FOLDS)  # type: ignore[misc]  # elsewhere the class's
+        return replace(self.nominal_task(options), classes=about.classes, unit="mm" if about.is_nifti else "px")
+
+    def subfolder(self) -> str:
+        return self.options.folder
+
+    def files(self) -> Sequence[Path]:
+        own = [self.root / name for name in ("dataset.json", "splits_final.json") if (self.root / name).is_file()]
+        return own + sorted({path for case in self._cases.values() for path in (*case.images, *case.labels)})
+
+    def groups(self) -> Mapping[str, str]:
+        return {key: group_of("nnunet", key, key, self.options.group_pattern) for key in self._cases}
+
+    def load(self, key: str) -> Case:
+        where, case = f"nnunet: case {key!r}", self._cases[key]
+        try:
+            image, spacing = read_images(case.images, self._about)
+            maps = {path: read_label(path, image, spacing, self._about) for path in case.labels}
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
+        label, scribble = (None if path is None else maps[path] for path in (case.dense, case.partial))
+        return Case(key, self.groups()[key], image, label, scribble, spacing)
+
+    def partition(self, fold: int) -> Partition:
+        if not 1 <= fold <= self.folds:
+            raise ValueError(f"nnunet: fold must be in 1..{self.folds} in this folder, got {fold}")
+        groups, tests = self.groups(), self._tests
+        if not tests and not all(case.dense for case in self._cases.values()):
+            raise DataError("nnunet: nothing to test on: add imagesTs and labelsTs, or dense labels in labelsTr_dense")
+        if not self._splits and not tests:
+            return k_fold(list(groups.values()), fold, FOLDS, salt="nnunet")
+        training = sorted(set(groups) - set(tests))
+        train, held_out = self._splits[fold - 1] if self._splits else (training, ())
+        lost = sorted(set(training) ^ {*train, *held_out})
+        if lost:
+            raise DataError(f"nnunet: fold {fold} of splits_final.json and labelsTr differ in {', '.join(lost[:5])}")
+        return self._part(train, held_out, tests) if tests else self._part(train, (), held_out)
+
+    def _part(self, train: Sequence[str], val: Sequence[str], test: Sequence[str]) -> Partition:
+        groups = self.groups()
+        return Partition(*(tuple(sorted({groups[key] for key in part})) for part in (train, test, val)))
+
+    @cached_property
+    def _about(self) -> Descriptor:
+        return read_descriptor(self.root / "dataset.json")
+
+    @cached_property
+    def _cases(self) -> Mapping[str, Files]:
+        return find_cases(self.root, self._about)
+
+    @cached_property
+    def _splits(self) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+        return read_folds(self.root / "splits_final.json")
+
+    @property
+    def _tests(self) -> tuple[str, ...]:
+        return tuple(key for key, case in self._cases.items() if case.tests)

@@ -1,0 +1,234 @@
+"""Everybody's own data: nnU-Net folders, CSV manifests and MedSegBench archives, right and wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import datasets
+from datasets.base import DataError, Dataset, MissingData
+from datasets.io import read_table
+from datasets.types import IGNORE
+from tests.miniatures import csv_manifest, medsegbench, nnunet
+from tests.miniatures.paired_images import save, toy_image
+
+MINIATURES = {"nnunet": nnunet, "csv_manifest": csv_manifest, "medsegbench": medsegbench}
+
+
+def opened(name: str, root: Path, **options: Any) -> Dataset:
+    cls = datasets.get(name)
+    return cls(root, cls.Options(**(MINIATURES[name].OPTIONS | options)))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for miniature in MINIATURES.values():
+        miniature.write(tmp_path)
+    return tmp_path
+
+
+# nnU-Net ------------------------------------------------------------------------------------------------------------
+def test_with_an_ignore_label_the_labels_are_scribbles_and_the_dense_ones_lie_beside(root: Path) -> None:
+    case = opened("nnunet", root).load("heart_001")
+    assert case.image.shape[0] == 2
+    assert case.label is not None
+    assert case.scribble is not None
+    known = case.scribble != IGNORE
+    assert known.mean() == pytest.approx(1 / 17)  # one of 17 rows
+    assert np.array_equal(case.scribble[known], case.label[known])
+
+
+def test_a_fold_of_splits_final_validates_where_there_are_test_labels(root: Path) -> None:
+    dataset = opened("nnunet", root)
+    part = dataset.partition(2)
+    assert dataset.folds == 2
+    assert part.test == ("heart_102", "heart_105")
+    assert set(part.train) == set(nnunet.TRAINING[:3])
+    assert set(part.val) == set(nnunet.TRAINING[3:])
+
+
+def test_a_fold_of_splits_final_tests_where_there_are_no_test_labels(root: Path) -> None:
+    for part in ("imagesTs", "labelsTs"):
+        shutil.rmtree(root / nnunet.FOLDER / part)
+    part = opened("nnunet", root).partition(1)
+    assert (set(part.test), part.val) == (set(nnunet.TRAINING[:3]), ())
+
+
+def test_without_lists_and_test_labels_there_are_five_folds(root: Path) -> None:
+    for part in ("imagesTs", "labelsTs"):
+        shutil.rmtree(root / nnunet.FOLDER / part)
+    (root / nnunet.FOLDER / "splits_final.json").unlink()
+    dataset = opened("nnunet", root)
+    assert dataset.folds == 5
+    tested = [case for fold in range(1, 6) for case in dataset.partition(fold).test]
+    assert sorted(tested) == sorted(nnunet.TRAINING)
+
+
+def test_scribbles_alone_cannot_be_tested_on(root: Path) -> None:
+    for part in ("imagesTs", "labelsTs", "labelsTr_dense"):
+        shutil.rmtree(root / nnunet.FOLDER / part)
+    dataset = opened("nnunet", root, annotations=("scribble",))
+    assert dataset.load("heart_001").label is None
+    with pytest.raises(DataError, match="nothing to test on: add imagesTs and labelsTs, or dense labels"):
+        dataset.partition(1)
+
+
+def test_a_fold_that_does_not_name_every_case_is_refused(root: Path) -> None:
+    path = root / nnunet.FOLDER / "splits_final.json"
+    folds = json.loads(path.read_text())
+    folds[0]["train"].remove("heart_004")
+    path.write_text(json.dumps(folds))
+    with pytest.raises(DataError, match=r"fold 1 of splits_final\.json and labelsTr differ in heart_004"):
+        opened("nnunet", root).partition(1)
+
+
+def test_a_patient_on_both_sides_of_a_fold_is_refused(root: Path) -> None:
+    with pytest.raises(DataError, match="groups in both train and val: 00"):  # 003, 001 validate and 004, 008 train
+        opened("nnunet", root, group_pattern=r"heart_(\d\d)").partition(1)
+
+
+def test_options_that_differ_from_the_descriptor_are_refused_with_those_that_fit(root: Path) -> None:
+    fitting = r"channels: 2, foreground: 3, annotations: \[dense, scribble\]"
+    with pytest.raises(DataError, match=fitting):
+        opened("nnunet", root, channels=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": {"background": 0, "whole": [1, 2], "core": [2]}}, "regions are not read"),
+        ({"labels": {"background": 0, "RV": 2}}, "must be numbered 0, 1, 2"),
+        ({"labels": {"background": 0, "ignore": 1, "RV": 2}}, "ignore the highest number"),
+        ({"file_ending": ".nrrd"}, "'.nrrd' is not read here"),
+    ],
+)
+def test_descriptors_that_cannot_be_read_are_refused(changes: dict[str, Any], message: str, root: Path) -> None:
+    nnunet.describe(root, **changes)
+    with pytest.raises(DataError, match=message):
+        opened("nnunet", root)
+
+
+def test_a_descriptor_of_the_first_version_is_told_what_it_lacks(root: Path) -> None:
+    path = root / nnunet.FOLDER / "dataset.json"
+    content = json.loads(path.read_text())
+    del content["channel_names"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="no 'channel_names'"):
+        opened("nnunet", root)
+
+
+def test_a_folder_of_coloured_photographs_has_three_channels_and_no_spacing(tmp_path: Path) -> None:
+    folder = tmp_path / "Dataset002_Photos"
+    image, label = toy_image(14)
+    for number in range(6):
+        save(folder / "imagesTr" / f"p{number}_0000.png", image)
+        save(folder / "labelsTr" / f"p{number}.png", label)
+    about = {"channel_names": {"0": "R", "1": "G", "2": "B"}, "labels": {"background": 0, "tool": 1}}
+    (folder / "dataset.json").write_text(json.dumps(about | {"file_ending": ".png"}))
+    cls = datasets.get("nnunet")
+    dataset = cls(tmp_path, cls.Options(folder="Dataset002_Photos", patch=(32, 32), channels=3))
+    case = dataset.check(dataset.load("p3"))
+    assert (case.space, case.spacing, dataset.task.unit) == ((14, 17), None, "px")
+    np.testing.assert_allclose(case.image, np.moveaxis(image, 2, 0) / 255, rtol=1e-6)
+    with pytest.raises(DataError, match=r"\.png files are 2-D; set the option patch to two numbers"):
+        cls(tmp_path, cls.Options(folder="Dataset002_Photos", patch=(8, 32, 32), channels=3))
+
+
+# CSV ----------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("part", "training", "part must be train, val, test in every row or in none, got 'training'"),
+        ("group", "", "case, group and image must not be empty"),
+        ("label", "drawn/nowhere.nii.gz", "no label file .*nowhere"),
+        ("label", "", "no label; training rows give dense, scribble"),
+        ("case", "p1_a", "listed twice"),
+    ],
+)
+def test_a_wrong_row_is_named_with_what_is_wrong(column: str, value: str, message: str, root: Path) -> None:
+    right = {"part": csv_manifest.PARTS.get, "group": lambda c: c[:2], "label": lambda c: f"drawn/{c}.nii.gz"}
+    csv_manifest.describe(
+        root, csv_manifest.PARTS, **{column: lambda c: value if c == "p5_a" else right.get(column, str)(c)}
+    )
+    case = "p1_a" if column == "case" else "p5_a"
+    with pytest.raises(DataError, match=rf"case '{case}' .*{message}"):
+        opened("csv_manifest", root)
+
+
+def test_what_the_options_do_not_announce_is_refused(root: Path) -> None:
+    with pytest.raises(DataError, match="gives a scribble, which the option annotations"):
+        opened("csv_manifest", root, annotations=("dense",))
+
+
+def test_a_patient_whose_scans_are_in_two_parts_is_refused(root: Path) -> None:
+    csv_manifest.describe(root, csv_manifest.PARTS, group=lambda case: "p1" if case == "p4_a" else case[:2])
+    with pytest.raises(DataError, match="groups in both train and test: p1"):
+        opened("csv_manifest", root).partition(1)
+
+
+def test_without_parts_there_are_five_folds_over_groups(root: Path) -> None:
+    csv_manifest.describe(root, csv_manifest.PARTS, part=lambda case: "")
+    dataset = opened("csv_manifest", root)
+    tested = [group for fold in range(1, 6) for group in dataset.partition(fold).test]
+    assert sorted(tested) == sorted(set(dataset.groups().values()))
+
+
+def test_photographs_listed_in_a_table_open_with_their_own_label_values(tmp_path: Path) -> None:
+    image, label = toy_image(14)
+    save(tmp_path / "mine" / "a.png", image)
+    save(tmp_path / "mine" / "b.png", (label * 9).astype(np.uint8))
+    (tmp_path / "mine" / "manifest.csv").write_text("case,group,image,label\none,g,a.png,b.png\n")
+    cls = datasets.get("csv_manifest")
+    dataset = cls(tmp_path, cls.Options(folder="mine", patch=(32, 32), values=(0, 9)))
+    assert np.array_equal(dataset.load("one").label, label)
+
+
+def test_a_table_with_an_unknown_column_or_a_short_row_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("case,grp\n1,2\n")
+    with pytest.raises(DataError, match=r"columns are \['case', 'grp'\]; wanted are case, group"):
+        read_table(path, ("case", "group"))
+    path.write_text("case,group\n1\n")
+    with pytest.raises(DataError, match="row 2 has 1 cells, the header 2"):
+        read_table(path, ("case", "group"))
+
+
+# MedSegBench --------------------------------------------------------------------------------------------------------
+def test_the_archives_own_parts_are_the_division(root: Path) -> None:
+    part = opened("medsegbench", root).partition(1)
+    assert [len(p) for p in (part.train, part.val, part.test)] == [6, 2, 3]
+
+
+def test_a_mask_of_255_is_the_foreground_of_two_classes(root: Path) -> None:
+    content = medsegbench.arrays(medsegbench.COUNTS)
+    medsegbench.save(root, content | {"test_label": content["test_label"] * 255})
+    assert np.array_equal(opened("medsegbench", root).load("test/00001").label, medsegbench.LABEL)
+
+
+def test_grey_images_announced_as_coloured_are_refused(root: Path) -> None:
+    content = medsegbench.arrays(medsegbench.COUNTS)
+    medsegbench.save(root, content | {"train_images": content["train_images"][..., 0]})
+    with pytest.raises(DataError, match=r"train/00000.*expected is uint8 \(h, w, 3\); set the option colour"):
+        opened("medsegbench", root).load("train/00000")
+
+
+def test_another_archive_is_missing_by_its_name(root: Path) -> None:
+    with pytest.raises(MissingData, match=r"promise12_256\.npz"):
+        opened("medsegbench", root, file="promise12_256.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [("nnunet", "folder", "a/b"), ("nnunet", "patch", (1,)), ("nnunet", "channels", 0),
+     ("nnunet", "group_pattern", "("),
+     ("csv_manifest", "patch", (8, 8, 8)), ("csv_manifest", "classes", ("a",)), ("csv_manifest", "values", (1,)),
+     ("csv_manifest", "annotations", ()), ("medsegbench", "file", "x.zip"), ("medsegbench", "foreground", 0)],
+)  # fmt: skip
+def test_options_that_make_no_sense_are_refused(name: str, option: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=option):
+        datasets.get(name).Options(**{option: value})
