@@ -1,0 +1,297 @@
+"""Tuning: the same budget for all, validation only, and nothing is lost when something dies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmark import plan_file, tune
+from benchmark.execute import child
+from benchmark.plan import Plan
+from benchmark.preflight import NotReady
+from benchmark.studies import Study, studies
+from datasets.base import SealedLabel
+
+from . import doomed_workers
+from .tiny_cells import places_in, tiny_plan
+
+pytestmark = [
+    pytest.mark.timeout(600),  # processes start slowly on a machine that is busy
+    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _on_the_cpu() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_DEVICE", "cpu")
+        yield
+
+
+class Tracked:
+    """Stands for the tracker of one study."""
+
+    def __init__(self, study: str, budget: Any) -> None:
+        self.study, self.budget = study, budget
+        self.trials: list[tuple[int, dict[str, Any], dict[int, float], float | None, str]] = []
+        self.best: Any = None
+
+    def trial(self, number: int, params: Any, values: Any, final: float | None, kind: str) -> None:
+        self.trials.append((number, dict(params), dict(values), final, kind))
+
+    def finish(self, best: Any) -> list[str]:
+        self.best = best
+        return [f"{self.study} is told"]
+
+
+def some_plan(methods: list[str] | None = None, **tuning: Any) -> Plan:
+    return tiny_plan(
+        methods=methods or ["supervised"], training={"steps": 3}, tuning={"trials": 4, "rungs": 3} | tuning
+    )
+
+
+def run(root: Path, plan: Plan, say: Callable[[str], None] | None = None) -> tuple[Path, list[str], list[Tracked]]:
+    said: list[str] = []
+    tracked: list[Tracked] = []
+
+    def tracker(study: str, budget: Any) -> Tracked:
+        tracked.append(Tracked(study, budget))
+        return tracked[-1]
+
+    def both(line: str) -> None:
+        said.append(line)
+        if say:
+            say(line)
+
+    path = tune.tune(plan, places_in(root), workers=1, say=both, tracker=tracker)
+    return path, said, tracked
+
+
+def stored(root: Path, plan: Plan) -> Any:
+    """The study as Optuna kept it."""
+    import optuna
+
+    (study,) = studies(plan)
+    folder = places_in(root).results / plan.name / "tune"
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(folder / f"{study.id}.journal"))
+    )
+    return optuna.load_study(study_name=study.id, storage=storage)
+
+
+def test_every_method_gets_the_same_trials_steps_rungs_and_dimensions_and_its_default_first(tmp_path: Path) -> None:
+    plan = some_plan(["mean_teacher", "supervised"], trials=3)
+    path, said, tracked = run(tmp_path, plan)
+    by_name: dict[str, Study] = {study.id: study for study in studies(plan)}
+    assert [each.study for each in tracked] == list(by_name)
+    for each in tracked:
+        study = by_name[each.study]
+        assert each.budget == {"trials": 3, "steps": 3, "dimensions": sorted(study.dimensions)}
+        assert [number for number, *_ in each.trials] == [0, 1, 2]
+        assert each.trials[0][1] == study.default
+        assert {tuple(params) for _, params, *_ in each.trials} == {tuple(study.dimensions)}
+        for _, params, values, final, kind in each.trials:
+            assert all(study.dimensions[key].holds(value) for key, value in params.items())
+            # a rung at each of three steps; the score is validation Dice at the last
+            assert (sorted(values), final, kind) == ([1, 2, 3], values[3], "finished")
+        best = max(each.trials, key=lambda trial: trial[3] or 0.0)
+        assert each.best == best[1]
+        assert f"{each.study} is told" in said
+    tuned = plan_file.load(str(path))
+    for cell in tuned.cells():
+        (best_params,) = [each.best for each in tracked if each.study.startswith(cell.method)]
+        assert cell.training.lr == pytest.approx(best_params["training.lr"], abs=0)
+        assert cell.label == f"{cell.method} (tuned)"
+    assert yaml.safe_load(path.read_text())["tuned"] == "tuned, 3 trials of 3 hyper-parameters each"
+
+
+def test_killed_and_started_again_finished_trials_are_kept_and_the_running_one_is_asked_again(tmp_path: Path) -> None:
+    plan = some_plan()
+    started = tune._Runner._start
+
+    def dies_in_the_third(self: Any, context: Any) -> Any:
+        trial = started(self, context)
+        if trial.number == 2:
+            raise KeyboardInterrupt  # after the trial was asked for: it stays "running" on disk
+        return trial
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tune._Runner, "_start", dies_in_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, plan)
+    before = stored(tmp_path, plan).trials
+    assert [trial.state.name for trial in before] == ["COMPLETE", "COMPLETE", "RUNNING"]
+
+    _, said, _ = run(tmp_path, plan)
+    after = stored(tmp_path, plan).trials
+    assert [trial.state.name for trial in after] == ["COMPLETE", "COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    assert [trial.datetime_complete for trial in after[:2]] == [trial.datetime_complete for trial in before[:2]]
+    assert after[3].params == before[2].params
+    assert sum("val Dice" in line for line in said) == 2
+    _, said, _ = run(tmp_path, plan)
+    assert not any("trial" in line for line in said)  # nothing is left to try
+
+
+def test_a_default_that_was_killed_while_it_was_asked_for_is_asked_again_whole(tmp_path: Path) -> None:
+    plan = some_plan()
+    (study,) = studies(plan)
+    root = places_in(tmp_path).results / plan.name / "tune"
+    root.mkdir(parents=True)
+    first = tune._Runner(plan, study, root, places_in(tmp_path), 1, print)
+    key = next(iter(first.distributions))
+    first.optuna.ask({key: first.distributions[key]})  # one parameter was drawn when the process died
+    again = tune._Runner(plan, study, root, places_in(tmp_path), 1, print)
+    assert again.optuna.ask(again.distributions).params == study.default
+
+
+def test_a_worker_that_is_killed_is_asked_again_with_the_same_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "trial", doomed_workers.trial_killed_once)
+    plan = some_plan(trials=2)
+    places_in(tmp_path).results.mkdir()
+    _, said, (tracked,) = run(tmp_path, plan)
+    assert [(number, kind) for number, *_, kind in tracked.trials] == [(0, "killed"), (1, "finished"), (2, "finished")]
+    assert tracked.trials[1][1] == tracked.trials[0][1] == studies(plan)[0].default
+    assert "trial 0: killed, asked again" in said[0]
+
+
+def test_workers_that_are_always_killed_end_the_study_with_where_to_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = _listener(tmp_path, some_plan(trials=1))
+    for _ in range(2):
+        trial = _asked(runner, exit_code=-9)
+        if trial.number == 0:
+            runner._tell(trial, False, None)
+        else:
+            with pytest.raises(NotReady, match=r"workers keep being killed; see .*log.txt"):
+                runner._tell(trial, False, None)
+
+
+# What a trial says ---------------------------------------------------------------------------------------------------
+class Pipe:
+    """What a worker sent."""
+
+    def __init__(self, *messages: tuple[int, float]) -> None:
+        self.messages = [("val", message) for message in messages]
+
+    def poll(self) -> bool:
+        return bool(self.messages)
+
+    def recv(self) -> tuple[str, tuple[int, float]]:
+        return self.messages.pop(0)
+
+    def close(self) -> None: ...
+
+
+class Process:
+    """A worker that has ended, or is ended."""
+
+    def __init__(self, code: int) -> None:
+        self.exitcode, self.was_killed = code, False
+
+    def kill(self) -> None:
+        self.was_killed = True
+
+    def join(self) -> None: ...
+
+
+def _listener(root: Path, plan: Plan) -> Any:
+    (study,) = studies(plan)
+    folder = places_in(root).results / plan.name / "tune"
+    folder.mkdir(parents=True)
+    return tune._Runner(plan, study, folder, places_in(root), 1, lambda line: None)
+
+
+def _asked(runner: Any, *messages: tuple[int, float], exit_code: int = 0) -> Any:
+    handle = runner.optuna.ask(runner.distributions)
+    trial = tune.Trial(runner.study, handle, handle.number, Path("folder"), dict(handle.params), values={})
+    trial.process, trial.pipe = Process(exit_code), Pipe(*messages)
+    return trial
+
+
+def heard(runner: Any, *messages: tuple[int, float], exit_code: int = 0) -> tuple[bool, str]:
+    trial = _asked(runner, *messages, exit_code=exit_code)
+    pruned = runner._listen(trial)
+    assert trial.process.was_killed is pruned
+    log = Tracked("", {})
+    runner._tell(trial, pruned, log)
+    return pruned, log.trials[0][-1]
+
+
+def test_a_trial_below_the_median_of_three_at_a_rung_is_ended_there_and_counts(tmp_path: Path) -> None:
+    runner = _listener(tmp_path, some_plan(trials=9))
+    for dice in (0.2, 0.4, 0.6):
+        assert heard(runner, (1, dice), (2, dice), (3, dice)) == (False, "finished")
+    assert heard(runner, (1, 0.39)) == (True, "pruned")  # the median of 0.2, 0.4, 0.6 is 0.4
+    # now of 0.2, 0.39, 0.4, 0.6 it is 0.395; at the second rung still 0.4
+    assert heard(runner, (1, 0.396), (2, 0.39)) == (True, "pruned")
+    assert heard(runner, (1, 0.5), (2, 0.5), (3, 0.1)) == (
+        False,
+        "finished",
+    )  # at the last step there is nothing to save
+    assert runner._over() == 6
+    assert runner._best()["training.lr"] == runner.optuna.trials[2].params["training.lr"]
+
+
+def test_the_first_trials_are_never_ended_early(tmp_path: Path) -> None:
+    runner = _listener(tmp_path, some_plan(trials=9))
+    assert heard(runner, (1, 0.9), (2, 0.9), (3, 0.9)) == (False, "finished")
+    assert heard(runner, (1, 0.9), (2, 0.9), (3, 0.9)) == (False, "finished")
+    assert heard(runner, (1, 0.0), (2, 0.0), (3, 0.0)) == (False, "finished")
+
+
+def test_a_trial_that_diverged_was_tried_and_one_that_was_killed_after_its_last_word_is_finished(
+    tmp_path: Path,
+) -> None:
+    runner = _listener(tmp_path, some_plan())
+    assert heard(runner, (1, 0.5), exit_code=1) == (False, "failed")
+    assert heard(runner, (1, 0.5), (2, 0.5), (3, 0.5), exit_code=-15) == (False, "finished")
+    assert heard(runner, (1, 0.5), (2, 0.5), (3, float("nan"))) == (False, "failed")
+    assert runner._over() == 3
+
+
+def test_if_nothing_could_be_scored_the_default_is_kept_and_it_is_said(tmp_path: Path) -> None:
+    runner, said = _listener(tmp_path, some_plan()), []
+    runner.say = said.append
+    heard(runner, exit_code=1)
+    assert runner._best() == runner.study.default
+    assert said[-1] == "supervised-phantom_2d: every trial failed or was pruned; the default setting is kept"
+
+
+# The seal ------------------------------------------------------------------------------------------------------------
+def test_trials_never_open_test_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+    prepared: list[Any] = []
+    real = child.prepare
+
+    def watched(*args: Any, **settings: Any) -> Any:
+        prepared.append(real(*args, **settings))
+        vault = prepared[-1].vault
+        vault.open = lambda reason: opened.append(reason)
+        return prepared[-1]
+
+    class Told:
+        def __init__(self) -> None:
+            self.said: list[Any] = []
+
+        def send(self, message: Any) -> None:
+            self.said.append(message)
+
+    monkeypatch.setattr(child, "prepare", watched)
+    monkeypatch.setattr(child, "_set_up", lambda folder, *_: folder.mkdir(parents=True))
+    pipe: Any = Told()
+    (study,) = studies(some_plan())
+    child.trial(study.cell, places_in(tmp_path), tmp_path / "trial", pipe, 1, None)
+    assert [kind for kind, _ in pipe.said] == ["val"] * 3
+    assert [step for _, (step, _) in pipe.said] == [1, 2, 3]
+    assert opened == []
+    (ready,) = prepared
+    with pytest.raises(SealedLabel):
+        ready.vault.case(ready.split.test[0])
+    assert sorted(path.name for path in (tmp_path / "trial").iterdir()) == ["train.csv"]
