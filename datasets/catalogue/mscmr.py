@@ -120,7 +120,7 @@ class MSCMR(Dataset):
     def partition(self, fold: int) -> Partition:
         if fold != 1:
             raise ValueError(f"mscmr has one published division: fold must be 1, got {fold}")
-        parts = self._parts()
+        parts = {key: self._parts()[key] for key in self.groups()}
         return Partition(**{part: tuple(key for key in parts if parts[key] == part) for part in SUBJECTS})
 
     def oddities(self, case: Case) -> Sequence[str]:
