@@ -12,6 +12,7 @@ from rich.console import Console
 from .config import ConfigError
 
 _NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+_INTERRUPTED = 130
 _OWN = ("", "benchmark", "methods", "datasets")
 
 
@@ -27,7 +28,7 @@ def call(app: typer.Typer, console: Console) -> NoReturn:
     except ModuleNotFoundError as error:
         _refuse(console, _not_installed(error))
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
     except bad_usage as error:
         error.show()
         sys.exit(2)
@@ -43,8 +44,10 @@ def call(app: typer.Typer, console: Console) -> NoReturn:
         where = error.filename or "a file"
         _refuse(console, f"{error.strerror}: {where}; free some space, or choose other folders")
     except (typer.Abort, KeyboardInterrupt):
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:  # newer typers return it, older ones raise
         console.print("interrupted; the same command goes on from here")
-        sys.exit(130)
+    sys.exit(code)
 
 
 def _refuse(console: Console, message: str) -> NoReturn:
