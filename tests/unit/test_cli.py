@@ -1,0 +1,296 @@
+"""The command line: verbs, exit codes, and one message for what a person can mend."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmark import __main__ as command
+from benchmark.execute.local import Summary
+from benchmark.record import SCHEMA, Record, write
+from benchmark.run import run_cell
+from tests.miniatures import acdc
+
+from .tiny_cells import places_in, raw_plan, tiny_cell
+
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def scant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """``python -m benchmark ...`` in this process: exit code, and everything printed."""
+    monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("BENCH_DEVICE", "cpu")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["python -m benchmark", *arguments])
+        with pytest.raises(SystemExit) as left:
+            command.main()
+        code = left.value.code
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.out + printed.err
+        return (0 if code is None else int(code)), printed.out + printed.err
+
+    return run
+
+
+def plan_in(folder: Path, **changes: Any) -> str:
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(raw_plan(**changes)))
+    return str(path)
+
+
+# Verbs that only tell ------------------------------------------------------------------------------------------------
+def test_list_names_every_method_dataset_and_plan(scant: Command) -> None:
+    import datasets
+    import methods
+    from benchmark import plan_file
+
+    code, text = scant("list")
+    assert code == 0
+    words = text.split()
+    assert set(methods.names()) | set(datasets.names()) | set(plan_file.available()) <= set(words)
+
+
+def test_show_explains_a_method_a_dataset_and_a_plan(scant: Command, tmp_path: Path) -> None:
+    code, text = scant("show", "mean_teacher")
+    assert code == 0
+    for expected in ("Tarvainen", "ema_limit", "in [0, 1]", "0.99"):
+        assert expected in text
+    code, text = scant("show", "phantom_2d")
+    assert (code, "Apache-2.0" in text, "option side = 64" in text) == (0, True, True)
+    code, text = scant("show", plan_in(tmp_path))
+    assert (code, "A tiny plan (tiny): 1 cells: 1 to do" in text) == (0, True)
+
+
+def test_plan_and_status_say_where_cells_stand_and_run_nothing(scant: Command, tmp_path: Path) -> None:
+    path = plan_in(tmp_path, seeds=3)
+    first, second = tiny_cell(), tiny_cell(seeds=[1])
+    run_cell(first, places_in(tmp_path))
+    write(
+        places_in(tmp_path).folder(second),
+        Record(second.id, second.canonical(), "failed", "ValueError: [/red] list index [0]"),
+    )
+    for verb in ("plan", "status"):
+        code, text = scant(verb, path)
+        assert code == 0
+        assert "3 cells: 1 done, 1 failed, 1 to do" in text
+        assert "ValueError: [/red] list index [0]" in text
+        assert "to run: 2 cells, 8 steps" in text
+    assert not (places_in(tmp_path).folder(tiny_cell(seeds=[2]))).exists()
+
+
+def test_without_a_verb_the_verbs_are_listed(scant: Command) -> None:
+    code, text = scant()
+    assert code == 2
+    for verb in ("list", "show", "plan", "run", "cell", "status", "tune", "report", "sync", "doctor"):
+        assert verb in text
+
+
+# Running -------------------------------------------------------------------------------------------------------------
+def test_one_cell_is_run_in_this_process_and_again_it_is_left_alone(scant: Command, tmp_path: Path) -> None:
+    path, cell = plan_in(tmp_path), tiny_cell()
+    assert scant("cell", path, cell.id) == (0, f"finished {cell.id} \n")
+    record = places_in(tmp_path).folder(cell) / "record.json"
+    written = record.stat().st_mtime_ns
+    assert scant("cell", path, cell.id)[0] == 0
+    assert record.stat().st_mtime_ns == written
+
+
+def test_a_cell_that_fails_is_exit_code_one_with_its_reason(
+    scant: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("[/broken] on purpose")
+
+    monkeypatch.setattr("methods.semi.supervised.Supervised.losses", broken)
+    code, text = scant("cell", plan_in(tmp_path), tiny_cell().id)
+    assert (code, "RuntimeError: [/broken] on purpose" in text) == (1, True)
+
+
+def test_a_cell_of_another_plan_is_refused_with_the_nearest(scant: Command, tmp_path: Path) -> None:
+    code, text = scant("cell", plan_in(tmp_path), tiny_cell().id[:-1] + "x")
+    assert (code, f"did you mean '{tiny_cell().id}'" in text) == (2, True)
+
+
+@pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 1)])
+@pytest.mark.parametrize("verb", ["run", "bench"])
+def test_a_run_with_failed_cells_is_exit_code_one(
+    scant: Command, monkeypatch: pytest.MonkeyPatch, verb: str, failed: int, code: int
+) -> None:
+    monkeypatch.setattr(f"benchmark.session.{verb}_plan", lambda *_, **settings: Summary(finished=3, failed=failed))
+    assert scant(verb, "demo")[0] == code
+
+
+def test_an_interrupted_run_is_exit_code_130_and_says_how_to_go_on(
+    scant: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **settings: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmark.session.run_plan", interrupted)
+    assert scant("run", "demo") == (130, "interrupted; the same command goes on from here\n")
+
+
+def test_options_reach_the_run(scant: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr("benchmark.session.run_plan", lambda name, **settings: seen.update(settings) or Summary())
+    options = "--data d --results r --workers 3 --only x --no-track --uri u --keep-failed --redo-stale --wall-limit 7"
+    assert scant("run", "demo", *options.split())[0] == 0
+    del seen["console"]
+    assert seen == {
+        "data": "d", "results": "r", "workers": 3, "only": "x", "track": False, "uri": "u", "keep_failed": True,
+        "redo_stale": True, "wall_limit": 7.0,
+    }  # fmt: skip
+
+
+# What is refused -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ["mean_teecher"]}, "unknown method 'mean_teecher'; did you mean 'mean_teacher'?"),
+        ({"datasets": ["phantom2d"]}, "unknown dataset 'phantom2d'; did you mean 'phantom_2d'?"),
+        ({"ratois": [0.1]}, "unknown key 'ratois'; did you mean 'ratios'?"),
+        ({"training": {"optimizer": "sdg"}}, "got 'sdg'; did you mean 'sgd'?"),
+        ({"ratios": [10]}, "ratio must be in (0, 1], got 10; write 0.1 for 10 %"),
+        ({"labelled": [9], "ratios": []}, "9 labelled groups asked for, but there are 3 training groups"),
+        ({"datasets": ["acdc"]}, "Expected layout: ACDC/ACDC_training_volumes/patient001_frame01.h5"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("verb", ["run", "tune"])
+def test_a_wrong_plan_is_exit_code_two_and_one_message_before_any_training(
+    scant: Command, tmp_path: Path, changes: dict[str, Any], message: str, verb: str
+) -> None:
+    code, text = scant(verb, plan_in(tmp_path, **changes), "--no-track")
+    assert code == 2
+    assert text.count("error:") == 1
+    assert message in text
+    assert not list(tmp_path.glob("results/*/*/train.csv"))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "unknown_label", "different_sizes"])
+def test_damaged_scans_are_refused_by_name_and_harm_no_earlier_result(
+    scant: Command, tmp_path: Path, damage: str
+) -> None:
+    acdc.write(tmp_path / "data")
+    named = acdc.DAMAGES[damage](tmp_path / "data")
+    earlier = tmp_path / "results/tiny/earlier/record.json"
+    write(earlier.parent, Record("earlier", {}, "finished"))
+    before = earlier.read_bytes()
+    path = plan_in(
+        tmp_path,
+        datasets=[{"name": "acdc", "options": {"partial": True}, "training": {"patch": [32, 32]}}],
+        ratios=[0.5],
+    )
+    code, text = scant("run", path, "--no-track")
+    assert (code, text.count("error:")) == (2, 1)
+    assert all(word in text for word in named)
+    assert earlier.read_bytes() == before
+    assert not list(tmp_path.glob("results/*/*/train.csv"))
+
+
+def test_a_full_disk_is_refused_before_training(
+    scant: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from collections import namedtuple
+
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(2**40, 2**40, 0))
+    code, text = scant("run", plan_in(tmp_path), "--no-track")
+    assert code == 2
+    assert "0 MiB free, this plan may write 40 MiB; free some space or set BENCH_RESULTS" in text
+
+
+def test_a_disk_that_fills_up_while_data_are_prepared_is_one_message(
+    scant: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device", str(tmp_path / "cache/x"))
+
+    monkeypatch.setattr("benchmark.preflight.atomic_write", full)
+    code, text = scant("run", plan_in(tmp_path), "--no-track")
+    assert code == 2
+    assert f"error: No space left on device: {tmp_path / 'cache/x'}; free some space" in text
+
+
+def test_an_error_that_nobody_can_mend_keeps_its_traceback(scant: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **settings: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("benchmark.session.run_plan", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        scant("run", "demo")
+
+
+@pytest.mark.parametrize(("name", "said"), [("optuna", True), ("methods.semi.gone", False)])
+def test_a_missing_package_is_said_with_the_remedy_and_a_missing_part_of_ours_is_a_fault(
+    scant: Command, monkeypatch: pytest.MonkeyPatch, name: str, said: bool
+) -> None:
+    def missing(*_: Any, **settings: Any) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr("benchmark.session.run_plan", missing)
+    if said:
+        code, text = scant("run", "demo")
+        assert (code, f"{name} is not installed" in text, "make env" in text) == (2, True, True)
+    else:
+        with pytest.raises(ModuleNotFoundError):
+            scant("run", "demo")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run", "--workers", "0"], ["run", "--nonsense"], ["nonsense"], ["cell", "demo"]]
+)
+def test_bad_usage_is_exit_code_two(scant: Command, arguments: list[str]) -> None:
+    code, text = scant(*arguments)
+    assert code == 2
+    assert "Error" in text
+
+
+def test_an_unknown_name_to_show_is_refused_with_the_nearest_of_all_kinds(scant: Command) -> None:
+    code, text = scant("show", "mean_teecher")
+    assert (code, "did you mean 'mean_teacher'?" in text) == (2, True)
+
+
+def test_a_record_of_a_newer_checkout_is_refused_by_name(scant: Command, tmp_path: Path) -> None:
+    cell = tiny_cell()
+    write(places_in(tmp_path).folder(cell), Record(cell.id, {}, "finished", schema=SCHEMA + 1))
+    code, text = scant("run", plan_in(tmp_path), "--no-track")
+    assert (code, "update the checkout" in text) == (2, True)
+
+
+def test_a_report_of_nothing_or_by_an_unknown_rule_is_one_message(scant: Command, tmp_path: Path) -> None:
+    path = plan_in(tmp_path)
+    code, text = scant("report", path, "--rule", "penalized")
+    assert (code, "penalised" in text) == (2, True)
+
+
+def test_doctor_is_exit_code_one_where_something_that_is_needed_is_broken(
+    scant: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmark.doctor.examine", lambda console, data: True)
+    assert scant("doctor")[0] == 0
+    monkeypatch.setattr("benchmark.doctor.examine", lambda console, data: False)
+    assert scant("doctor")[0] == 1
+
+
+def test_sync_of_a_locked_database_loses_nothing(scant: Command, tmp_path: Path) -> None:
+    path = plan_in(tmp_path)
+    run_cell(tiny_cell(), places_in(tmp_path))
+    database = tmp_path / "mlflow.db"
+    with sqlite3.connect(database, isolation_level=None) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        _, text = scant("sync", path, "--uri", f"sqlite:///{database}")
+    holder.close()
+    assert "locked" in text
+    assert (places_in(tmp_path).folder(tiny_cell()) / "record.json").exists()
