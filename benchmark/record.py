@@ -122,7 +122,7 @@ def read_all(plan_folder: Path) -> list[tuple[Path, Record]]:
     return found
 
 
-def atomic_write(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes | memoryview) -> None:
     """Write to a temporary name in the same folder, flush to disk, rename: readers see the old file or the new one.
 
     Raises:

@@ -6,8 +6,8 @@ checkpoint equals an uninterrupted one, bit for bit on a CPU.
 
 from __future__ import annotations
 
+import io
 import math
-import os
 import pickle
 import time
 from collections.abc import Callable, Iterable
@@ -24,7 +24,7 @@ from methods.base import MAIN, Clock, Method, Relabelled, Terms
 
 from .device import autocast
 from .plan import Training
-from .record import append_rows
+from .record import append_rows, atomic_write
 from .seeding import derive
 
 LOG_POINTS = 50
@@ -273,13 +273,10 @@ def _cells(row: dict[str, float], header: Iterable[str]) -> list[str]:
 
 
 def _write_torch(path: Path, state: Any) -> None:
-    """Save under a temporary name, flush, rename: a file of that name is complete."""
-    partial = path.with_suffix(".part")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    """Save all or nothing. Through memory: on a full disk torch's own writer says nothing that a person understands."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    atomic_write(path, buffer.getbuffer())
 
 
 def _read_torch(path: Path, device: torch.device) -> dict[str, Any] | None:
