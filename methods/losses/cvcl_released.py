@@ -37,8 +37,8 @@ def labelled_contrast(features: Tensor, label: Tensor, predicted: Tensor) -> Ten
         label, predicted: ``(n, *space)`` int64; classes above 0 count as one foreground.
     """
     voxels = released_voxels(label, predicted, _VOXELS)
-    index = voxels.index.unsqueeze(1).expand(-1, features.shape[1], -1)
-    return voxel_contrast(features.flatten(2).gather(2, index).transpose(1, 2), voxels)
+    position = voxels.position.unsqueeze(1).expand(-1, features.shape[1], -1)
+    return voxel_contrast(features.flatten(2).gather(2, position).transpose(1, 2), voxels)
 
 
 @torch.no_grad()
@@ -56,13 +56,14 @@ def unlabelled_contrast(coarse: Tensor, fine: Tensor, probs: Tensor, predicted: 
     with torch.autocast(coarse.device.type, enabled=False):
         space = fine.shape[2:]
         mix = nn.Conv1d(fine.shape[1], coarse.shape[1], 1, device=fine.device)
+        weight, bias = mix.parameters()
         flat = fine.flatten(2).float()
         prototypes = F.normalize(class_prototypes(coarse, confidence_weights(probs)), dim=2)
         # dot products with coarse + projected features, without making the sum at full resolution
         near = (prototypes @ coarse.flatten(2).float()).unflatten(2, coarse.shape[2:])
-        mixed = (prototypes @ mix.weight.squeeze(2)) @ flat + (prototypes @ mix.bias).unsqueeze(2)
+        mixed = (prototypes @ weight.squeeze(2)) @ flat + (prototypes @ bias).unsqueeze(2)
         pseudo = (upsampled(near, space) + mixed.unflatten(2, space)).argmax(dim=1)
         voxels = released_voxels(pseudo, predicted, _VOXELS)
-        chosen = mix(flat.gather(2, voxels.index.unsqueeze(1).expand(-1, flat.shape[1], -1))).transpose(1, 2)
-        raised = torch.stack([upsampled_at(c, space, index) for c, index in zip(coarse, voxels.index, strict=True)])
+        chosen = mix(flat.gather(2, voxels.position.unsqueeze(1).expand(-1, flat.shape[1], -1))).transpose(1, 2)
+        raised = torch.stack([upsampled_at(c, space, at) for c, at in zip(coarse, voxels.position, strict=True)])
         return voxel_contrast(raised + chosen, voxels)

@@ -16,7 +16,7 @@ from .overlap import one_hot
 class Voxels(NamedTuple):
     """Chosen voxels: flat positions and labels, ``(n, k)`` each; the label is IGNORE where nothing was to choose."""
 
-    index: Tensor
+    position: Tensor
     label: Tensor
 
 
@@ -103,9 +103,9 @@ def _drawn(label: Tensor, allowed: Tensor, count: int) -> Voxels:
 def _top(label: Tensor, allowed: Tensor, score: Tensor, count: int) -> Voxels:
     """The ``count`` allowed voxels of each sample with the highest finite score."""
     scores = torch.where(allowed, score, -torch.inf).flatten(1)
-    best, index = scores.topk(min(count, scores.shape[1]), dim=1)
-    return Voxels(index, torch.where(best > -torch.inf, label.flatten(1).gather(1, index), IGNORE))
+    best, position = scores.topk(min(count, scores.shape[1]), dim=1)
+    return Voxels(position, torch.where(best > -torch.inf, label.flatten(1).gather(1, position), IGNORE))
 
 
 def _joined(parts: list[Voxels]) -> Voxels:
-    return Voxels(torch.cat([p.index for p in parts], dim=1), torch.cat([p.label for p in parts], dim=1))
+    return Voxels(torch.cat([one.position for one in parts], dim=1), torch.cat([one.label for one in parts], dim=1))

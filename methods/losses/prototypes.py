@@ -90,8 +90,7 @@ def upsampled_squared_norm(features: Tensor, space: Sequence[int]) -> Tensor:
         ndim, coarse = features.ndim - 2, features.shape[2:]
         padded = F.pad(features, [1, 1] * ndim)
         offsets = torch.cartesian_prod(*[torch.arange(3)] * ndim).tolist()
-        neighbours = (padded[(..., *(slice(o, o + s) for o, s in zip(at, coarse, strict=True)))] for at in offsets)
-        grams = torch.stack([(features * other).sum(dim=1) for other in neighbours], dim=1)
+        grams = torch.stack([(features * _window(padded, at, coarse)).sum(dim=1) for at in offsets], dim=1)
         grams = grams.unflatten(1, (3,) * ndim)
         pairs = [_pairs(m) for m in _upsampling(coarse, space, features.device)]
         equation = "nabxy,Xax,Yby->nXY" if ndim == 2 else "nabcxyz,Xax,Yby,Zcz->nXYZ"
@@ -105,6 +104,13 @@ def upsampled_at(features: Tensor, space: Sequence[int], index: Tensor) -> Tenso
         rows = [m[at] for m, at in zip(matrices, torch.unravel_index(index, tuple(space)), strict=True)]
         equation = "dxy,kx,ky->kd" if len(rows) == 2 else "dxyz,kx,ky,kz->kd"
         return torch.einsum(equation, features.float(), *rows)
+
+
+def _window(maps: Tensor, start: Sequence[int], sides: Sequence[int]) -> Tensor:
+    """``maps`` ``(n, c, *space)`` from ``start`` on, ``sides`` long."""
+    for axis, (at, side) in enumerate(zip(start, sides, strict=True), start=2):
+        maps = maps.narrow(axis, at, side)
+    return maps
 
 
 def _upsampling(coarse: Sequence[int], space: Sequence[int], device: torch.device) -> list[Tensor]:

@@ -52,12 +52,12 @@ class BCP(TeacherStudent):
     }
 
     def losses(self, batch: Batch, clock: Clock) -> Terms:
-        box = random_box(tuple(batch.images.shape[2:]), self.hyper.box, batch.images.device)
+        known, unknown = batch.split(batch.images)
+        box = random_box(tuple(known.shape[2:]), self.hyper.box, known.device)
         if clock.progress < self.hyper.pretrain:
             return self._among_labelled(batch.labelled, box)
-        n = -(-max(len(batch.labelled.image), len(batch.unlabelled.image)) // 2)
-        (a, b), (label_a, label_b) = halves(batch.labelled.image, n), halves(batch.labelled.label, n)
-        u, v = halves(batch.unlabelled.image, n)
+        n = -(-max(len(known), len(unknown)) // 2)
+        (a, b), (label_a, label_b), (u, v) = halves(known, n), halves(batch.labelled.label, n), halves(unknown, n)
         pseudo_u, pseudo_v = self._pseudo(u), self._pseudo(v)
         # two passes, so that batch normalisation sees one kind of mixture at a time, as released
         inward = self._regions(torch.where(box, u, a), label_a, pseudo_u, box)

@@ -64,7 +64,7 @@ class CPCL(TeacherStudent):
         known, guessed = batch.split(features[-1])
         with torch.no_grad():
             noisy_logits = self.teacher(noisy(images, h.noise, h.noise_clip))
-            taught = self.teacher.encode(batch.unlabelled.image)
+            taught = self.teacher.encode(batch.split(images)[1])
             target = torch.softmax(self.teacher.head(self.teacher.decode(taught)).float(), dim=1)
         if released:
             known, guessed = known.detach(), taught[-1]

@@ -82,11 +82,12 @@ class CVCL(TeacherStudent):
         h, label, ramp = self.hyper, batch.labelled.label, ramp_up(clock.progress, self.hyper.ramp)
         if h.variant == "released":
             return self._released(batch, h.weight * ramp)
-        logits, maps = with_last_map(self.network, batch.images)
+        images = batch.images
+        logits, maps = with_last_map(self.network, images)
         (labelled, unlabelled), (known, guessed) = batch.split(logits), batch.split(maps)
         with torch.no_grad():
-            noisy_logits, noisy_maps = with_last_map(self.teacher, noisy(batch.images, h.noise, h.noise_clip))
-            clean_logits, clean_maps = with_last_map(self.teacher, batch.unlabelled.image)
+            noisy_logits, noisy_maps = with_last_map(self.teacher, noisy(images, h.noise, h.noise_clip))
+            clean_logits, clean_maps = with_last_map(self.teacher, batch.split(images)[1])
         terms = supervised_terms(labelled, label, h.dice_share)
         terms["stability"] = h.weight * ramp * squared_difference(logits, noisy_logits)
         with torch.autocast(logits.device.type, enabled=False):
@@ -127,15 +128,15 @@ class CVCL(TeacherStudent):
             with torch.no_grad():
                 similarity = self.guide.prototypes.similarity(self.projection(maps)).unflatten(2, label.shape[1:])
             voxels = key_voxels(label, logits.argmax(dim=1), similarity, count, _HARD)
-        vectors = self.projection.at(maps, voxels.index).flatten(0, 1)
+        vectors = self.projection.at(maps, voxels.position).flatten(0, 1)
         return supervised_contrast(vectors, voxels.label.flatten(), h.temperature, hardness=h.hardness)
 
     def _released(self, batch: Batch, weight: float) -> Terms:
-        h, label = self.hyper, batch.labelled.label
-        maps = self.network.decode(self.network.encode(batch.images))
+        h, label, images = self.hyper, batch.labelled.label, batch.images
+        maps = self.network.decode(self.network.encode(images))
         labelled, unlabelled = batch.split(self.network.head(maps))
         with torch.no_grad():
-            taught = self.teacher.encode(batch.unlabelled.image)
+            taught = self.teacher.encode(batch.split(images)[1])
             last = self.teacher.decode(taught)
             probs = torch.softmax(self.teacher.head(last).float(), dim=1)
         trained = cvcl_released.labelled_contrast(batch.split(maps)[0], label, labelled.argmax(dim=1))

@@ -43,11 +43,11 @@ class ICT(TeacherStudent):
 
     def losses(self, batch: Batch, clock: Clock) -> Terms:
         h = self.hyper
-        image = batch.unlabelled.image
+        known, image = batch.split(batch.images)
         first, second = halves(image, -(-len(image) // 2))
         share = self._shares(first)
-        logits = self.network(torch.cat([batch.labelled.image, torch.lerp(second, first, share)]))
-        labelled, mixed = logits.tensor_split([len(batch.labelled.image)])
+        logits = self.network(torch.cat([known, torch.lerp(second, first, share)]))
+        labelled, mixed = logits.tensor_split([len(known)])
         target = torch.lerp(self.teach(second), self.teach(first), share)
         consistency = squared_difference(torch.softmax(mixed.float(), dim=1), target)
         return supervised_terms(labelled, batch.labelled.label, h.dice_share) | {

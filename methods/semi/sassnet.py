@@ -61,13 +61,13 @@ class SASSNet(Method):
         self.critic = Critic(ndim=task.ndim, classes=shapes, channels=task.channels, width=hyper.critic_width)
 
     def losses(self, batch: Batch, clock: Clock) -> Terms:
-        h, label = self.hyper, batch.labelled.label
-        features = self.network.decode(self.network.encode(batch.images))
+        h, label, images = self.hyper, batch.labelled.label, batch.images
+        features = self.network.decode(self.network.encode(images))
         labelled, _ = batch.split(self.network.head(features))
         distance, unlabelled = batch.split(torch.tanh(self.distance_head(features).float()))
         target = signed_distance_maps(label, self.task.n_classes, absent=1.0 if h.variant == "intended" else 0.0)
         with as_judge(self.critic):
-            verdict = self.critic(unlabelled, batch.unlabelled.image)
+            verdict = self.critic(unlabelled, batch.split(images)[1])
         return {
             "dice": foreground_dice_loss(torch.softmax(labelled.float(), dim=1), label),
             "distance": h.distance * squared_difference(distance, target, label != IGNORE),

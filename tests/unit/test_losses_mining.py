@@ -15,7 +15,7 @@ HALF_HARD = Shares(positives=0.5, negatives=0.5)
 def chosen(voxels: Voxels, sample: int = 0) -> dict[int, list[int]]:
     """Flat positions of each label that was chosen."""
     found: dict[int, list[int]] = {}
-    for index, label in zip(voxels.index[sample].tolist(), voxels.label[sample].tolist(), strict=True):
+    for index, label in zip(voxels.position[sample].tolist(), voxels.label[sample].tolist(), strict=True):
         if label != IGNORE:
             found.setdefault(label, []).append(index)
     return {label: sorted(positions) for label, positions in found.items()}
@@ -44,22 +44,22 @@ def test_random_voxels_are_of_the_right_label_and_without_repetition():
     label = torch.randint(0, 3, (2, 6, 7))
     voxels = random_voxels(label, 3, 5)
     for n in range(2):
-        positions = voxels.index[n].view(4, 5)  # class 1, others, class 2, others
+        positions = voxels.position[n].view(4, 5)  # class 1, others, class 2, others
         assert all(len(set(part.tolist())) == 5 for part in positions)
         flat = label[n].flatten()
         assert (flat[positions[0]] == 1).all()
         assert (flat[positions[1]] != 1).all()
         assert (flat[positions[2]] == 2).all()
         assert (flat[positions[3]] != 2).all()
-        assert torch.equal(voxels.label[n], flat[voxels.index[n]])
+        assert torch.equal(voxels.label[n], flat[voxels.position[n]])
 
 
 def test_random_voxels_differ_from_call_to_call_and_never_are_unknown():
     label = torch.randint(0, 2, (1, 20, 20))
     label[:, 10:] = IGNORE
     first, second = random_voxels(label, 2, 10), random_voxels(label, 2, 10)
-    assert not torch.equal(first.index, second.index)
-    assert max(first.index.max(), second.index.max()) < 200
+    assert not torch.equal(first.position, second.position)
+    assert max(first.position.max(), second.position.max()) < 200
 
 
 def line() -> tuple[Tensor, Tensor, Tensor]:
@@ -78,7 +78,7 @@ def test_hard_voxels_are_the_least_similar_of_the_class_and_the_most_similar_oth
     # easy ones are agreed: positives among 4 5 7 8 9, negatives among 0..3 and 10..13
     label, predicted, similarity = line()
     voxels = key_voxels(label, predicted, similarity, 4, HALF_HARD)
-    easy, hard, easy_others, hard_others = voxels.index[0].view(4, 2).tolist()
+    easy, hard, easy_others, hard_others = voxels.position[0].view(4, 2).tolist()
     assert set(hard) == {4, 6}
     assert set(hard_others) == {3, 10}
     assert set(easy) <= {4, 5, 7, 8, 9}
@@ -90,7 +90,7 @@ def test_shares_say_how_many_are_mined():
     # 7 of 10 negatives: round(0.7 * 10); but the difference part holds two of them, and the rest stays empty
     label, predicted, similarity = line()
     voxels = key_voxels(label, predicted, similarity, 10, Shares(positives=0.0, negatives=0.7))
-    assert voxels.index.shape == (1, 20)
+    assert voxels.position.shape == (1, 20)
     negatives = voxels.label[0, 10:]
     assert (negatives == 0).sum() == 3 + 2
     assert (negatives == IGNORE).sum() == 5
@@ -120,8 +120,8 @@ def test_hard_voxels_equal_those_found_by_sorting(ndim: int):
         own = sorted((i for i in range(flat.numel()) if part[i] and flat[i] == k), key=lambda i: scores[i])
         other = sorted((i for i in range(flat.numel()) if part[i] and flat[i] != k), key=lambda i: -scores[i])
         start = 10 * (k - 1)
-        assert voxels.index[0, start : start + 5].tolist() == own[:5]
-        assert voxels.index[0, start + 5 : start + 10].tolist() == other[:5]
+        assert voxels.position[0, start : start + 5].tolist() == own[:5]
+        assert voxels.position[0, start + 5 : start + 10].tolist() == other[:5]
 
 
 def test_released_voxels_are_random_foreground_and_the_first_agreed_background():

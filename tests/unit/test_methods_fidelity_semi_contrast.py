@@ -251,7 +251,7 @@ def test_cvcl_released_unlabelled_term_equals_that_of_full_resolution_features(n
     cosine = F.cosine_similarity(every[:, None], torch.from_numpy(prototypes)[..., None], dim=2)
     pseudo = cosine.argmax(dim=1).view(2, *space)
     voxels = released_voxels(pseudo, predicted, 50)
-    vectors = np.concatenate([every[n][:, voxels.index[n]].T.numpy() for n in range(2)])
+    vectors = np.concatenate([every[n][:, voxels.position[n]].T.numpy() for n in range(2)])
     label = voxels.label.flatten().numpy()
     expected = reference.supervised_contrast(vectors, label, 0.1, narcissists=label == 0) / 20
     assert found.item() == pytest.approx(expected, rel=1e-3)
