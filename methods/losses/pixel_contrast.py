@@ -9,6 +9,7 @@ Source: Min-Max Similarity, https://github.com/AngeLouCN/Min_Max_Similarity/blob
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -58,7 +59,7 @@ def pooled(maps: Tensor, positions: int) -> Tensor:
         factor += 1
     if factor == 1:
         return maps
-    pool = (F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[len(space) - 2]
+    pool: Callable[..., Tensor] = (F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[len(space) - 2]
     return pool(maps, [max(1, side // factor) for side in space])
 
 

@@ -97,7 +97,7 @@ class DuoSegNet(DualNetwork):
 
     def _segmenters(self, batch: Batch) -> tuple[Terms, Tensor]:
         """Their terms, and the probability maps that the critic is to take for made."""
-        h, image = self.hyper, batch.unlabelled.image
+        h, image = self.hyper, batch.split(batch.images)[1]
         view, view2 = (batch.labelled, batch.labelled) if h.share_labels else two_views(batch.labelled)
         labelled, labelled2 = self.network(view.image), self.network2(view2.image)
         logits, logits2 = self.network(image), self.network2(image)

@@ -59,6 +59,10 @@ class MinMaxSimilarity(DualNetwork):
     """Structure losses of both networks, their agreement, and two contrasts of dense features of logit maps."""
 
     Hyper = Hyper
+    projector: nn.Module
+    projector2: nn.Module
+    classifier: nn.Module
+    classifier2: nn.Module
     views: ClassVar[int] = 2
     released_inert: ClassVar[Mapping[str, str]] = {"agreement": "the code adds it up as a number"}
     contract_exceptions: ClassVar[Mapping[str, str]] = {
@@ -79,7 +83,7 @@ class MinMaxSimilarity(DualNetwork):
         if h.share_labels:
             first, second = batch.labelled, _swapped(batch.labelled)
         labelled, labelled2 = self.network(first.image), self.network2(second.image)
-        image = grid_mask(batch.unlabelled.image, h.grid)
+        image = grid_mask(batch.split(batch.images)[1], h.grid)
         logits, logits2 = self.network(image), self.network2(image)
         return {
             "structure_1": h.supervised * self._structure(labelled, first.label),
