@@ -7,8 +7,9 @@ Differences: its three stages, each with an optimizer of its own, are two phases
 images, labelled or not, and contrast of labelled regions run together in the first; the second learns cross-entropy and
 Dice. Positives of an anchor weigh exp(-β max(0, cosine)), normalised; the code takes the root of a product of cosines,
 which can be negative, and its re-weighting of whole images, which have one positive each, uses an undefined name. Views
-of an image differ by gain and noise. Regions of background are negatives only, as in the code. The mixing of labelled
-images and of decoder features in its last stage is left out, so that what is measured is the contrast.
+of an image differ by gain, noise and the network's dropout; its own network has none, so regions are compared before
+the last one. Regions of background are negatives only, as in the code. The mixing of labelled images and of decoder
+features in its last stage is left out, so that what is measured is the contrast.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from datasets.types import IGNORE, Batch, Labelled, Task
 
 from ..base import Build, Clock, Method, Terms
 from ..family import SupervisedHyper, supervised_terms
+from ..features import with_last_map
 from ..hyper import hyper
 from ..losses.contrastive import supervised_contrast
 from ..losses.overlap import one_hot
@@ -84,7 +86,7 @@ class BHPC(Method):
     def _region_contrast(self, samples: Labelled) -> Tensor:
         """Mean features of regions; a region is of its most frequent class and matters by the share of that class."""
         h = self.hyper
-        features = self._regions(self.network.decode(self.network.encode(samples.image)))
+        features = self._regions(with_last_map(self.network, samples.image)[1])
         share, label = self._regions(one_hot(samples.label, self.task.n_classes)).max(dim=1)
         label = torch.where(share > 0, label, IGNORE)
         return supervised_contrast(

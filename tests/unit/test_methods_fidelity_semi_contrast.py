@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from datasets.types import IGNORE, Batch, Labelled, Unlabelled
+from datasets.types import IGNORE, Batch, Labelled, Task, Unlabelled
+from methods import get, networks
 from methods.base import Clock, Method
 from methods.features import with_last_map
 from methods.losses import cvcl_released
@@ -313,3 +315,17 @@ def test_bhpc_regions_without_any_label_do_not_count():
     label = torch.full_like(batch.labelled.label, IGNORE)
     terms = m.losses(Batch(Labelled(batch.labelled.image, label), batch.unlabelled), START)
     assert terms["region_contrast"].item() == 0
+
+
+def test_bhpc_compares_regions_before_the_last_dropout():
+    """Dropout of whole channels there leaves the contrast as it is; the head's input is zero in every channel."""
+    task = Task("toy", 3, 1, ("background", "wall", "cavity"), (16, 16, 16), "px")
+    build = partial(networks.make, "vnet", ndim=3, channels=1, classes=3, width=4, levels=3)
+    batch, found = toy_batch(ndim=3), []
+    for dropped in (0.0, 1.0):
+        torch.manual_seed(0)
+        m = get("bhpc")(task, get("bhpc").Hyper(regions=2), build).train()
+        m.network.encoder.dropout.p, m.network.decoder.dropout.p = 0.0, dropped
+        found.append(m._region_contrast(batch.labelled))
+    assert found[0] > 0
+    assert torch.equal(*found)
