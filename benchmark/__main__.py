@@ -195,7 +195,10 @@ def sync(name: PlanName = "demo", results: Results = None, uri: Uri = None) -> N
     from . import tracking
     from .prepare import default_places
 
-    console.print(str(tracking.sync(_plan_name(name), default_places(None, results).results, uri=uri)))
+    places = default_places(None, results)
+    # a plan given by its path has run under its bare name, which is all that a record knows
+    plan_name = name if (places.results / name).is_dir() else _plan_name(name)
+    console.print(str(tracking.sync(plan_name, places.results, uri=uri)))
 
 
 @app.command()

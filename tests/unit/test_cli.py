@@ -294,3 +294,6 @@ def test_sync_of_a_locked_database_loses_nothing(scant: Command, tmp_path: Path)
     holder.close()
     assert "locked" in text
     assert (places_in(tmp_path).folder(tiny_cell()) / "record.json").exists()
+    # what the message names is the plan, whose file may lie anywhere
+    code, text = scant("sync", "tiny", "--uri", f"sqlite:///{database}")
+    assert (code, "1 cell logged" in text) == (0, True), text
