@@ -158,9 +158,10 @@ def make_feed(
         ValueError, DataError: no unlabelled case for a method that needs some, or sizes that do not go together.
     """
     cls, training = methods.get(cell.method), cell.training
-    split, held, note = shapes.without_held_out(cell, dataset, split)
+    split, held, extra = shapes.without_held_out(cell, dataset, split)
     if cls.supervision == "semi" and not split.unlabelled:
         raise ValueError(f"{cell.method} needs unlabelled cases, but at {cell.amount} none is left; lower the ratio")
+    bank, origin = shapes.pool_of(cell, dataset, store, split, held, places.data, places.cache)
     assert training.patch is not None
     feed = Feed(
         store.pool(split.labelled, cell.annotation),
@@ -171,7 +172,7 @@ def make_feed(
         augment=training.augment,
         stream=streams(cell.seed),
         views=cls.views,
-        shapes=shapes.pool_of(cell, dataset, store, held, places.data, places.cache),
+        shapes=bank,
         device=where,
     )
-    return feed, note
+    return feed, "; ".join(filter(None, (extra, origin)))

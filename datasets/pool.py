@@ -50,11 +50,9 @@ class Pool:
     @property
     def nbytes(self) -> int:
         """Memory that its own samples take, in bytes."""
-        columns = [self._image] if self._label is None else [self._image, self._label]
+        columns, own = [self._image] if self._label is None else [self._image, self._label], np.unique(self._rows)
         return sum(
-            len(self) * column[0].nbytes
-            if isinstance(column, Tensor)
-            else sum(column[row].nbytes for row in self._rows)
+            len(own) * column[0].nbytes if isinstance(column, Tensor) else sum(column[row].nbytes for row in own)
             for column in columns
         )
 
@@ -81,14 +79,25 @@ class Pool:
             raise TypeError("this pool was made without annotation: its samples are unlabelled")
         return gather(self._label, self._rows[indices], starts, self.patch)
 
+    def pick(self, indices: np.ndarray) -> Pool:
+        """The samples ``indices`` in that order, again and again where they repeat; nothing is copied."""
+        chosen = indices.tolist()
+        return replace(
+            self,
+            sample_keys=tuple(self.sample_keys[i] for i in chosen),
+            cases=tuple(self.cases[i] for i in chosen),
+            groups=tuple(self.groups[i] for i in chosen),
+            _rows=self._rows[indices],
+        )
+
     def to(self, device: torch.device | str) -> Pool:
-        """A copy of its own samples on ``device``; itself if they are there."""
+        """A copy of its own samples on ``device``, one of each; itself if they are there."""
         device = torch.device(device)
         if self.device == device:
             return self
-        label = None if self._label is None else _moved(self._label, self._rows, device)
-        image = _moved(self._image, self._rows, device)
-        return replace(self, _rows=np.arange(len(self)), _image=image, _label=label)
+        own, rows = np.unique(self._rows, return_inverse=True)
+        label = None if self._label is None else _moved(self._label, own, device)
+        return replace(self, _rows=rows, _image=_moved(self._image, own, device), _label=label)
 
 
 def gather(column: Column, rows: np.ndarray, starts: np.ndarray | None, patch: Sequence[int]) -> Tensor:

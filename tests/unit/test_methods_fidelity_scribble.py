@@ -189,6 +189,31 @@ def test_scribble2label_refreshes_every_period_and_earlier_only_within_the_first
     assert [step for step in range(4) if method("scribble2label", period=1).relabel_at(step)] == [1, 2, 3]
 
 
+def test_scribble2label_as_released_divides_by_nothing_and_refreshes_every_period_only():
+    m = method("scribble2label", variant="released", period=100)
+    scribble = scribbled(n=1).labelled.label
+    # .2 (.9 .05 .05) is .18 at most: nothing is sure before 1 - .8^k reaches .8 / .9, that is k = 10 (.893)
+    memory = None
+    for _ in range(9):
+        label, memory = relabel(m, [0.9, 0.05, 0.05], memory)
+        assert torch.equal(label, scribble)
+    label, _ = relabel(m, [0.9, 0.05, 0.05], memory)
+    assert torch.equal(label, torch.where(scribble == IGNORE, 0, scribble))
+    assert [step for step in range(301) if m.relabel_at(step)] == [100, 200, 300]
+
+
+def test_scribble2label_predicts_in_eval_mode_and_as_released_slice_by_slice_in_training_mode():
+    modes: list[tuple[bool, int]] = []
+    for variant in ("intended", "released"):
+        m = method("scribble2label", variant=variant)
+        m.network.register_forward_pre_hook(lambda net, args: modes.append((net.training, len(args[0]))))
+        before = m.network.encoder.levels[0][1].running_mean.clone()
+        m.relabel(scribbled(n=2).labelled, None)
+        assert not m.network.training
+        assert torch.equal(m.network.encoder.levels[0][1].running_mean, before) is (variant == "intended")
+    assert modes == [(False, 2), (True, 1), (True, 1)]
+
+
 # all of them ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["pce", "pce_entropy", "scribble2label", "wsl4mis"])
 def test_partial_cross_entropy_is_finite_and_teaches_nothing_without_scribbles(name: str):

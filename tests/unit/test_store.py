@@ -251,6 +251,17 @@ def test_moving_a_pool_keeps_its_samples() -> None:
     assert moved.images(np.arange(len(pool))).shape == (4, 1, 8, 8)
 
 
+def test_picked_samples_come_in_the_order_asked_for_and_repeat_without_taking_more_memory() -> None:
+    dataset = toy()
+    pool = Store.open(dataset, all_of(dataset), FLAT, cache=None).pool(["c1", "c4"], "dense")
+    picked = pool.pick(np.array([3, 0, 3]))
+    assert picked.sample_keys == (pool.sample_keys[3], pool.sample_keys[0], pool.sample_keys[3])
+    assert torch.equal(picked.images(np.arange(3)), pool.images(np.array([3, 0, 3])))
+    assert torch.equal(picked.labels(np.arange(3)), pool.labels(np.array([3, 0, 3])))
+    assert picked.nbytes * len(pool) == pool.nbytes * 2
+    assert picked.to("meta").images(np.arange(3)).shape == (3, 1, 8, 8)
+
+
 def test_a_case_that_was_not_opened_and_an_unknown_annotation_are_refused() -> None:
     dataset = toy()
     store = Store.open(dataset, ["c0"], FLAT, cache=None)
