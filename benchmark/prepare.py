@@ -23,6 +23,7 @@ from methods.base import Method
 from . import ROOT, device, receipt, shapes
 from .evaluate import validation_dice
 from .plan import Cell
+from .relabel import Relabeller
 from .seeding import derive, streams
 from .train import Trainer
 
@@ -97,6 +98,7 @@ def prepare(
         validate=validate if split.val else None,
         checkpoint_seconds=checkpoint_seconds,
         heartbeat=partial(heartbeat, "train"),
+        relabel=Relabeller(places.cache, partial(heartbeat, "label")),
         **on,
     )
     return Prepared(

@@ -94,4 +94,6 @@ class Progress:
 def _phase(running: Running) -> str:
     if running.phase == "train":
         return f"step {running.step}/{running.cell.training.steps}"
+    if running.phase == "label":
+        return f"labelling, {running.step} %"
     return "starting" if running.phase == "start" else f"evaluating, case {running.step}"

@@ -11,6 +11,7 @@ import math
 import pickle
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from torch import nn
 from torch.optim import Optimizer
 
 from datasets.feed import Feed
-from datasets.types import IGNORE, Labelled
-from methods.base import MAIN, Clock, Method, Relabelled, Terms
+from methods.base import MAIN, Clock, Method, Terms
 
 from .device import autocast
 from .plan import Training
 from .record import append_rows, atomic_write
+from .relabel import Relabeller
 from .seeding import derive
 
 LOG_POINTS = 50
@@ -54,6 +55,7 @@ class Trainer:
         validate: validation Dice of a method, in [0, 1]; None = no validation cases.
         checkpoint_seconds: how much work a crash may cost.
         heartbeat: told the step at every log point.
+        relabel: labels all samples anew where the method says so.
     """
 
     def __init__(
@@ -70,11 +72,13 @@ class Trainer:
         validate: Validate | None = None,
         checkpoint_seconds: float = 60.0,
         heartbeat: Callable[[int], None] = lambda step: None,
+        relabel: Relabeller | None = None,
     ) -> None:
         self.method, self.feed, self.training = method, feed, training
         self.seed, self.device, self.dtype, self.folder = seed, device, dtype, folder
         self.origin, self.validate, self.heartbeat = origin, validate, heartbeat
         self.checkpoint_seconds = checkpoint_seconds
+        self.relabel = relabel or Relabeller()
         self._scheduled: list[Optimizer] = []
         self.players = dict(method.optimizers(self._base))
         self.step = 0
@@ -117,7 +121,7 @@ class Trainer:
     def _one_step(self, clock: Clock) -> None:
         torch.manual_seed(derive(self.seed, "method", clock.step))
         if self.method.relabel_at(clock.step):
-            self._relabel()
+            self.relabel(self.method, self.feed, self._memory, partial(autocast, self.device, self.dtype))
         for optimizer in self._scheduled:
             for group in optimizer.param_groups:
                 group["lr"] = self.training.lr * lr_factor(self.training, clock)
@@ -146,18 +150,6 @@ class Trainer:
             made = kind(params, lr=t.lr, weight_decay=t.weight_decay)
         self._scheduled.append(made)
         return made
-
-    @torch.no_grad()
-    def _relabel(self) -> None:
-        self.method.eval()
-        for indices, samples in self.feed.relabel_samples():
-            known = [self._memory.get(int(i)) for i in indices]
-            memory = None if any(m is None for m in known) else torch.stack(known)  # type: ignore[arg-type]
-            with autocast(self.device, self.dtype):
-                made = _relabel_padded(self.method, samples, memory)
-            self.feed.set_pseudo(indices, made.label)
-            if made.memory is not None:
-                self._memory.update({int(i): m.cpu() for i, m in zip(indices, made.memory, strict=True)})
 
     def _validate(self) -> float:
         """Measure validation Dice and keep these weights: selection rules choose among them at the end."""
@@ -239,23 +231,6 @@ class Trainer:
         self.rows, self.validation = state["rows"], state["validation"]
         self.seconds = state["seconds"]
         self._write_curves()
-
-
-def _relabel_padded(method: Method, samples: Labelled, memory: torch.Tensor | None) -> Relabelled:
-    """``relabel`` on samples padded to what the network can take (whole volumes have any size), cut back afterwards.
-
-    Images are padded with their minimum, label maps with IGNORE; memory stays padded, it is the method's own.
-    """
-    divisor = getattr(method.network, "divisor", 1)
-    space = samples.image.shape[2:]
-    pads = [p for side in reversed(space) for p in (0, -side % divisor)]
-    if not any(pads):
-        return method.relabel(samples, memory)
-    image = nn.functional.pad(samples.image, pads, value=float(samples.image.min()))
-    label = nn.functional.pad(samples.label, pads, value=IGNORE)
-    made = method.relabel(Labelled(image, label, keys=samples.keys), memory)
-    inside: tuple[Any, ...] = (..., *(slice(0, side) for side in space))
-    return Relabelled(made.label[inside], made.memory)
 
 
 def lr_factor(training: Training, clock: Clock) -> float:

@@ -86,6 +86,11 @@ class Feed:
         self.notes = tuple(self._remarks())
         self.pseudo: Column | None = None
 
+    @property
+    def labelled_samples(self) -> int:
+        """How many samples are annotated."""
+        return len(self._labelled)
+
     def batch(self, step: int) -> Batch:
         """The batch of step ``step`` (from 0): the same in every feed of the same arguments, whatever was asked before.
 

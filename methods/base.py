@@ -70,6 +70,8 @@ class Method(nn.Module):
         views: 2 = the labelled *set* is cut into two disjoint halves for the whole run, and every labelled batch
             holds one half of each, in order.
         wants_shapes: needs unpaired label maps in ``batch.shapes``.
+        offline_labels: ``relabel`` looks at samples and hyper-parameters only, never at weights: the runner keeps its
+            maps on disk.
         contract_exceptions: contract check -> why it cannot hold here; the key ``released:check_x`` excepts the
             variant "released" only. The contract asserts that an excepted check does fail.
         released_inert: loss term, or prefix of parameter names, that trains nothing under ``variant: released``
@@ -81,6 +83,7 @@ class Method(nn.Module):
     ndims: ClassVar[tuple[int, ...]] = (2, 3)
     views: ClassVar[int] = 1
     wants_shapes: ClassVar[bool] = False
+    offline_labels: ClassVar[bool] = False
     contract_exceptions: ClassVar[Mapping[str, str]] = {}
     released_inert: ClassVar[Mapping[str, str]] = {}
 

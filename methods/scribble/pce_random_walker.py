@@ -45,6 +45,7 @@ class PCERandomWalker(Method):
     Hyper = Hyper
     supervision: ClassVar[Literal["full", "semi", "scribble"]] = "scribble"
     ndims: ClassVar[tuple[int, ...]] = (2,)
+    offline_labels: ClassVar[bool] = True
 
     def losses(self, batch: Batch, clock: Clock) -> Terms:
         h, samples = self.hyper, batch.labelled

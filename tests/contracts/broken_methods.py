@@ -312,6 +312,12 @@ class RelabelsItself(Relabeller):
         return super().losses(batch, clock)
 
 
+class PretendsOffline(Relabeller):
+    """Its labels are its predictions, and it says that they follow from the data alone."""
+
+    offline_labels: ClassVar[bool] = True
+
+
 class NoReason(MeanTeacher):
     """Declares 2-D and does not say why not 3-D."""
 

@@ -29,6 +29,7 @@ from .checks_state import (
     check_evaluated_weights_are_saved_weights,
     check_learns,
     check_no_side_effects,
+    check_offline_labels_ignore_the_weights,
     check_predict,
     check_relabel,
     check_relabels_when_it_says,
@@ -74,6 +75,7 @@ OF_TRAINING: tuple[Check, ...] = (
     check_predict,
     check_relabel,
     check_relabels_when_it_says,
+    check_offline_labels_ignore_the_weights,
 )
 SLOW: tuple[Check, ...] = (check_learns,)
 EVERY: tuple[Check, ...] = OF_THE_FILE + OF_THE_CLASS + OF_TRAINING + SLOW

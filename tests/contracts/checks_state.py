@@ -158,6 +158,28 @@ def check_relabels_when_it_says(method_class: type[Method], **settings: Any) -> 
     rig.step(tiny_batch(method_class, rig.task), Clock(1, TOTAL))
 
 
+@applies(lambda m: m.offline_labels)
+def check_offline_labels_ignore_the_weights(method_class: type[Method], **settings: Any) -> None:
+    """Maps that the runner keeps on disk are the same whatever was trained meanwhile, and nothing is remembered."""
+    require(relabels(method_class), method_class, "says offline_labels but does not define relabel()")
+    rig = Rig(method_class, settings=settings)
+    samples = _hard_samples(method_class, rig)
+    made = []
+    for _ in range(2):
+        rig.method.eval()
+        with torch.no_grad():
+            made.append(rig.method.relabel(samples, None))
+        _train(rig, 0, 2)
+        with torch.no_grad():
+            for parameter in rig.method.parameters():
+                parameter.add_(torch.randn_like(parameter))
+    same = torch.equal(made[0].label, made[1].label) and made[0].memory is None
+    text = "says offline_labels, but relabel() depends on the weights or returns a memory"
+    require(same, method_class, text)
+    late = [step for step in range(1, HORIZON) if rig.method.relabel_at(step)]
+    require(not late, method_class, f"says offline_labels, but asks for labels again before step {late[:1]}")
+
+
 def check_learns(method_class: type[Method], **settings: Any) -> None:
     """Slow: 100 steps on plain images beat the untrained network by the stated margin of foreground Dice."""
     rig = Rig(method_class, settings=settings)

@@ -102,6 +102,11 @@ FAULTS: tuple[tuple[type[Method], Check, str], ...] = (
     (broken.InventsClasses, contract.check_relabel, "relabel() returns label values [-1]"),
     (broken.NeverAsks, contract.check_relabels_when_it_says, "relabel_at() never asks for it"),
     (broken.RelabelsItself, contract.check_relabels_when_it_says, "calls relabel() itself"),
+    (
+        broken.PretendsOffline,
+        contract.check_offline_labels_ignore_the_weights,
+        "relabel() depends on the weights or returns a memory",
+    ),
     # what it says of itself
     (broken.NoReason, contract.check_unsupported_gives_reasons, "unsupported() has no reason against 3-D"),
     (broken.Undocumented, contract.check_hyper, "hyper-parameter 'weight' has no help"),
