@@ -258,6 +258,8 @@ def _cell(
     cls = methods.get(method.name)
     hyper = from_mapping(cls.Hyper, method.hyper, f"method {method.name}: hyper")
     variant = getattr(hyper, "variant", "intended")
+    name = method.name if variant == "intended" else f"{method.name} ({variant})"
+    name += " + held-out dense labels" if cls.wants_shapes and entry.shapes == HELD_OUT else ""
     training = from_mapping(
         Training, {**plan.training, **entry.training, **method.training}, f"plan {plan.name}: training"
     )
@@ -279,7 +281,7 @@ def _cell(
         seed=seed,
         fold=fold,
         training=training,
-        label=method.label or (method.name if variant == "intended" else f"{method.name} ({variant})"),
+        label=method.label or name,
         role=role,
         shapes=entry.shapes if cls.wants_shapes else "",
     )

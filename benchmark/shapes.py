@@ -26,6 +26,8 @@ from .plan import HELD_OUT, Cell
 
 SHARE = 0.1
 """Share of the labelled groups that gives dense labels instead of being trained on, where no other dataset is named."""
+EXTRA = "uses extra dense labels"
+"""How the note begins in the record of a cell that had groups held out; tables repeat it."""
 SAME_SCAN = 0.99
 """Correlation from which two images of one size are the same scan, whatever was done to its brightness."""
 _REPEATS = 16
@@ -53,7 +55,7 @@ def without_held_out(cell: Cell, dataset: Dataset, split: Split) -> tuple[Split,
     owner = dataset.groups()
     keys = tuple(key for key in split.labelled if owner[key] in held)
     kept = tuple(key for key in split.labelled if owner[key] not in held)
-    note = f"uses extra dense labels: {len(held)} of {len(groups)} labelled groups lend shapes and are not trained on"
+    note = f"{EXTRA}: {len(held)} of {len(groups)} labelled groups lend shapes and are not trained on"
     left = tuple(group for group in groups if group not in held)
     return replace(split, labelled=kept, labelled_groups=left), keys, note
 

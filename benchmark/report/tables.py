@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..metrics.policy import DEFAULT_RULE, RULES
+from ..shapes import EXTRA
 from .frame import Results
 from .summary import ENTRY, amounts, order
 
@@ -172,7 +173,7 @@ def notes(results: Results, table: pd.DataFrame) -> tuple[str, ...]:
         sentences.append(f"Hyper-parameters: {results.tuned}.")
     if results.protocol:
         sentences.append(f"Protocol: {results.protocol.strip()}")
-    sentences += budget(results)
+    sentences += budget(results) + extra_labels(results)
     return (*sentences, *results.notes)
 
 
@@ -196,6 +197,17 @@ def budget(results: Results) -> list[str]:
                 f"{_range(train)} for training. Test: {_range(test)}."
             )
     return sentences
+
+
+def extra_labels(results: Results) -> list[str]:
+    """Who trained with dense labels that the other methods did not have, one sentence per method and dataset."""
+    found: dict[str, None] = {}
+    for cell in results.cells.itertuples():
+        record = results.records.get(cell.id)
+        for note in record.notes if record else ():
+            if note.startswith(EXTRA):
+                found[f"{cell.label} on {cell.dataset} {note.split(';')[0]}."] = None
+    return list(found)
 
 
 def rows_of(table: pd.DataFrame, columns: tuple[Column, ...], number: Callable[[Any], Number]) -> Iterable[Row]:

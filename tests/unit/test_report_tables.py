@@ -56,6 +56,17 @@ def test_a_method_below_the_lower_bound_stays_below_it(tmp_path: Path) -> None:
     assert list(_texts(_tables(tmp_path)["dice"])) == ["supervised (lower bound)", "cps"]
 
 
+def test_a_method_that_had_dense_labels_of_held_out_patients_is_named_below_the_table(tmp_path: Path) -> None:
+    note = "uses extra dense labels: 7 of 72 labelled groups lend shapes and are not trained on"
+    for seed in range(2):
+        write_cell(
+            tmp_path, [score("A")], method="mask_mix_adv", label="mix", seed=seed, notes=[f"{note}; 9 maps", "other"]
+        )
+    write_cell(tmp_path, [score("A")], method="pce", notes=["other"])
+    below = [sentence for sentence in _tables(tmp_path)["dice"].shared if "extra dense labels" in sentence]
+    assert below == [f"mix on phantom_2d {note}."]
+
+
 def test_failed_and_missing_cells_are_shown_as_such(tmp_path: Path) -> None:
     write_cell(tmp_path, [score("A", dice=0.5)], seed=0)
     write_cell(tmp_path, seed=1, status="failed", reason="loss is NaN at step 7")

@@ -70,6 +70,12 @@ def test_a_dataset_of_other_classes_is_refused(cell: Cell, tmp_path: Path) -> No
         pool_of(other, dataset, store, split, (), tmp_path, None)
 
 
+def test_the_default_name_in_tables_says_that_patients_were_held_out(cell: Cell) -> None:
+    assert cell.label == "mask_mix_adv + held-out dense labels"
+    elsewhere = {**PLAN, "datasets": [{**PLAN["datasets"][0], "shapes": "mscmr"}]}  # type: ignore[index]
+    assert next(iter(parse(elsewhere, default_name="t").cells())).label == "mask_mix_adv"
+
+
 def test_an_unknown_source_of_shapes_is_refused_with_the_nearest_name() -> None:
     wrong = {**PLAN, "datasets": [{**PLAN["datasets"][0], "shapes": "phantom_2"}]}  # type: ignore[index]
     with pytest.raises(ConfigError, match="did you mean 'phantom_2d'"):
