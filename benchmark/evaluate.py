@@ -51,7 +51,7 @@ def predict_case(
     image = torch.from_numpy(np.ascontiguousarray(case.image))
     patch = training.patch or task.patch
     if task.ndim == 3:
-        found = _windows(method, image, patch, task, training.overlap, device, dtype)
+        found = _windows(method, image, patch, task, training.strides(patch), device, dtype)
     else:
         slices = image.transpose(0, 1) if image.ndim == 4 else image[None]
         found = _slices(method, slices, patch, task, training.interpolation, device, dtype)
@@ -130,13 +130,14 @@ def validation_dice(method: Method, vault: Vault, keys: Sequence[str], training:
     return float(np.mean(means)) if means else float("nan")
 
 
-def windows(size: int, patch: int, overlap: float) -> list[int]:
-    """Starts of windows along one axis: ceil((D−P)/s)+1 of them, the last flush with the end (semi_supervised §1.8).
+def windows(size: int, patch: int, stride: int) -> list[int]:
+    """Starts of windows along one axis: ceil((size - patch) / stride) + 1 of them, the last flush with the end.
 
-    >>> windows(100, 40, 0.5), windows(30, 40, 0.5)
+    Source: UA-MT, https://github.com/yulequan/UA-MT/blob/88ed29a/code/test_util.py
+
+    >>> windows(100, 40, 20), windows(30, 40, 20)
     ([0, 20, 40, 60], [0])
     """
-    stride = max(1, round(patch * (1 - overlap)))
     if size <= patch:
         return [0]
     return [min(i * stride, size - patch) for i in range(-(-(size - patch) // stride) + 1)]
@@ -168,7 +169,7 @@ def _windows(
     image: Tensor,
     patch: Sequence[int],
     task: Task,
-    overlap: float,
+    strides: Sequence[int],
     device: torch.device,
     dtype: torch.dtype,
 ) -> Tensor:
@@ -180,7 +181,7 @@ def _windows(
         image = torch.nn.functional.pad(image - floor, pads) + floor
     image = image.to(device)
     padded = tuple(image.shape[1:])
-    starts = list(itertools.product(*(windows(s, p, overlap) for s, p in zip(padded, patch, strict=True))))
+    starts = list(itertools.product(*(windows(*each) for each in zip(padded, patch, strides, strict=True))))
     total = torch.zeros((task.n_classes, *padded), device=device)
     for i in range(0, len(starts), WINDOWS_PER_BATCH[3]):
         boxes = [

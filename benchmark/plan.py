@@ -60,7 +60,7 @@ class Cell:
             "count": self.count,
             "seed": self.seed,
             "fold": self.fold,
-            "training": asdict(self.training),
+            "training": self.training.canonical(),
             "versions": {
                 "protocol": PROTOCOL_VERSION,
                 "metrics": METRICS_VERSION,

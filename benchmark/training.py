@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Training:
         val_share: share of training groups carved for validation where none is published.
         subset: "random" labelled subsets drawn by the seed, or the "first" of the published list.
         overlap: share by which neighbouring windows overlap in sliding-window inference, in [0, 1).
+        stride: voxels between neighbouring windows along each axis instead, as published protocols give it; needs
+            ``patch``.
     """
 
     steps: int = 1000
@@ -45,6 +48,7 @@ class Training:
     val_share: float = 0.1
     subset: Literal["random", "first"] = "random"
     overlap: float = 0.5
+    stride: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -55,3 +59,26 @@ class Training:
             value = getattr(self, name)
             if value < low or (high is not None and value > high):
                 raise ValueError(f"{name} must be in [{low}, {'inf' if high is None else high}], got {value}")
+        if self.stride is not None:
+            patch = self.patch or ()
+            fits = len(self.stride) == len(patch) == 3 and all(
+                1 <= step <= side for step, side in zip(self.stride, patch, strict=True)
+            )
+            if not fits:
+                raise ValueError(
+                    f"stride must be three numbers of voxels from 1 to the side of the patch, which must be given and "
+                    f"3-D; got stride {self.stride} and patch {self.patch}"
+                )
+
+    def strides(self, patch: Sequence[int]) -> tuple[int, ...]:
+        """Voxels between neighbouring windows of size ``patch`` along each axis.
+
+        >>> Training(overlap=0.25).strides((32, 48, 32))
+        (24, 36, 24)
+        """
+        return self.stride or tuple(max(1, round(side * (1 - self.overlap))) for side in patch)
+
+    def canonical(self) -> dict[str, Any]:
+        """What a cell's id holds: all settings, but those added later only where they are set, so that ids stay."""
+        settings = asdict(self)
+        return settings if self.stride else {name: value for name, value in settings.items() if name != "stride"}

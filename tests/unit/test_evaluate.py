@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import ceil, isnan, nan
+from math import ceil, isnan, nan, prod
 from types import SimpleNamespace
 from typing import Any
 
@@ -109,15 +109,46 @@ def test_window_starts_are_those_of_the_published_protocol() -> None:
     # UA-MT on the left atrium: patch 112x112x80, strides 18, 18, 4. On a volume of 145x176x88, by hand:
     # ceil(33/18)+1 = 3 windows: 0, 18, then flush at 145-112 = 33; ceil(64/18)+1 = 5: 0, 18, 36, 54, flush at 64;
     # ceil(8/4)+1 = 3: 0, 4, 8
-    assert windows(145, 112, 1 - 18 / 112) == [0, 18, 33]
-    assert windows(176, 112, 1 - 18 / 112) == [0, 18, 36, 54, 64]
-    assert windows(88, 80, 1 - 4 / 80) == [0, 4, 8]
+    assert windows(145, 112, 18) == [0, 18, 33]
+    assert windows(176, 112, 18) == [0, 18, 36, 54, 64]
+    assert windows(88, 80, 4) == [0, 4, 8]
 
 
-@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.9])
-def test_windows_are_as_many_as_the_formula_says_cover_everything_and_end_flush(overlap: float) -> None:
+@pytest.mark.parametrize(
+    ("space", "expected"),
+    [
+        # (ceil(36/18) + 1)(ceil(20/18) + 1)(ceil(8/4) + 1) = 3·3·3
+        ((148, 132, 88), 27),
+        # (ceil(132/18) + 1)(ceil(48/18) + 1)·3 = 9·4·3
+        ((244, 160, 88), 108),
+        # exactly two strides along the first axis, none along the second, less than a patch along the third
+        ((148, 112, 60), 3),
+    ],
+)
+def test_a_volume_of_the_left_atrium_takes_as_many_windows_as_the_formula_says(
+    space: tuple[int, int, int], expected: int
+) -> None:
+    assert prod(len(windows(*each)) for each in zip(space, (112, 112, 80), (18, 18, 4), strict=True)) == expected
+
+
+def test_every_window_is_predicted_once_and_several_at_a_time() -> None:
+    # (ceil(12/3) + 1)(ceil(5/4) + 1)·1 = 5·3·1 windows of which four go through the network together
+    seen = []
+
+    def count(image: Tensor) -> Tensor:
+        seen.append(len(image))
+        return torch.zeros(len(image), 2, *image.shape[2:])
+
+    task = Task("atrium", 3, 1, ("background", "atrium"), (8, 8, 8), "mm")
+    training = Training(patch=(8, 8, 8), stride=(3, 4, 2))
+    predict_case(Predictor(count), Case("c", "p", np.zeros((1, 20, 13, 6), np.float32)), task, training, **WHERE)
+    assert seen == [4, 4, 4, 3]
+
+
+@pytest.mark.parametrize("stride", [1, 2, 5, 16])
+def test_windows_are_as_many_as_the_formula_says_cover_everything_and_end_flush(stride: int) -> None:
     for size, patch in itertools.product(range(1, 40), (1, 2, 7, 16)):
-        starts, stride = windows(size, patch, overlap), max(1, round(patch * (1 - overlap)))
+        starts = windows(size, patch, stride)
         if size <= patch:
             assert starts == [0]
             continue

@@ -15,7 +15,7 @@ import pytest
 
 from benchmark import ROOT
 from benchmark.config import ConfigError
-from benchmark.plan import Cell
+from benchmark.plan import Cell, Training
 
 from .tiny_cells import tiny_cell, tiny_plan
 
@@ -91,6 +91,14 @@ def test_a_pinned_id_stays_what_it_is() -> None:
         '"validations":2,"weight_decay":0.0001,"width":2},"versions":{"data":"1","metrics":"1","protocol":"1"}}'
     )
     assert tiny_cell().id.rsplit("-", 1)[1] == hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
+
+
+def test_a_stride_changes_the_id_and_without_one_the_id_is_as_it_was_before_there_were_strides() -> None:
+    assert "stride" not in tiny_cell().canonical()["training"]
+    plain = Training(patch=(32, 32, 32))
+    strided = replace(plain, stride=(8, 8, 4))
+    assert strided.canonical() == plain.canonical() | {"stride": (8, 8, 4)}
+    assert replace(tiny_cell(), training=strided).id != replace(tiny_cell(), training=plain).id
 
 
 @pytest.mark.slow
@@ -278,6 +286,8 @@ def test_a_patch_of_the_wrong_dimension_is_refused() -> None:
         ({"lr": -1}, r"lr must be in \[0, inf\], got -1"),
         ({"optimizer": "lion"}, r"training: optimizer: must be one of 'sgd', 'adam', 'adamw', got 'lion'"),
         ({"epochs": 3}, r"plan tiny: training: unknown key 'epochs'"),
+        ({"stride": [8, 8]}, r"stride must be three numbers .* got stride \(8, 8\) and patch None"),
+        ({"patch": [8, 8, 8], "stride": [8, 9, 8]}, r"from 1 to the side of the patch, .* got stride \(8, 9, 8\)"),
     ],
 )
 def test_training_out_of_range_is_refused(training: dict[str, Any], message: str) -> None:
