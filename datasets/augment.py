@@ -126,7 +126,7 @@ def apply(
         height, width = like.shape[-params.mirror.shape[1] :][:2]
         if params.swap.any() and height != width:
             raise ValueError(f"cannot swap in-plane axes of different length {height} and {width}")
-        code = torch.from_numpy(params.mirror[:, 0] + 2 * params.mirror[:, 1] + 4 * params.swap).to(like.device)
+        code = _sent(params.mirror[:, 0] + 2 * params.mirror[:, 1] + 4 * params.swap, like.device)
         source = _orientations(height, width, like.device)[code]
         image = None if image is None else _reorient(image, 2, source, params)
         maps = [_reorient(labels, 1, source, params) for labels in maps]
@@ -169,7 +169,7 @@ def _reorient(values: Tensor, first: int, source: Tensor, params: Params) -> Ten
     depth = params.mirror[:, 2:].any(axis=1)
     if not depth.any():
         return turned
-    mask = torch.from_numpy(depth).to(values.device).reshape(-1, *[1] * (values.ndim - 1))
+    mask = _sent(depth, values.device).reshape(-1, *[1] * (values.ndim - 1))
     return torch.where(mask, turned.flip(-1), turned)
 
 
@@ -180,7 +180,7 @@ def _rotate(
     like = image if image is not None else maps[0]
     height, width = like.shape[-2:]
     grid = _rotated_grid(degrees[rows], height, width, like.device)
-    index = torch.from_numpy(rows).to(like.device)
+    index = _sent(rows, like.device)
     turned = []
     if maps:
         # Float32 holds every class exactly. Samples from outside are 0, so classes are moved up by one meanwhile.
@@ -210,10 +210,15 @@ def _rotated_grid(degrees: np.ndarray, height: int, width: int, device: torch.de
     """
     radians = np.deg2rad(degrees)
     terms = [np.cos(radians), np.sin(radians) * height / width, np.sin(radians) * width / height]
-    cosine, down, across = torch.from_numpy(np.stack(terms).astype(np.float32)).to(device)[:, :, None]
+    cosine, down, across = _sent(np.stack(terms).astype(np.float32), device)[:, :, None]
     y = (2 * torch.arange(height, device=device) + 1) / height - 1
     x = (2 * torch.arange(width, device=device) + 1) / width - 1
     grid = torch.empty(len(degrees), height, width, 2, device=device)
     torch.sub((cosine * x)[:, None, :], (down * y)[:, :, None], out=grid[..., 0])
     torch.add((across * x)[:, None, :], (cosine * y)[:, :, None], out=grid[..., 1])
     return grid
+
+
+def _sent(values: np.ndarray, device: torch.device) -> Tensor:
+    """A small array on the device; the host does not wait until what the device still has to do is done."""
+    return torch.from_numpy(values).to(device, non_blocking=True)

@@ -111,7 +111,8 @@ def gather(column: Column, rows: np.ndarray, starts: np.ndarray | None, patch: S
     """
     if starts is None:
         if isinstance(column, Tensor):
-            return column.index_select(0, torch.as_tensor(rows, device=column.device))
+            # without non_blocking, the host would wait here for every step that the device has not finished
+            return column.index_select(0, torch.from_numpy(rows).to(column.device, non_blocking=True))
         return torch.stack([column[row] for row in rows])
     crops = []
     for row, start in zip(rows.tolist(), starts.tolist(), strict=True):

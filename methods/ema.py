@@ -30,8 +30,10 @@ def average_parameters(teacher: nn.Module, student: nn.Module, decay: float) -> 
 @torch.no_grad()
 def average_buffers(teacher: nn.Module, student: nn.Module, decay: float) -> None:
     """The same for floating-point buffers (batch-norm statistics); counters are copied."""
-    for mine, theirs in zip(teacher.buffers(), student.buffers(), strict=True):
-        if mine.is_floating_point():
-            mine.lerp_(theirs, 1 - decay)
-        else:
-            mine.copy_(theirs)
+    pairs = list(zip(teacher.buffers(), student.buffers(), strict=True))
+    averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+    copied = [pair for pair in pairs if not pair[0].is_floating_point()]
+    if averaged:
+        torch._foreach_lerp_([mine for mine, _ in averaged], [theirs for _, theirs in averaged], 1 - decay)
+    if copied:
+        torch._foreach_copy_([mine for mine, _ in copied], [theirs for _, theirs in copied])
