@@ -169,7 +169,7 @@ def _reorient(values: Tensor, first: int, source: Tensor, params: Params) -> Ten
     depth = params.mirror[:, 2:].any(axis=1)
     if not depth.any():
         return turned
-    mask = _sent(depth, values.device).reshape(-1, *[1] * (values.ndim - 1))
+    mask = _sent(np.asarray(depth), values.device).reshape(-1, *[1] * (values.ndim - 1))
     return torch.where(mask, turned.flip(-1), turned)
 
 
