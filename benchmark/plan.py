@@ -17,6 +17,7 @@ import datasets
 import methods
 from datasets.types import Annotation, Task
 
+from .claims import Claims
 from .config import ConfigError, from_mapping
 from .metrics import METRICS_VERSION
 from .training import Training
@@ -173,6 +174,7 @@ class Plan:
     bounds: bool = True
     tuning: Tuning = Tuning()
     tuned: str = ""
+    claims: Claims = field(default_factory=Claims)
 
     def cells(self) -> Iterator[Cell]:
         """Every cell, bounds included, in the order they are run: seeds outermost, so partial results compare."""

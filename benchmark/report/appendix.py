@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from .frame import Results
 from .summary import ENTRY, HEADLINE, amounts, entries
 from .tables import NOT_PLANNED, Column, Number, Row, Table, columns_of, rows_of
-from .verdicts import ALPHA, ENDPOINTS, FEWEST_SEEDS, POWER, Endpoint
 
 SELECTIONS = {
     "best_val": "best on validation",
@@ -47,55 +45,6 @@ def selection_tables(results: Results, table: pd.DataFrame, patients: pd.DataFra
             )
         )
     return made
-
-
-def verdict_tables(table: pd.DataFrame, verdicts: pd.DataFrame) -> list[Table]:
-    """What can be believed: one table per endpoint from `verdicts.against_lower_bounds`; none without a comparison."""
-    made, columns = [], columns_of(table)
-    for endpoint in ENDPOINTS:
-        found = {
-            tuple(getattr(row, key) for key in ENTRY): row
-            for row in verdicts[verdicts["endpoint"] == endpoint.name].itertuples()
-        }
-        if not found:
-            continue
-
-        def number(entry: Any, found: dict = found, endpoint: Endpoint = endpoint) -> Number:
-            row = found.get(tuple(getattr(entry, key) for key in ENTRY))
-            return (
-                Number("–", entry.ids)
-                if row is None
-                else Number(_verdict_text(row, endpoint), entry.ids, row.difference)
-            )
-
-        rows = tuple(rows_of(table[table["role"] == "method"], columns, number))
-        what = "difference in Dice points" if not endpoint.log else "ratio of 1 + HD95"
-        margin = f"{100 * endpoint.margin:g} points" if not endpoint.log else f"{100 * np.expm1(endpoint.margin):.0f} %"
-        note = (
-            f"{what[0].upper()}{what[1:]} to the lower bound with the same labels, 95 % interval over crossed seeds "
-            f"and patients (uncorrected), and verdict. Better or worse: p < {ALPHA:g} after Holm's correction over the "
-            f"{len(found)} comparisons of this table, and a difference of at least {margin}. Equivalent: the 90 % "
-            f"interval lies within ± {margin}. Else not separable, with the smallest difference (MDE) that this budget "
-            f"would detect in {100 * POWER:g} % of studies. No verdict below {FEWEST_SEEDS} seeds."
-        )
-        title = f"Against the lower bound: {what}"
-        made.append(Table(f"verdicts-{endpoint.metric}", title, columns, rows, (note,)))
-    return made
-
-
-def _verdict_text(row: Any, endpoint: Endpoint) -> str:
-    """Such as ``+9.4 [6.1, 12.7]`` and below it ``better``; ``×0.62 [0.51, 0.75]`` where logarithms were compared."""
-
-    def shown(value: float, sign: str = "") -> str:
-        return f"{np.exp(value):.2f}" if endpoint.log else f"{100 * value:{sign}.1f}"
-
-    text = ("×" if endpoint.log else "") + shown(row.difference, "+")
-    if row.low == row.low:
-        text += f" [{shown(row.low)}, {shown(row.high)}]"
-    if row.verdict == "not separable":
-        least = f"×{np.exp(row.detectable):.2f}" if endpoint.log else f"{100 * row.detectable:.1f}"
-        return f"{text}\nnot separable (MDE {least})"
-    return f"{text}\n{row.verdict}".rstrip()
 
 
 def class_tables(by_class: pd.DataFrame, table: pd.DataFrame) -> list[Table]:

@@ -8,7 +8,23 @@ from typing import TYPE_CHECKING
 
 from ..metrics.policy import DEFAULT_RULE
 from ..record import atomic_write
-from . import appendix, frame, page, plots, render, sensitivity, style, summary, tables, verdicts
+from . import (
+    appendix,
+    evidence,
+    frame,
+    intervals,
+    page,
+    plots,
+    render,
+    sensitivity,
+    stat_figures,
+    stat_tables,
+    style,
+    summary,
+    tables,
+    verdict_tables,
+    verdicts,
+)
 
 if TYPE_CHECKING:
     from ..plan import Plan
@@ -35,12 +51,16 @@ def assemble(
     cells = summary.cell_values(loaded, patients)
     classes = summary.class_entries(loaded, by_class)
     designs = verdicts.designs(loaded, patients)
-    judged = verdicts.against_lower_bounds(loaded, designs)
+    found = evidence.gather(loaded, designs)
     built = tables.build(loaded, entries, rule=rule)
     wide = [
         *(table for table in built if table.shared),
-        *appendix.verdict_tables(entries, judged),
+        *verdict_tables.verdict_tables(entries, found.judged, looked=loaded.looks is not None),
+        *verdict_tables.overall_tables(entries, found),
         *(table for table in built if not table.shared),
+        *stat_tables.rank_tables(entries, found.rankings),
+        *stat_tables.component_tables(entries, found.components),
+        *stat_tables.look_tables(loaded),
         *appendix.selection_tables(loaded, entries, patients),
     ]
     made = [part for table in wide for part in tables.panels(table)]
@@ -49,14 +69,18 @@ def assemble(
     with style.settings():
         figures = [
             (replace(picture, figure=None), _write_figure(report / "figures", picture))
-            for picture in plots.pictures(loaded, entries, patients)
+            for picture in (*plots.pictures(loaded, entries, patients), *stat_figures.pictures(found, entries))
         ]
     if out is None:
         _forget_figures(report / "figures", {picture.name for picture, _ in figures})
     texts = {
         "table.md": render.markdown(made, title=loaded.title, state=state),
-        "table.csv": render.csv(entries.merge(verdicts.intervals(designs), on=summary.ENTRY, how="left")),
-        "verdicts.csv": render.flat_csv(judged),
+        "table.csv": render.csv(entries.merge(intervals.intervals(entries, designs), on=summary.ENTRY, how="left")),
+        "verdicts.csv": render.flat_csv(found.judged),
+        "overall.csv": render.flat_csv(found.overall),
+        "pairs.csv": render.flat_csv(found.pairs),
+        "ranks.csv": render.flat_csv(evidence.ranking_rows(found.rankings)),
+        "components.csv": render.flat_csv(found.components),
         "table.tex": render.latex(made, plan=plan_name),
         "table_standalone.tex": render.standalone(loaded.title),
         "scores.csv": render.flat_csv(cells.drop(columns="cell")),

@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ import numpy as np
 import pandas as pd
 
 from .. import record
+from ..looks import Looks, cells_of
+from ..looks import read as read_looks
 
 if TYPE_CHECKING:
     from ..plan import Plan
@@ -40,7 +43,7 @@ class Results:
 
     Attributes:
         plan: name of the plan.
-        title, protocol, tuned: the plan's own texts; empty where the plan is not at hand.
+        title, protocol, tuned, baseline: the plan's own texts; empty where the plan is not at hand.
         cells: one row per cell, in the order of the plan (without one: by id). Columns: ``id``, ``label``, ``role``,
             ``method``, ``variant``, ``annotation``, ``dataset``, ``amount``, ``level`` (share or number, to sort and
             plot by), ``is_share``, ``seed``, ``fold``, ``status`` (finished, failed, killed, missing), ``reason``,
@@ -51,6 +54,7 @@ class Results:
         folders: their folders by id.
         strays: records in the folder that are no cells of the plan (settings or versions have changed since).
         notes: sentences that the report prints.
+        looks: at which numbers of seeds verdicts were looked at; None where they were not looked at before the end.
     """
 
     plan: str
@@ -63,6 +67,19 @@ class Results:
     folders: Mapping[str, Path]
     strays: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    baseline: str = ""
+    looks: Looks | None = None
+
+    @cached_property
+    def ended(self) -> dict[tuple[str, ...], set[int]]:
+        """Of every entry (role, label, dataset, amount), the seeds of which no cell is missing any more."""
+        keys = ["role", "label", "dataset", "amount"]
+        there = (self.cells["status"] != "missing").groupby([self.cells[key] for key in [*keys, "seed"]]).all()
+        found: dict[tuple[str, ...], set[int]] = {key: set() for key in self.cells.groupby(keys).groups}
+        for (*key, seed), complete in there.items():
+            if complete:
+                found[tuple(key)].add(seed)
+        return found
 
 
 def load(plan_folder: Path, plan: Plan | None = None) -> Results:
@@ -80,7 +97,7 @@ def load(plan_folder: Path, plan: Plan | None = None) -> Results:
     else:
         described = {
             cell.id: {**cell.canonical(), "label": cell.label, "role": cell.role, "amount": cell.amount}
-            for cell in plan.cells()
+            for cell in cells_of(plan, plan_folder)
         }
     rows = [_cell_row(name, cell, found[name][1] if name in found else None) for name, cell in described.items()]
     cells = pd.DataFrame(rows, columns=list(_cell_row("", {}, None)))
@@ -99,6 +116,8 @@ def load(plan_folder: Path, plan: Plan | None = None) -> Results:
         title=plan.title if plan else plan_folder.name,
         protocol=plan.protocol if plan else "",
         tuned=plan.tuned if plan else "",
+        baseline=plan.claims.baseline if plan else "",
+        looks=read_looks(plan_folder),
         cells=cells,
         scores=scores,
         records={name: rec for name, (_, rec) in kept.items()},

@@ -130,7 +130,7 @@ def _table(table: Table, anchors: dict[str, int]) -> str:
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(table.title)}">\n'
         f'<table class="sortable" id="table-{escape(table.key)}">\n<caption>{escape(table.title)}</caption>\n'
-        f'<thead>\n<tr><th rowspan="2" scope="col" class="first">Method</th>{groups}</tr>\n'
+        f'<thead>\n<tr><th rowspan="2" scope="col" class="first">{escape(table.head)}</th>{groups}</tr>\n'
         f"<tr>{columns}</tr>\n</thead>\n" + "\n".join(bodies) + f"\n</table>\n</div>\n{_list(table.notes)}"
     )
 

@@ -29,7 +29,7 @@ def markdown(tables: Sequence[Table], *, title: str, state: str) -> str:
     parts = [f"# {title}\n", f"{state}\n"]
     for table in tables:
         parts.append(f"## {table.title}\n")
-        head = ["Method", *(f"{_head(column)}" for column in table.columns)]
+        head = [table.head, *(f"{_head(column)}" for column in table.columns)]
         lines = [_pipes(head), _pipes(["---", *["---:"] * len(table.columns)])]
         lines += [_pipes([name(row), *(number.text for number in row.numbers)]) for row in table.rows]
         parts.append("\n".join(lines) + "\n")
@@ -115,7 +115,7 @@ def _float(table: Table, plan: str) -> str:
         r"\toprule",
         " & ".join(["", *groups]) + r" \\",
         " ".join(rules),
-        " & ".join(["Method", *(escape(column.amount) for column in table.columns)]) + r" \\",
+        " & ".join([escape(table.head), *(escape(column.amount) for column in table.columns)]) + r" \\",
         r"\midrule",
     ]
     for place, row in enumerate(table.rows):

@@ -64,6 +64,7 @@ class Table:
     """One table, ready to be written: title, columns, rows (upper bounds on top) and the sentences below it.
 
     ``shared`` sentences belong to several tables: a document may print them once, a float of LaTeX stands alone.
+    ``head`` is what the labels of the rows are.
     """
 
     key: str
@@ -72,6 +73,7 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
     shared: tuple[str, ...] = ()
+    head: str = "Method"
 
     @property
     def spans(self) -> list[tuple[str, int]]:

@@ -2,33 +2,39 @@
 
 The usual test, Wilcoxon over the test cases of one run, calls a method better than itself in 12 to 68 % of studies,
 because it takes the luck of one labelled subset and one initialisation for a property of the method. Here seeds and
-patients are both random and crossed: every seed is tested on every patient. A mean over both then has the variance
-(MS_seed + MS_patient − MS_residual) / (n_seeds · n_patients), with Satterthwaite's degrees of freedom (Satterthwaite
-1946, Biometrics Bulletin 2:110-114), which keeps the error rate at its nominal level.
+patients are both random and crossed (`crossed`), which keeps the error rate at its nominal level.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import log1p, nan, sqrt
+from math import log1p, nan
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..claims import Spending
+from ..looks import Looks
+from . import sequential
+from .crossed import ALPHA, FEWEST_PATIENTS, FEWEST_SEEDS, POWER, Crossed, crossed, holm, stacked, superiority
 from .frame import Results
 from .summary import ENTRY, HEADLINE
 
-ALPHA = 0.05
-POWER = 0.8
-FEWEST_SEEDS = 3
-"""Below it there is no interval: the spread of two seeds says next to nothing."""
-
-FEWEST_PATIENTS = 3
-
+__all__ = [
+    "ALPHA", "ENDPOINTS", "FEWEST_PATIENTS", "FEWEST_SEEDS", "POWER", "Crossed", "Design", "Endpoint",
+    "against_lower_bounds", "crossed", "designs", "holm", "judge", "paired", "verdict",
+]  # fmt: skip
 
 Design = dict[str, pd.DataFrame]
 """Of one entry, for each metric: seeds (rows) × patients (columns)."""
+
+Key = tuple[str, ...]
+"""One entry: role, label, dataset, amount."""
+
+LOWER, BASELINE = "lower bound", "baseline"
+"""Whom methods are compared with: column ``against``."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,10 @@ class Endpoint:
     higher_is_better: bool
     log: bool = False
 
+    def values(self, raw: np.ndarray) -> np.ndarray:
+        """On the scale that is tested."""
+        return np.log1p(raw) if self.log else raw
+
 
 ENDPOINTS = (
     Endpoint("Dice", "dice", 0.005, higher_is_better=True),
@@ -50,95 +60,25 @@ ENDPOINTS = (
 """Jaccard, NSD and ASSD are described, never tested: they say the same as these two."""
 
 
-@dataclass(frozen=True)
-class Crossed:
-    """A mean over crossed seeds and patients, with its standard error; NaN errors where there are too few of either."""
-
-    mean: float
-    se: float
-    df: float
-    seeds: int
-    patients: int
-
-    def interval(self, level: float = 1 - ALPHA) -> tuple[float, float]:
-        """Two-sided t interval."""
-        half = self.se * _t_quantile(0.5 + level / 2, self.df)
-        return self.mean - half, self.mean + half
-
-    def p_value(self) -> float:
-        """Two-sided p for a true mean of 0; 1 where all values are 0."""
-        from scipy import stats
-
-        if not self.se > 0:
-            return nan if np.isnan(self.se) else (1.0 if self.mean == 0 else 0.0)
-        return float(2 * stats.t.sf(abs(self.mean) / self.se, self.df))
-
-    def detectable(self, alpha: float = ALPHA) -> float:
-        """Smallest true difference that this budget finds in 80 % of studies, from the variance it measured."""
-        return self.se * (_t_quantile(1 - alpha / 2, self.df) + _t_quantile(POWER, self.df))
-
-
-def crossed(values: np.ndarray) -> Crossed:
-    """Mean of a complete table of values with its standard error under two crossed random effects.
-
-    Args:
-        values: ``(seeds, patients)``, finite.
-
-    Raises:
-        ValueError: not a table, or a value is not finite: an incomplete design has another standard error.
-    """
-    if values.ndim != 2 or not np.isfinite(values).all():
-        raise ValueError(
-            f"values must be a finite table of seeds × patients, got shape {values.shape} with "
-            f"{int((~np.isfinite(values)).sum())} values that are not finite; leave out incomplete seeds or patients"
-        )
-    seeds, patients = values.shape
-    mean = float(values.mean()) if values.size else nan
-    if seeds < FEWEST_SEEDS or patients < FEWEST_PATIENTS:
-        return Crossed(mean, nan, nan, seeds, patients)
-    by_seed, by_patient = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
-    residual = values - by_seed - by_patient + mean
-    df_seed, df_patient = seeds - 1, patients - 1
-    ms_seed = patients * float(((by_seed - mean) ** 2).sum()) / df_seed
-    ms_patient = seeds * float(((by_patient - mean) ** 2).sum()) / df_patient
-    ms_residual = float((residual**2).sum()) / (df_seed * df_patient)
-    # an estimated component of variance may come out negative; the sum is at least what either factor alone shows
-    total = max(ms_seed + ms_patient - ms_residual, ms_seed, ms_patient)
-    noise = ms_seed**2 / df_seed + ms_patient**2 / df_patient + ms_residual**2 / (df_seed * df_patient)
-    df = max(total**2 / noise, df_seed) if noise > 0 else df_seed
-    return Crossed(mean, sqrt(total / values.size), float(df), seeds, patients)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p values (Holm 1979); NaN is no test and stays NaN.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    tested = [i for i, p in enumerate(p_values) if not np.isnan(p)]
-    adjusted, largest = [nan] * len(p_values), 0.0
-    for rank, i in enumerate(sorted(tested, key=lambda i: p_values[i])):
-        largest = max(largest, min(1.0, (len(tested) - rank) * p_values[i]))
-        adjusted[i] = largest
-    return adjusted
-
-
-def verdict(difference: Crossed, p_adjusted: float, endpoint: Endpoint) -> str:
+def verdict(difference: Crossed, p_adjusted: Any, endpoint: Endpoint, *, level: Any = 1 - 2 * ALPHA) -> Any:
     """better, worse, equivalent, not separable, or "" where there are too few seeds for any.
 
     Better and worse need significance after correction *and* a difference of at least the margin; equivalent needs the
-    90 % interval within the margin on both sides.
+    90 % interval (``level``: narrower where results were looked at before) within the margin on both sides. One word,
+    or an array of them for many differences.
     """
-    if np.isnan(p_adjusted):
-        return ""
-    gain = difference.mean if endpoint.higher_is_better else -difference.mean
-    if p_adjusted < ALPHA and abs(gain) >= endpoint.margin:
-        return "better" if gain > 0 else "worse"
-    low, high = difference.interval(1 - 2 * ALPHA)
-    return "equivalent" if -endpoint.margin < low and high < endpoint.margin else "not separable"
+    gain = difference.mean if endpoint.higher_is_better else np.negative(difference.mean)
+    believed = (np.asarray(p_adjusted) < ALPHA) & (np.abs(gain) >= endpoint.margin)
+    low, high = difference.interval(level)
+    words = np.select(
+        [np.isnan(p_adjusted), believed & (gain > 0), believed, (-endpoint.margin < low) & (high < endpoint.margin)],
+        ["", "better", "worse", "equivalent"],
+        "not separable",
+    )
+    return words if words.ndim else str(words)
 
 
-def designs(results: Results, patients: pd.DataFrame) -> dict[tuple[str, ...], Design]:
+def designs(results: Results, patients: pd.DataFrame) -> dict[Key, Design]:
     """The table of seeds × patients of every entry and metric; a seed counts once all its folds have finished.
 
     Args:
@@ -147,91 +87,159 @@ def designs(results: Results, patients: pd.DataFrame) -> dict[tuple[str, ...], D
     """
     cells = results.cells
     complete = (cells["status"] == "finished").groupby([cells[key] for key in [*ENTRY, "seed"]]).transform("all")
-    values = patients[patients["selection"] == HEADLINE].join(
-        cells.loc[complete, [*ENTRY, "seed"]], on="cell", how="inner"
-    )
+    values = patients[(patients["selection"] == HEADLINE).to_numpy()]
+    values = values[complete.to_numpy()[values["cell"].to_numpy()]]
+    grouped = cells.groupby(ENTRY, sort=False)
+    entry, seed = (column.to_numpy()[values["cell"].to_numpy()] for column in (grouped.ngroup(), cells["seed"]))
+    groups = values["group"].astype("category").cat
     found = {}
-    for key, mine in values.groupby(ENTRY, sort=False):
-        by_pair = mine.groupby(["seed", "group"], observed=True)[["dice", "hd95"]].mean()
-        found[key] = {metric: by_pair[metric].unstack("group") for metric in ("dice", "hd95")}
+    for number, key in enumerate(grouped.groups):
+        mine = np.flatnonzero(entry == number)
+        if len(mine):
+            rows, columns = (np.unique(codes[mine], return_inverse=True) for codes in (seed, groups.codes.to_numpy()))
+            found[key] = {
+                metric: pd.DataFrame(
+                    _means(rows[1], columns[1], values[metric].to_numpy()[mine]),
+                    index=rows[0], columns=groups.categories[columns[0]],
+                )
+                for metric in ("dice", "hd95")
+            }  # fmt: skip
     return found
 
 
-def intervals(designs: Mapping[tuple[str, ...], Design]) -> pd.DataFrame:
-    """95 % interval of every entry's mean Dice over crossed seeds and patients, within [0, 1]: ``low`` and ``high``.
+def judge(results: Results, designs: Mapping[Key, Design]) -> pd.DataFrame:
+    """Every method against its lower bound and against the plan's declared baseline, for both endpoints.
 
-    An interval for the method on *other* labelled subsets and patients, unlike the standard deviation over seeds.
-    """
-    rows = []
-    for key, tables in designs.items():
-        values = tables["dice"].to_numpy(np.float64)
-        low, high = crossed(values[:, np.isfinite(values).all(axis=0)]).interval()
-        rows.append((*key, max(low, 0.0) if low == low else low, min(high, 1.0) if high == high else high))
-    return pd.DataFrame(rows, columns=[*ENTRY, "dice_low", "dice_high"])
-
-
-def against_lower_bounds(results: Results, designs: Mapping[tuple[str, ...], Design]) -> pd.DataFrame:
-    """Every method against the lower bound of its dataset, amount and kind of labels, for both endpoints.
+    All comparisons of an endpoint are one family for Holm's correction. Where seeds were added by looks, each
+    comparison is tested at every look that it has reached, and the spent error is accounted for (`sequential`).
 
     Args:
         results: the records.
         designs: their values, see `designs`.
 
     Returns:
-        One row per endpoint and comparison: :data:`ENTRY` of the method, ``endpoint``, ``reference``, ``difference``
-        (method − reference; Dice in [0, 1], or log(1 + HD95)), ``low`` and ``high`` (95 %), ``p``, ``p_holm`` (over all
-        comparisons of the endpoint), ``superiority`` (share of (seed, patient) pairs where the method is ahead, ties
-        half), ``detectable`` (80 % power at the strictest step of Holm), ``df``, ``seeds``, ``patients``, ``verdict``.
+        One row per endpoint and comparison: :data:`ENTRY` of the method, ``endpoint``, ``against`` (lower bound or
+        baseline), ``reference`` (its label), ``difference`` (method − reference; Dice in [0, 1], or log(1 + HD95)),
+        ``low`` and ``high`` (95 %), ``p`` (for all looks together), ``p_holm``, ``superiority`` (share of (seed,
+        patient) pairs where the method is ahead, ties half), ``detectable`` (80 % power at the strictest step of
+        Holm), ``df``, ``seeds``, ``patients``, ``look`` (the last one, from 1), ``verdict``.
+    """
+    looks = results.looks
+    rows, found, p_values = [], [], []
+    for endpoint in ENDPOINTS:
+        for key, against, reference in comparisons(results):
+            if key not in designs or reference not in designs:
+                continue
+            table = paired(designs[key][endpoint.metric], designs[reference][endpoint.metric], endpoint)
+            values, seeds = table.to_numpy(), table.index.to_numpy()
+            tests = [crossed(values)] if looks is None else _by_look(results, looks, values, seeds, (key, reference))
+            last = max((place for place, test in enumerate(tests) if test is not None), default=-1)
+            test = tests[last] if last >= 0 else None
+            found.append(test or Crossed(nan, nan, nan, 0, 0))
+            p_values.append([nan if test is None else test.p_value() for test in tests])
+            used = values if looks is None or last < 0 else values[np.isin(seeds, looks.first(last))]
+            ahead = superiority(used if endpoint.higher_is_better else -used)
+            rows.append(
+                dict(zip(ENTRY, key, strict=True))
+                | {"endpoint": endpoint.name, "against": against, "reference": reference[1], "superiority": ahead}
+                | {"look": last + 1}
+            )
+    return _judged(pd.DataFrame(rows, columns=_FIRST), found, np.array(p_values), looks)
+
+
+def against_lower_bounds(results: Results, designs: Mapping[Key, Design]) -> pd.DataFrame:
+    """The rows of `judge` that compare with the lower bound."""
+    judged = judge(results, designs)
+    return judged[judged["against"] == LOWER].reset_index(drop=True)
+
+
+def comparisons(results: Results) -> Iterator[tuple[Key, str, Key]]:
+    """Who is compared with whom: (method, lower bound or baseline, reference), in the order of the plan.
+
+    The lower bound has the same dataset, amount and kind of labels; the baseline the same dataset and amount.
     """
     entries = results.cells.drop_duplicates(ENTRY)
     lower = {
         (row.dataset, row.amount, row.annotation): row.label for row in entries[entries["role"] == "lower"].itertuples()
     }
-    rows = []
-    for endpoint in ENDPOINTS:
-        for entry in entries[entries["role"] == "method"].itertuples():
-            reference = lower.get((entry.dataset, entry.amount, entry.annotation), "")
-            mine = designs.get(("method", entry.label, entry.dataset, entry.amount))
-            other = designs.get(("lower", reference, entry.dataset, entry.amount))
-            if mine is None or other is None:
-                continue
-            values = _paired(mine[endpoint.metric], other[endpoint.metric], endpoint)
-            difference = crossed(values)
-            low, high = difference.interval()
-            ahead = values if endpoint.higher_is_better else -values
-            rows.append(
-                {key: getattr(entry, key) for key in ENTRY}
-                | {"endpoint": endpoint.name, "reference": reference, "difference": difference.mean, "low": low}
-                | {"high": high, "p": difference.p_value(), "p_holm": nan}
-                | {"superiority": float((ahead > 0).mean() + (ahead == 0).mean() / 2) if ahead.size else nan}
-                | {"detectable": nan, "df": difference.df, "seeds": difference.seeds, "patients": difference.patients}
-                | {"verdict": "", "_crossed": difference, "_endpoint": endpoint}
-            )
-    return _judged(rows)
+    rivals = {
+        (row.dataset, row.amount): (row.role, row.label, row.dataset, row.amount)
+        for row in entries[(entries["label"] == results.baseline) & (entries["role"] != "upper")].itertuples()
+    }
+    for row in entries[entries["role"] == "method"].itertuples():
+        key = (row.role, row.label, row.dataset, row.amount)
+        bound = lower.get((row.dataset, row.amount, row.annotation))
+        if bound is not None:
+            yield key, LOWER, ("lower", bound, row.dataset, row.amount)
+        rival = rivals.get((row.dataset, row.amount), key)
+        if rival != key and rival[0] != "lower":
+            yield key, BASELINE, rival
 
 
-def _judged(rows: list[dict]) -> pd.DataFrame:
-    """Correct the p values of each endpoint together and say what follows."""
-    for endpoint in ENDPOINTS:
-        family = [row for row in rows if row["_endpoint"] is endpoint]
-        tested = sum(not np.isnan(row["p"]) for row in family)
-        for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
-            row["p_holm"] = adjusted
-            row["detectable"] = row["_crossed"].detectable(ALPHA / max(tested, 1))
-            row["verdict"] = verdict(row["_crossed"], adjusted, endpoint)
-    columns = [*ENTRY, "endpoint", "reference", "difference", "low", "high", "p", "p_holm", "superiority", "detectable"]
-    return pd.DataFrame(rows, columns=[*columns, "df", "seeds", "patients", "verdict"])
-
-
-def _paired(mine: pd.DataFrame, other: pd.DataFrame, endpoint: Endpoint) -> np.ndarray:
+def paired(mine: pd.DataFrame, other: pd.DataFrame, endpoint: Endpoint) -> pd.DataFrame:
     """Differences over the seeds and patients that both have; patients without a value in some seed are left out."""
-    seeds, groups = mine.index.intersection(other.index), mine.columns.intersection(other.columns)
-    pair = [np.asarray(table.loc[seeds, groups], dtype=np.float64) for table in (mine, other)]
-    values = np.log1p(pair[0]) - np.log1p(pair[1]) if endpoint.log else pair[0] - pair[1]
-    return values[:, np.isfinite(values).all(axis=0)]
+    if not (mine.index.equals(other.index) and mine.columns.equals(other.columns)):
+        seeds, groups = mine.index.intersection(other.index), mine.columns.intersection(other.columns)
+        mine, other = mine.loc[seeds, groups], other.loc[seeds, groups]
+    first, second = (endpoint.values(table.to_numpy(np.float64)) for table in (mine, other))
+    values = first - second
+    known = np.isfinite(values).all(axis=0)
+    return pd.DataFrame(values[:, known], index=mine.index, columns=mine.columns[known])
 
 
-def _t_quantile(share: float, df: float) -> float:
-    from scipy import stats
+_FIRST = [*ENTRY, "endpoint", "against", "reference", "superiority", "look"]
+_LAST = [
+    *ENTRY, "endpoint", "against", "reference", "difference", "low", "high", "p", "p_holm", "superiority", "detectable",
+    "df", "seeds", "patients", "look", "verdict",
+]  # fmt: skip
 
-    return float(stats.t.ppf(share, df)) if df == df else nan
+
+def _judged(rows: pd.DataFrame, found: Sequence[Crossed], p_values: np.ndarray, looks: Looks | None) -> pd.DataFrame:
+    """Correct the p values of each endpoint together and say what follows."""
+    counts = (1,) if looks is None else looks.counts
+    spending: Spending = "obrien_fleming" if looks is None else looks.spending
+    parts = []
+    for endpoint in ENDPOINTS:
+        of = np.flatnonzero((rows["endpoint"] == endpoint.name).to_numpy())
+        if not len(of):
+            continue
+        tests = stacked([found[int(place)] for place in of])
+        p = sequential.sequential_p(p_values[of], counts, spending)
+        adjusted = np.array(holm(p))
+        reached = np.maximum(rows["look"].to_numpy()[of], 1) - 1
+
+        def level(alpha: float, reached: np.ndarray = reached) -> np.ndarray:
+            return np.array(sequential.levels(alpha, counts, spending))[reached]
+
+        low, high = tests.interval(1 - level(ALPHA))
+        parts.append(
+            rows.iloc[of].assign(
+                difference=tests.mean, low=low, high=high, p=p, p_holm=adjusted, df=tests.df,
+                detectable=tests.detectable(level(ALPHA / max(int((~np.isnan(p)).sum()), 1))),
+                seeds=tests.seeds, patients=tests.patients,
+                verdict=verdict(tests, adjusted, endpoint, level=1 - level(2 * ALPHA)),
+            )
+        )  # fmt: skip
+    return pd.concat(parts, ignore_index=True)[_LAST] if parts else pd.DataFrame(columns=_LAST)
+
+
+def _by_look(
+    results: Results, looks: Looks, values: np.ndarray, seeds: np.ndarray, pair: tuple[Key, Key]
+) -> list[Crossed | None]:
+    """The test at every look that both entries have reached: all their cells of its seeds have ended."""
+    tests: list[Crossed | None] = []
+    ended = [results.ended[key] for key in pair]
+    for look in range(len(looks.counts)):
+        first = looks.first(look)
+        reached = all(seed in mine for mine in ended for seed in first)
+        tests.append(crossed(values[np.isin(seeds, first)]) if reached else None)
+    return tests
+
+
+def _means(rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Mean of what falls into each place of a table, NaN where nothing known does."""
+    shape = (rows.max() + 1, columns.max() + 1)
+    place, known = rows * shape[1] + columns, ~np.isnan(values)
+    count = np.bincount(place[known], minlength=shape[0] * shape[1])
+    total = np.bincount(place[known], weights=values[known], minlength=shape[0] * shape[1])
+    return np.divide(total, count, out=np.full(total.shape, nan), where=count > 0).reshape(shape)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmark.claims import Claims
 from benchmark.report import frame, summary
 from tests.unit.report_records import demo, score, write_cell
 
@@ -23,6 +24,7 @@ class _Plan:
     title: str = "A small plan"
     protocol: str = "as published"
     tuned: str = ""
+    claims: Claims = field(default_factory=Claims)
     extra: dict[str, Any] = field(default_factory=dict)
 
     def cells(self) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from benchmark.report import appendix, frame, sensitivity, summary, verdicts
+from benchmark.report import frame, intervals, sensitivity, summary, verdict_tables, verdicts
 from benchmark.report.verdicts import ENDPOINTS, crossed, holm, verdict
 from tests.unit.report_records import score, write_cell
 
@@ -156,7 +156,7 @@ def test_the_table_of_verdicts_gives_interval_and_word(tmp_path: Path) -> None:
     loaded = frame.load(tmp_path / "toy")
     patients = summary.patient_values(summary.class_values(loaded))
     entries = summary.entries(loaded, patients)
-    dice, hd95 = appendix.verdict_tables(entries, _verdicts(tmp_path))
+    dice, hd95 = verdict_tables.verdict_tables(entries, _verdicts(tmp_path))
     ((row,), (distance,)) = dice.rows, hd95.rows
     assert row.label == "cps"
     low, high = (float(text) for text in row.numbers[0].text.split("[")[1].split("]")[0].split(","))
@@ -198,5 +198,6 @@ def test_intervals_of_means_stay_within_the_scale(tmp_path: Path) -> None:
         write_cell(tmp_path, [score(f"p{i}", dice=level + 0.001 * i) for i in range(4)], seed=seed)
     loaded = frame.load(tmp_path / "toy")
     designs = verdicts.designs(loaded, summary.patient_values(summary.class_values(loaded)))
-    (row,) = verdicts.intervals(designs).itertuples()
+    entries = summary.entries(loaded, summary.patient_values(summary.class_values(loaded)))
+    (row,) = intervals.intervals(entries, designs).itertuples()
     assert row.dice_low < 0.93 < row.dice_high == 1.0

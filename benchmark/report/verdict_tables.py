@@ -1,0 +1,157 @@
+"""Verdicts as tables: every method against its references, column by column and over all datasets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .evidence import Evidence
+from .pairs import STRONGEST
+from .summary import ENTRY
+from .tables import Column, Number, Table, columns_of, rows_of
+from .verdicts import ALPHA, BASELINE, ENDPOINTS, FEWEST_SEEDS, LOWER, POWER, Endpoint
+
+EMPTY = Number("–")
+
+_OVERALL = ("difference", "p (Holm)", "P(A > B)", "won/tied/lost", "false claim", "verdict")
+
+
+def verdict_tables(table: pd.DataFrame, judged: pd.DataFrame, *, looked: bool = False) -> list[Table]:
+    """One table per reference and endpoint from `verdicts.judge`; none without a comparison.
+
+    Args:
+        table: `summary.entries`.
+        judged: `Evidence.judged`.
+        looked: whether verdicts were looked at more than once.
+    """
+    made, columns = [], columns_of(table)
+    for against in (LOWER, BASELINE, STRONGEST):
+        for endpoint in ENDPOINTS:
+            mine = judged[(judged["endpoint"] == endpoint.name) & (judged["against"] == against)]
+            family = judged[
+                (judged["endpoint"] == endpoint.name) & ((judged["against"] == STRONGEST) == (against == STRONGEST))
+            ]
+            found = {tuple(getattr(row, key) for key in ENTRY): row for row in mine.itertuples()}
+            if not found:
+                continue
+
+            def number(
+                entry: Any, found: dict = found, endpoint: Endpoint = endpoint, named: bool = against == STRONGEST
+            ) -> Number:
+                row = found.get(tuple(getattr(entry, key) for key in ENTRY))
+                return (
+                    EMPTY
+                    if row is None
+                    else Number(_verdict_text(row, endpoint, named=named), entry.ids, row.difference)
+                )
+
+            rows = tuple(rows_of(table[table["role"] == "method"], columns, number))
+            what = "difference in Dice points" if not endpoint.log else "ratio of 1 + HD95"
+            whom = {LOWER: "the lower bound", STRONGEST: "the strongest rival"}.get(
+                against, f"the baseline {mine['reference'].iloc[0]}"
+            )
+            notes = (_verdict_note(endpoint, against, whom, what, len(family), looked=looked),)
+            key = (
+                f"verdicts-{endpoint.metric}"
+                if against == LOWER
+                else f"verdicts-{against.split()[0]}-{endpoint.metric}"
+            )
+            made.append(Table(key, f"Against {whom}: {what}", columns, rows, notes))
+    return made
+
+
+def overall_tables(table: pd.DataFrame, evidence: Evidence) -> list[Table]:
+    """The overall effects, where there is more than one column to average over; else none."""
+    whole = evidence.overall
+    ids = {(row.role, row.label): () for row in table.itertuples()}
+    for row in table.itertuples():
+        ids[row.role, row.label] += row.ids
+    made = []
+    for against in (LOWER, BASELINE, STRONGEST):
+        mine = whole[whole["against"] == against]
+        if mine.empty or mine["planned"].max() < 2:
+            continue
+        columns, numbers = [], {}
+        for endpoint in ENDPOINTS:
+            columns += [Column(endpoint.name, title) for title in _OVERALL]
+            for row in mine[mine["endpoint"] == endpoint.name].itertuples():
+                numbers[row.label, endpoint.name] = _overall_numbers(row, endpoint, ids["method", row.label], against)
+        rows = []
+        for skeleton in rows_of(table[table["role"] == "method"], columns_of(table), lambda entry: EMPTY):
+            cells = [numbers.get((skeleton.label, endpoint.name), (EMPTY,) * len(_OVERALL)) for endpoint in ENDPOINTS]
+            rows.append(replace(skeleton, numbers=tuple(cell for part in cells for cell in part)))
+        whom = {LOWER: "the lower bounds", STRONGEST: "the strongest rival overall"}.get(
+            against, f"the baseline {mine['reference'].iloc[0]}"
+        )
+        made.append(
+            Table(
+                f"overall-{against.split()[0]}", f"Over all datasets, against {whom}", tuple(columns), tuple(rows),
+                (
+                    "Difference (Dice in points; HD95 as ratio of 1 + HD95) averaged over the amounts of a dataset, "
+                    "then over datasets with equal weight, with its 95 % interval. P(A > B): share of random datasets, "
+                    "seeds and patients in which the method is ahead. Won, tied, lost: columns with a difference "
+                    "beyond the margin, within it, and the other way. False claim: posterior probability that who is "
+                    "ahead is in truth behind. “–”: incomplete in some dataset.",
+                ),
+            )
+        )  # fmt: skip
+    return made
+
+
+def _shown(value: float, endpoint: Endpoint, sign: str = "") -> str:
+    return f"{np.exp(value):.2f}" if endpoint.log else f"{100 * value:{sign}.1f}"
+
+
+def _verdict_text(row: Any, endpoint: Endpoint, *, named: bool = False) -> str:
+    """Such as ``+9.4 [6.1, 12.7]`` and below it ``better``; ``×0.62 [0.51, 0.75]`` where logarithms were compared."""
+    text = ("×" if endpoint.log else "") + _shown(row.difference, endpoint, "+")
+    if row.low == row.low:
+        text += f" [{_shown(row.low, endpoint)}, {_shown(row.high, endpoint)}]"
+    if named:
+        text += f"\nto {row.reference}"
+    if row.verdict == "not separable":
+        least = f"×{np.exp(row.detectable):.2f}" if endpoint.log else f"{100 * row.detectable:.1f}"
+        return f"{text}\nnot separable (MDE {least})"
+    return f"{text}\n{row.verdict}".rstrip()
+
+
+def _verdict_note(endpoint: Endpoint, against: str, whom: str, what: str, family: int, *, looked: bool) -> str:
+    margin = f"{100 * endpoint.margin:g} points" if not endpoint.log else f"{100 * np.expm1(endpoint.margin):.0f} %"
+    first = (
+        "The rival of each method is the best other one of the column by mean Dice, picked after seeing the results: "
+        "Holm's correction is therefore over all pairs of methods, and these verdicts are exploratory."
+        if against == STRONGEST
+        else f"Better or worse: p < {ALPHA:g} after Holm's correction over the {family} comparisons of this endpoint"
+        + (", and over all looks" if looked else "")
+        + f", and a difference of at least {margin}."
+    )
+    return (
+        f"{what[0].upper()}{what[1:]} to {whom}, 95 % interval over crossed seeds and patients (uncorrected), and "
+        f"verdict. {first} Equivalent: the 90 % interval lies within ± {margin}. Else not separable, with the smallest "
+        f"difference (MDE) that this budget would detect in {100 * POWER:g} % of studies. No verdict below "
+        f"{FEWEST_SEEDS} seeds."
+    )
+
+
+def _overall_numbers(row: Any, endpoint: Endpoint, ids: tuple[str, ...], against: str) -> tuple[Number, ...]:
+    text = _verdict_text(row, endpoint, named=against == STRONGEST).rpartition("\n")[0]
+    verdict = (
+        f"{row.verdict} (MDE {_shown(row.detectable, endpoint)})" if row.verdict == "not separable" else row.verdict
+    )
+    part = f"{row.wins:.0f}/{row.ties:.0f}/{row.losses:.0f}"
+    part += f" of {row.planned:.0f}" if row.columns < row.planned else ""
+    return (
+        Number(text, ids, row.difference),
+        Number(_probability(row.p_holm), sort=row.p_holm),
+        Number(f"{100 * row.superiority:.0f} %", sort=row.superiority),
+        Number(part, sort=row.wins),
+        Number(_probability(row.false_claim), sort=row.false_claim),
+        Number(verdict),
+    )
+
+
+def _probability(p: float) -> str:
+    return "–" if np.isnan(p) else "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0")
