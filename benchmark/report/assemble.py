@@ -15,6 +15,7 @@ from . import (
     intervals,
     page,
     plots,
+    published,
     render,
     sensitivity,
     stat_figures,
@@ -66,6 +67,7 @@ def assemble(
     made = [part for table in wide for part in tables.panels(table)]
     per_class = [part for table in appendix.class_tables(classes, entries) for part in tables.panels(table)]
     state = tables.state(loaded)
+    papers = published.beside(loaded, entries)
     with style.settings():
         figures = [
             (replace(picture, figure=None), _write_figure(report / "figures", picture))
@@ -74,18 +76,21 @@ def assemble(
     if out is None:
         _forget_figures(report / "figures", {picture.name for picture, _ in figures})
     texts = {
-        "table.md": render.markdown(made, title=loaded.title, state=state),
+        "table.md": render.markdown(made, title=loaded.title, state=state) + published.markdown(papers),
         "table.csv": render.csv(entries.merge(intervals.intervals(entries, designs), on=summary.ENTRY, how="left")),
         "verdicts.csv": render.flat_csv(found.judged),
         "overall.csv": render.flat_csv(found.overall),
         "pairs.csv": render.flat_csv(found.pairs),
         "ranks.csv": render.flat_csv(evidence.ranking_rows(found.rankings)),
         "components.csv": render.flat_csv(found.components),
+        **({"published.csv": published.csv(papers)} if papers else {}),
         "table.tex": render.latex(made, plan=plan_name),
         "table_standalone.tex": render.standalone(loaded.title),
         "scores.csv": render.flat_csv(cells.drop(columns="cell")),
         "classes.csv": render.flat_csv(classes),
-        "index.html": page.render(loaded, made, per_class, figures, cells, state=state, report=report),
+        "index.html": page.render(
+            loaded, made, per_class, figures, cells, state=state, report=report, published=published.html(papers)
+        ),
     }
     for name, text in texts.items():
         atomic_write(report / name, text.encode())

@@ -31,6 +31,7 @@ def render(
     *,
     state: str,
     report: Path,
+    published: str = "",
 ) -> str:
     """The page as text.
 
@@ -42,6 +43,7 @@ def render(
         cells: `summary.cell_values`.
         state: sentence on what there is.
         report: folder that the page will lie in, to link the files of each cell.
+        published: published numbers beside ours, as HTML; without, there is no such section.
     """
     anchors = {name: number for number, ids in enumerate(_entry_ids(results)) for name in ids}
     main = [table for table in tables if table.shared or table.key.startswith("verdicts")]
@@ -53,6 +55,7 @@ def render(
         "Figures": "\n".join(_figure(picture, png) for picture, png in figures) or "<p>No figure yet.</p>",
         "Further tables": "\n".join(_table(table, anchors) for table in tables if table not in main),
         "Classes": "\n".join(_folded(table, anchors) for table in per_class) or "<p>No class has a number yet.</p>",
+        **({"Published numbers": published} if published else {}),
         "Cells": _cells(results, cells, anchors, report),
         "Receipts": _receipts(results),
     }

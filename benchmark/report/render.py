@@ -30,8 +30,8 @@ def markdown(tables: Sequence[Table], *, title: str, state: str) -> str:
     for table in tables:
         parts.append(f"## {table.title}\n")
         head = [table.head, *(f"{_head(column)}" for column in table.columns)]
-        lines = [_pipes(head), _pipes(["---", *["---:"] * len(table.columns)])]
-        lines += [_pipes([name(row), *(number.text for number in row.numbers)]) for row in table.rows]
+        lines = [pipes(head), pipes(["---", *["---:"] * len(table.columns)])]
+        lines += [pipes([name(row), *(number.text for number in row.numbers)]) for row in table.rows]
         parts.append("\n".join(lines) + "\n")
         parts += [f"- {note}" for note in table.notes] + [""]
     shared = dict.fromkeys(note for table in tables for note in table.shared)
@@ -149,5 +149,6 @@ def _head(column: Column) -> str:
     return f"{column.dataset} {column.amount}" + (f" ({column.unit})" if column.unit else "")
 
 
-def _pipes(texts: Sequence[str]) -> str:
+def pipes(texts: Sequence[str]) -> str:
+    """One line of a table in Markdown."""
     return "| " + " | ".join(text.replace("|", r"\|").replace("\n", "<br>") for text in texts) + " |"

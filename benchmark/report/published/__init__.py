@@ -1,0 +1,8 @@
+"""Numbers from papers, as data, and how they stand beside ours. What is marked as from memory is kept, never shown."""
+
+from __future__ import annotations
+
+from .comparison import beside, csv, html, markdown
+from .numbers import load
+
+__all__ = ["beside", "csv", "html", "load", "markdown"]

@@ -1,0 +1,106 @@
+"""The protocol of our own numbers, derived from their records: a plan cannot claim one that it does not follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pandas as pd
+
+from ...record import Record
+from ...training import Training
+from ..frame import Results
+from ..summary import HEADLINE
+from .numbers import Protocol
+
+_SELECTION = {"last": "last", "best_val": "best on validation", "oracle": "best on test"}
+
+
+@dataclass(frozen=True)
+class Ours:
+    """One entry of our tables that has a number: identity, means in the published units, protocol.
+
+    ``groups`` is how many groups train, so that "all" can be compared with a number of them.
+    """
+
+    label: str
+    amount: str
+    method: str
+    hyper: Mapping[str, Any]
+    dice: float
+    dice_sd: float
+    hd95: float
+    hd95_sd: float
+    seeds: int
+    groups: int
+    protocol: Protocol
+
+
+def ours_of(results: Results, entries: pd.DataFrame) -> list[Ours]:
+    """Every entry of `summary.entries` that has a complete seed, in their order."""
+    found = []
+    for entry in entries[entries["n"] > 0].itertuples():
+        records = [results.records[name] for name in entry.ids if name in results.records]
+        records = [record for record in records if record.status == "finished"]
+        protocols = {tags(record, str(entry.unit)) for record in records}
+        found.append(
+            Ours(
+                label=str(entry.label),
+                amount=str(entry.amount),
+                method=records[0].cell["method"],
+                hyper=records[0].cell["hyper"],
+                dice=100 * float(entry.dice_mean),
+                dice_sd=100 * float(entry.dice_sd),
+                hd95=float(entry.hd95_mean),
+                hd95_sd=float(entry.hd95_sd),
+                seeds=int(entry.n),
+                groups=int(records[0].split.get("train_groups", 0)),
+                protocol=_joined(protocols),
+            )
+        )
+    return found
+
+
+def tags(record: Record, unit: str) -> Protocol:
+    """The protocol of one finished cell."""
+    cell, split = record.cell, record.split
+    training = cell["training"]
+    everything = split.get("unlabelled_groups") == 0
+    return Protocol(
+        dataset=cell["dataset"],
+        annotation=cell["annotation"],
+        split="/".join(str(split.get(f"{part}_groups", "?")) for part in ("train", "val", "test")),
+        folds=(cell["fold"],),
+        labelled="all" if everything else str(len(split.get("labelled_groups", ()))),
+        subset="all" if everything else training.get("subset"),
+        grid=_grid(training),
+        network=f"{training['network']} {training['width']}" if "network" in training else None,
+        steps=training.get("steps"),
+        unit="mm" if unit == "mm" else "px",
+        selection=_SELECTION[HEADLINE],  # type: ignore[arg-type]
+        components="all",
+    )
+
+
+def _grid(training: Mapping[str, Any]) -> str | None:
+    patch = training.get("patch")
+    if not patch:
+        return None
+    size = "×".join(map(str, patch))
+    if len(patch) == 2:
+        return f"{size}, scored natively"
+    stride = training.get("stride")
+    steps = tuple(stride) if stride else Training(overlap=training["overlap"]).strides(patch)
+    return f"{size} windows every {'×'.join(map(str, steps))}"
+
+
+def _joined(protocols: Iterable[Protocol]) -> Protocol:
+    """One protocol of several cells: folds together, and open where they differ."""
+    several = list(protocols)
+    merged: dict[str, Any] = {}
+    for tag in (f.name for f in fields(Protocol)):
+        values = {getattr(one, tag) for one in several}
+        merged[tag] = values.pop() if len(values) == 1 else None
+    merged["folds"] = tuple(sorted({fold for one in several for fold in one.folds}))
+    return Protocol(**merged)

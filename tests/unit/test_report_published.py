@@ -1,0 +1,240 @@
+"""Numbers from papers: read strictly, shown beside ours, never called comparable lightly, never shown from memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import methods
+from benchmark.config import ConfigError
+from benchmark.record import Record
+from benchmark.report import frame, published, summary
+from benchmark.report.published.numbers import Protocol, Published, Row, Values, load, shown
+from benchmark.report.published.ours import Ours, tags
+from tests.unit.report_records import score, write_cell
+
+PROTOCOL = Protocol(
+    dataset="la", annotation="dense", split="80/0/20", folds=(1,), labelled="8", subset="first",
+    grid="112×112×80 windows every 18×18×4", network="vnet 16", steps=6000, unit="px", selection="last",
+    components="all",
+)  # fmt: skip
+
+
+def results_of(folder: Path, *cells: dict[str, Any]) -> tuple[frame.Results, Any]:
+    for cell in cells:
+        write_cell(folder, [score("a", dice=0.5), score("b", dice=0.7)], **cell)
+    results = frame.load(folder / "toy")
+    return results, summary.entries(results, summary.patient_values(summary.class_values(results)))
+
+
+def row(name: str = "UA-MT", *, method: str | None = "ua_mt", dice: float = 84.25, **more: Any) -> Row:
+    return Row(name, Values(dice), "a paper", more.pop("mark", "read"), more.pop("protocol", PROTOCOL), method, **more)
+
+
+def table(*rows: Row, **more: Any) -> Published:
+    return Published("A table", rows, **more)
+
+
+# What comes with the project -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "method", "family", "labelled", "expected"),
+    [
+        ("UA-MT", "ua_mt", "A", "8", (84.25, 73.48, 13.84, 3.36)),
+        ("UA-MT", "ua_mt", "B", "8", (85.81, 75.41, 18.25, 5.04)),
+        ("MC-Net+", "mc_net", "P", "16", (91.07, 83.67, 5.84, 1.67)),
+        ("TraCoCo", None, "A", "25", (85.71, 76.39, 9.20, 2.27)),
+        ("DTC", "dtc", "B", "3", (56.90, 45.67, 23.36, 7.39)),
+    ],
+)
+def test_numbers_of_the_sources_are_there_by_family(
+    name: str, method: str | None, family: str, labelled: str, expected: tuple[float, ...]
+) -> None:
+    found = [
+        (r.values.dice, r.values.jaccard, r.values.hd95, r.values.asd)
+        for t in load()
+        if t.family == family
+        for r in t.rows
+        if (r.name, r.method, r.protocol.labelled) == (name, method, labelled) and r.mark == "read"
+    ]
+    assert expected in found
+
+
+def test_every_number_says_where_it_was_read_and_every_method_named_has_its_hyper_parameters() -> None:
+    rows = [r for t in load() for r in t.rows]
+    assert len(rows) > 200
+    for r in rows:
+        assert r.source
+        if r.method:
+            known = {f.name for f in dataclasses.fields(methods.get(r.method).Hyper)}
+            assert set(r.hyper) <= known, r.name
+        else:
+            assert not r.hyper, r.name
+
+
+def test_means_of_classes_are_the_printed_means() -> None:
+    # printed to a tenth of a per cent, so classes and mean may be off by half of that each, and copied tables by more
+    checked = 0
+    for r in (r for t in load() for r in t.rows if len(r.classes) == 3 and r.mark == "image"):
+        mean = sum(one.dice for one in r.classes.values()) / 3
+        assert mean == pytest.approx(r.values.dice, abs=0.11), r.name
+        checked += 1
+    assert checked > 15
+
+
+def test_reading_is_deterministic() -> None:
+    assert load() == load()
+
+
+# Memory --------------------------------------------------------------------------------------------------------------
+def test_what_is_from_memory_is_kept_and_never_shown(tmp_path: Path) -> None:
+    """In no form, whatever the plan ran; a table of nothing else is not even named."""
+    remembered = [r for t in load() for r in t.rows if r.mark == "memory"]
+    assert len(remembered) > 30
+    assert not [r for t in shown(load()) for r in t.rows if r.mark == "memory"]
+    results, entries = results_of(tmp_path, {"method": "ua_mt", "dataset": "la", "ratio": 0.2})
+    secret = table(row("Forgotten", dice=12.34, mark="memory"), row("Known", dice=56.78))
+    only = dataclasses.replace(table(row("Lost", dice=43.21, mark="memory")), title="A lost table")
+    found = published.beside(results, entries, [secret, only])
+    for text in (published.markdown(found), published.html(found), published.csv(found)):
+        assert "56.78" in text
+        assert not [word for word in ("12.34", "Forgotten", "43.21", "Lost", "lost") if word in text]
+
+
+# Comparable or not ---------------------------------------------------------------------------------------------------
+def test_numbers_are_comparable_if_all_tags_are_equal_and_stated() -> None:
+    assert PROTOCOL.differing(PROTOCOL) == ()
+    other = {
+        "dataset": "brats", "annotation": "scribble", "split": "72/8/20", "folds": (1, 2), "labelled": "16",
+        "subset": "random", "grid": "64×64×64 windows every 32×32×32", "network": "unet 16", "steps": 100,
+        "unit": "mm", "selection": "best on test", "components": "largest",
+    }  # fmt: skip
+    assert list(other) == [f.name for f in dataclasses.fields(Protocol)]
+    for tag, value in other.items():
+        assert PROTOCOL.differing(dataclasses.replace(PROTOCOL, **{tag: value})) == (tag,)
+        silent = dataclasses.replace(PROTOCOL, **{tag: () if tag == "folds" else None})
+        assert silent.differing(PROTOCOL) == silent.differing(silent) == (tag,)
+
+
+def record(**training: Any) -> Record:
+    settings = {"patch": [112, 112, 80], "network": "vnet", "width": 16, "steps": 6000, "subset": "first"}
+    settings |= {"overlap": 0.5, "stride": [18, 18, 4]} | training
+    cell = {"dataset": "la", "annotation": "dense", "fold": 1, "training": settings}
+    split = {"train_groups": 80, "val_groups": 0, "test_groups": 20, "unlabelled_groups": 72}
+    return Record("x", cell, "finished", split=split | {"labelled_groups": [str(i) for i in range(8)]})
+
+
+def test_our_protocol_is_derived_from_the_record() -> None:
+    assert tags(record(), "px") == PROTOCOL
+    assert tags(record(), "mm").unit == "mm"
+    # half of 112 and of 80
+    assert tags(record(stride=None), "px").grid == "112×112×80 windows every 56×56×40"
+    assert tags(record(patch=[256, 256]), "px").grid == "256×256, scored natively"
+    full = record()
+    full.split["unlabelled_groups"] = 0
+    assert (tags(full, "px").labelled, tags(full, "px").subset) == ("all", "all")
+
+
+def test_a_verdict_names_the_tags_that_differ_and_the_notes_say_how(tmp_path: Path) -> None:
+    # the toy record: 40 groups train, 4 validate, 8 test; 100 steps; neither grid nor network
+    results, entries = results_of(tmp_path, {"method": "ua_mt", "dataset": "la", "ratio": 0.2})
+    text = published.markdown(published.beside(results, entries, [table(row())]))
+    assert "| UA-MT | 84.25 | – | ua_mt, 20% | 60.0 | 4.00 mm |" in text
+    assert "not comparable: split, subset, grid, network, steps, unit" in text
+    assert "- split, groups that train / validate / test: 80/0/20 there, 40/4/8 here." in text
+    assert "- steps: 6000 there, 100 here." in text
+    assert "- network: vnet 16 there, not stated here." in text
+
+
+def test_equal_protocols_are_called_comparable_in_every_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results, entries = results_of(tmp_path, {"method": "ua_mt", "dataset": "la", "ratio": 0.2})
+    one = Ours("ua_mt", "8 labelled", "ua_mt", {}, 84.0, 0.5, 13.0, 1.0, 3, 80, PROTOCOL)
+    monkeypatch.setattr("benchmark.report.published.comparison.ours_of", lambda results, entries: [one])
+    found = published.beside(results, entries, [table(row())])
+    assert found[0].pairs[0].verdict == "comparable"
+    assert "| 13.00 ± 1.00 px | comparable |" in published.markdown(found)
+    assert ">comparable</td>" in published.html(found)
+    assert ",comparable," in published.csv(found)
+
+
+# Which of ours, which tables -----------------------------------------------------------------------------------------
+def test_a_row_meets_the_nearest_labelled_amount_of_its_method_and_setting(tmp_path: Path) -> None:
+    cells = [
+        {"method": "mc_net", "dataset": "la", "ratio": ratio, "hyper": {"decoders": 3}, "label": "MC-Net+"}
+        for ratio in (0.1, 0.25, 1.0)  # 4 and 10 of 40 groups, and all
+    ]
+    results, entries = results_of(tmp_path, *cells, {"method": "mc_net", "dataset": "la", "ratio": 0.2, "hyper": {}})
+    plus = {"method": "mc_net", "hyper": {"decoders": 3}}
+    tens = dataclasses.replace(PROTOCOL, labelled="all")
+    rows = table(row("MC-Net+", **plus), row("MC-Net+ of all", protocol=tens, **plus), row("Elsewhere", method=None))
+    (found,) = published.beside(results, entries, [rows])
+    # 8 is nearer to 10 than to 4
+    assert [(p.row.name, p.ours and p.ours.amount) for p in found.pairs] == [
+        ("MC-Net+", "25%"),
+        ("MC-Net+ of all", "100%"),
+        ("Elsewhere", None),
+    ]
+    assert found.pairs[2].verdict == "not run here"
+
+
+def test_tables_of_other_amounts_step_back_behind_one_of_the_same(tmp_path: Path) -> None:
+    results, entries = results_of(tmp_path, {"method": "ua_mt", "dataset": "la", "ratio": 0.2})
+    eight = dataclasses.replace(table(row()), title="Eight")
+    sixteen = table(row(protocol=dataclasses.replace(PROTOCOL, labelled="16")))
+    sixteen = dataclasses.replace(sixteen, title="Sixteen")
+    assert [c.table.title for c in published.beside(results, entries, [sixteen, eight])] == ["Eight"]
+    assert [c.table.title for c in published.beside(results, entries, [sixteen])] == ["Sixteen"]
+
+
+def test_nothing_is_shown_where_no_table_is_about_the_plans_data(tmp_path: Path) -> None:
+    results, entries = results_of(tmp_path, {"method": "cps"})
+    assert published.beside(results, entries) == ()
+    assert published.markdown(()) == published.html(()) == ""
+
+
+def test_families_are_named_and_stay_apart(tmp_path: Path) -> None:
+    results, entries = results_of(tmp_path, {"method": "ua_mt", "dataset": "la", "ratio": 0.2})
+    found = published.beside(results, entries)
+    families = [one.table.family for one in found]
+    assert families[:2] == ["A", "B"]
+    assert "### Left atrium, 8 labelled and 72 unlabelled scans, as re-run later (family B)" in published.markdown(
+        found
+    )
+
+
+# Strictness ----------------------------------------------------------------------------------------------------------
+GOOD = """
+tables:
+  - title: A table
+    source: a paper
+    mark: read
+    protocol: {dataset: la, labelled: "8"}
+    rows:
+      - {name: UA-MT, method: ua_mt, dice: 84.25, jaccard: 73.48, hd95: 13.84}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("dice: 84.25", "dice: 842.5", r"dice must be a percentage in \[0, 100\], got 842.5"),
+        ("hd95: 13.84", "hd95: -1", r"hd95 must not be negative, got -1"),
+        ("jaccard: 73.48", "jaccard: 94.0", r"jaccard 94.0 is above dice 84.25"),
+        ("method: ua_mt", "method: uamt", r"row 'UA-MT': unknown method 'uamt'; did you mean 'ua_mt'"),
+        ("dataset: la,", "dataset: lah,", r"unknown dataset 'lah'"),
+        ("mark: read", "mark: rumour", r"mark: must be one of 'read', 'image', 'text', 'memory', got 'rumour'"),
+        ("hd95:", "hd59:", r"unknown key 'hd59'; did you mean 'hd95'"),
+        ("labelled:", "labeled:", r"protocol: unknown key 'labeled'; did you mean 'labelled'"),
+        ("source: a paper", "source: ' '", r"source must say where the numbers were read"),
+        ("    source: a paper\n", "", r"missing key\(s\) source"),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    (tmp_path / "good.yaml").write_text(GOOD)
+    assert load(tmp_path)[0].rows[0].values.dice == 84.25
+    assert old in GOOD
+    (tmp_path / "good.yaml").write_text(GOOD.replace(old, new))
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path)
