@@ -16,6 +16,7 @@ from typing import Any, Literal
 import datasets
 import methods
 from datasets.types import Annotation, Task
+from datasets.weak import Weak, weakened
 
 from .claims import Claims
 from .config import ConfigError, from_mapping
@@ -48,6 +49,7 @@ class Cell:
     label: str
     role: Literal["method", "lower", "upper"] = "method"
     shapes: str = ""
+    weak: Weak | None = None
 
     def canonical(self) -> dict[str, Any]:
         """What the id is made of: resolved settings and versions, plain JSON types."""
@@ -68,18 +70,25 @@ class Cell:
                 "data": datasets.get(self.dataset).version,
             },
         }
-        return json.loads(json.dumps(settled | ({"shapes": self.shapes} if self.shapes else {})))
+        settled |= {"shapes": self.shapes} if self.shapes else {}
+        settled |= {"weak": self.weak.canonical()} if self.weak else {}
+        return json.loads(json.dumps(settled))
 
     @property
     def id(self) -> str:
         """Readable prefix and hash, such as ``cps-phantom_2d-10pc-s0-1f2e3d4c5b``."""
         text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
         digest = hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
-        return f"{self.method}-{self.dataset}-{self.amount.replace('%', 'pc').replace(' ', '')}-s{self.seed}-{digest}"
+        amount = self._share.replace("%", "pc").replace(" ", "") + (f"-{self.weak.kind}" if self.weak else "")
+        return f"{self.method}-{self.dataset}-{amount}-s{self.seed}-{digest}"
 
     @property
     def amount(self) -> str:
-        """How much is labelled, for people: ``10%`` or ``8 labelled``."""
+        """How much is labelled, and how weakly, for people: ``10%``, ``8 labelled``, ``100% skeleton``."""
+        return f"{self._share} {self.weak.name}" if self.weak else self._share
+
+    @property
+    def _share(self) -> str:
         return f"{100 * self.ratio:g}%" if self.ratio is not None else f"{self.count} labelled"
 
     @property
@@ -119,6 +128,7 @@ class DataEntry:
 
     ``shapes`` says where methods that need unpaired label maps get them: another dataset's name, or "held-out": a tenth
     of the labelled groups gives its dense labels and is then not trained on (extra labels, noted in the record).
+    ``weak`` makes weak labels of the dense ones, for methods that learn from scribbles; other methods see no change.
     """
 
     name: str
@@ -129,6 +139,7 @@ class DataEntry:
     training: Mapping[str, Any] = field(default_factory=dict)
     methods: tuple[MethodEntry, ...] | None = None
     shapes: str = HELD_OUT
+    weak: Weak | None = None
 
 
 @dataclass(frozen=True)
@@ -235,9 +246,8 @@ class Plan:
 
 def nominal_task(entry: DataEntry) -> Task:
     """The task of a dataset entry without touching the disk: what methods are asked about when cells are made."""
-    cls = datasets.get(entry.name)
-    options = resolve_options(entry)
-    return cls.nominal_task(options)
+    task = datasets.get(entry.name).nominal_task(resolve_options(entry))
+    return weakened(task) if entry.weak else task
 
 
 def resolve_options(entry: DataEntry) -> Any:
@@ -286,4 +296,5 @@ def _cell(
         label=method.label or name,
         role=role,
         shapes=entry.shapes if cls.wants_shapes else "",
+        weak=entry.weak if cls.supervision == "scribble" else None,
     )

@@ -11,7 +11,7 @@ import datasets
 import methods
 
 from .config import ConfigError, convert, from_mapping, nearest
-from .plan import HELD_OUT, Plan, Training
+from .plan import HELD_OUT, DataEntry, Plan, Training, resolve_options
 
 PLANS = Path(__file__).parent / "plans"
 
@@ -54,9 +54,28 @@ def parse(raw: Any, *, default_name: str) -> Plan:
     for key in ("methods", "datasets"):
         items = convert(raw.get(key, []), tuple[Any, ...], f"{where}: {key}")
         raw[key] = [{"name": item} if isinstance(item, str) else item for item in items]
+    raw["datasets"] = [
+        item | {"weak": {"kind": item["weak"]}}
+        if isinstance(item, dict) and isinstance(item.get("weak"), str)
+        else item
+        for item in raw["datasets"]
+    ]
     plan = from_mapping(Plan, raw, where)
     _check(plan, where)
     return plan
+
+
+def _check_weak(plan: Plan, entry: DataEntry, where: str) -> None:
+    if entry.weak is None:
+        return
+    if "dense" not in datasets.get(entry.name).nominal_task(resolve_options(entry)).annotations:
+        raise ConfigError(
+            f"{where}: weak labels are made of dense ones, and {entry.name} has scribbles only; remove it"
+        )
+    if not any(methods.get(method.name).supervision == "scribble" for method in plan.methods_on(entry)):
+        raise ConfigError(
+            f"{where}: no method of this plan learns from scribbles; add one, such as pce, or remove weak"
+        )
 
 
 def _check(plan: Plan, where: str) -> None:
@@ -98,5 +117,7 @@ def _check(plan: Plan, where: str) -> None:
         for method in plan.methods_on(entry):
             if method.name not in methods.names():
                 raise ConfigError(f"{where}: unknown method {method.name!r}{nearest(method.name, methods.names())}")
-    if not list(plan.cells()):  # all of them: each checks its own hyper-parameters and options
+        _check_weak(plan, entry, f"{where}: dataset {entry.name}: weak")
+    cells = list(plan.cells())  # all of them: each checks its own hyper-parameters and options
+    if not cells:
         raise ConfigError(f"{where}: no cell is left: " + "; ".join(plan.dropped()))

@@ -15,6 +15,7 @@ import methods
 from datasets import augment
 from datasets.base import DataError, Dataset
 from datasets.store import Store
+from datasets.weak import strong
 from methods import networks
 
 from . import device
@@ -49,10 +50,10 @@ def check(cells: Sequence[Cell], places: Places, say: Say = lambda line: None) -
     opened: dict[str, Dataset] = {}
     stores: dict[tuple[object, ...], Store] = {}
     for cell in cells:
-        key = f"{cell.dataset}|{cell.options}"
+        key = f"{cell.dataset}|{cell.options}|{cell.weak}"
         if key not in opened:
             opened[key] = open_dataset(cell, places)
-            _cases(opened[key], places, say)
+            _cases(strong(opened[key]), places, say)
         dataset = opened[key]
         with _named(cell):
             _cell(cell, dataset)

@@ -17,6 +17,7 @@ from datasets.base import Dataset, Vault, data_root
 from datasets.feed import Feed
 from datasets.splits import Split, make_split
 from datasets.store import Canonical, Store
+from datasets.weak import Weakened, strong
 from methods import networks
 from methods.base import Method
 
@@ -81,7 +82,7 @@ def prepare(
     dtype = device.precision(cell.training.precision, where, dataset.task.ndim)
     on: dict[str, Any] = {"device": where, "dtype": dtype}
     split = split_of(cell, dataset)
-    vault = Vault(dataset, split.test)
+    vault = Vault(strong(dataset), split.test)
     method = build_method(cell, dataset).to(where)
     layout = torch.channels_last if dataset.task.ndim == 2 else torch.channels_last_3d
     method = method.to(memory_format=layout)  # type: ignore[call-overload]
@@ -107,12 +108,14 @@ def prepare(
 
 
 def open_dataset(cell: Cell, places: Places) -> Dataset:
-    """The cell's dataset on this machine.
+    """The cell's dataset on this machine, with weak labels where the cell asks for them.
 
     Raises:
         MissingData: its folder is absent; the message says where to get it.
+        DataError: weak labels are asked for, and there are no dense ones to make them of.
     """
-    return datasets.get(cell.dataset)(places.data, cell.options)
+    dataset = datasets.get(cell.dataset)(places.data, cell.options)
+    return Weakened(dataset, cell.weak) if cell.weak else dataset
 
 
 def split_of(cell: Cell, dataset: Dataset) -> Split:

@@ -16,7 +16,7 @@ import torch
 from datasets.base import Dataset
 from datasets.splits import Split
 
-from . import receipt
+from . import annotation, receipt
 from .evaluate import evaluate
 from .examples import save_examples
 from .plan import Cell
@@ -91,7 +91,11 @@ def _run(
         split=_split_summary(ready.split, ready.dataset),
         validation=ready.trainer.validation,
         selections=selections,
-        receipt=_receipt(cell, data, ready.split, ready.on["dtype"]) | {"openings": ready.vault.openings},
+        receipt=_receipt(cell, data, ready.split, ready.on["dtype"])
+        | {
+            "openings": ready.vault.openings,
+            "annotation": annotation.summary(cell, ready.dataset, ready.split, places.cache),
+        },
         notes=list(ready.notes),
     )
     write(folder, record, scores)

@@ -9,10 +9,10 @@ from pathlib import Path
 from ..base import DataError
 
 
-def check_folder(folder: str) -> None:
+def check_folder(folder: str, option: str = "folder") -> None:
     """Refuse what is not the name of one folder."""
     if not folder or Path(folder).name != folder:
-        raise ValueError(f"folder must be the name of one folder, got {folder!r}")
+        raise ValueError(f"{option} must be the name of one folder, got {folder!r}")
 
 
 def check_patch(patch: Sequence[int], *sizes: int) -> None:

@@ -4,7 +4,7 @@ Source: Antonelli et al., Nature Communications 2022 (the decathlon); medicaldec
 Licence: CC BY-SA 4.0 for all ten tasks; see ``licence`` in the folder's dataset.json.
 Layout: ``<task_folder>/dataset.json``, ``imagesTr/<case>.nii.gz``, ``labelsTr/<case>.nii.gz``.
 Classes: those of dataset.json, background first.
-Spacing: from the header of each image; axes stay in the file's order.
+Spacing: from the header of each image; axes stay in the file's order, (x, y, z), or (z, y, x) for 2-D methods.
 Protocol: the decathlon's test labels are not public: five folds of the training cases, by a hash of their names.
 """
 
@@ -22,6 +22,7 @@ from ..io import label_map, read_json, read_nifti
 from ..splits import k_fold
 from ..types import Card, Case, Task
 from ._normalise import clip_and_standardise
+from ._options import check_folder, check_patch
 
 # Foreground classes per task, to know before a folder is opened which methods apply; dataset.json has the last word.
 FOREGROUND = {
@@ -37,7 +38,8 @@ class MSDOptions:
     Attributes:
         task_folder: name of the folder, below the data root.
         channel: which channel of a multi-channel image, in the order of "modality" in dataset.json.
-        patch: voxels of a training sample along the file's axes; the networks want multiples of 16.
+        patch: three numbers: voxels of a training sample along the file's axes. Two: (y, x) of the slices along z to
+            which 2-D methods resize; axes are then (z, y, x). The networks want multiples of 16.
     """
 
     task_folder: str = "Task04_Hippocampus"
@@ -45,12 +47,10 @@ class MSDOptions:
     patch: tuple[int, ...] = (32, 48, 32)
 
     def __post_init__(self) -> None:
-        if not self.task_folder or Path(self.task_folder).name != self.task_folder:
-            raise ValueError(f"task_folder must be the name of one folder, got {self.task_folder!r}")
+        check_folder(self.task_folder, "task_folder")
         if self.channel < 0:
             raise ValueError(f"channel must be 0 or more, got {self.channel}")
-        if len(self.patch) != 3 or min(self.patch) < 1:
-            raise ValueError(f"patch must be three positive numbers of voxels, got {self.patch}")
+        check_patch(self.patch, 2, 3)
 
 
 class MSD(Dataset):
@@ -80,7 +80,7 @@ class MSD(Dataset):
     @classmethod
     def nominal_task(cls, options: MSDOptions) -> Task:
         foreground = tuple(f"class {place}" for place in range(1, 1 + FOREGROUND.get(options.task_folder, 1)))
-        return Task("msd", 3, 1, ("background", *foreground), options.patch, "mm")
+        return Task("msd", len(options.patch), 1, ("background", *foreground), options.patch, "mm")
 
     def make_task(self) -> Task:
         if not self._json.is_file():
@@ -118,7 +118,10 @@ class MSD(Dataset):
             raise DataError(f"{where}: no channel {self.options.channel}, the image has {voxels.shape[3]} (from 0)")
         channel = voxels[..., self.options.channel]
         labels = label_map(label.voxels, f"{where}: label in {self._pairs[key][1]}", self.task.classes)
-        return Case(key, key, clip_and_standardise(channel, where)[None], labels, None, image.spacing_mm)
+        axes = (0, 1, 2) if self.task.ndim == 3 else (2, 1, 0)
+        scaled = np.ascontiguousarray(clip_and_standardise(channel, where).transpose(axes))
+        labels = np.ascontiguousarray(labels.transpose(axes))
+        return Case(key, key, scaled[None], labels, None, tuple(image.spacing_mm[axis] for axis in axes))
 
     def partition(self, fold: int) -> Partition:
         return k_fold(list(self.groups()), fold, self.folds, salt="msd")

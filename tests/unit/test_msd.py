@@ -83,6 +83,17 @@ def test_a_channel_of_a_many_channel_image_is_read_alone(root: Path) -> None:
         opened(root, channel=2).load("hippocampus_001")
 
 
+def test_with_a_flat_patch_samples_are_slices_along_z_with_axes_z_y_x(root: Path) -> None:
+    whole, sliced = opened(root), opened(root, patch=(16, 16))
+    assert sliced.task.ndim == sliced.nominal_task(sliced.options).ndim == 2
+    x_y_z, z_y_x = whole.load("hippocampus_001"), sliced.load("hippocampus_001")
+    assert z_y_x.spacing == pytest.approx((1.5, 1.0, 0.8))
+    assert np.array_equal(z_y_x.image[0], x_y_z.image[0].transpose(2, 1, 0))
+    assert x_y_z.label is not None
+    assert z_y_x.label is not None
+    assert np.array_equal(z_y_x.label, x_y_z.label.transpose(2, 1, 0))
+
+
 def test_a_descriptor_that_lists_no_case_is_refused(root: Path) -> None:
     miniature.describe(root, (), numTraining=7)
     with pytest.raises(DataError, match="lists no training case"):
@@ -138,7 +149,7 @@ def test_a_constant_image_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("task_folder", ""), ("task_folder", "a/b"), ("channel", -1), ("patch", (32, 32)), ("patch", (32, 32, 0))],
+    [("task_folder", ""), ("task_folder", "a/b"), ("channel", -1), ("patch", (32,)), ("patch", (32, 32, 0))],
 )
 def test_options_that_make_no_sense_are_refused(option: str, value: Any) -> None:
     with pytest.raises(ValueError, match=option):
