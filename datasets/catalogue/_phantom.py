@@ -6,7 +6,6 @@ that also hides the last digits in which mathematical libraries differ between m
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
@@ -14,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..base import DataError, Dataset, Partition
+from ..streams import stream
 from ..types import IGNORE, Case
 
 GREY_LEVELS = 1023
@@ -48,12 +48,6 @@ def require(name: str, value: float, low: float, high: float) -> None:
     """Refuse an option outside ``low``..``high``."""
     if not low <= value <= high:
         raise ValueError(f"{name} must be in [{low}, {high}], got {value}")
-
-
-def stream(seed: int, *names: object) -> np.random.Generator:
-    """A PCG64 generator that depends on the seed and the names only, not on what was drawn before."""
-    text = "|".join(str(part) for part in (seed, *names))
-    return np.random.Generator(np.random.PCG64(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest())))
 
 
 def smooth_field(rng: np.random.Generator, shape: Sequence[int], sigma: Sequence[float]) -> np.ndarray:

@@ -113,15 +113,14 @@ class MSD(Dataset):
         if not np.allclose(image.spacing_mm, label.spacing_mm, rtol=0.01):
             sizes = f"{image.spacing_mm} mm in the image but {label.spacing_mm} mm in the label"
             raise DataError(f"{where}: voxels are {sizes}; repair the header of {self._pairs[key][1]}").of("geometry")
+        axes = (0, 1, 2) if self.task.ndim == 3 else (2, 1, 0)
         voxels = image.voxels.reshape(*image.voxels.shape[:3], -1)
         if self.options.channel >= voxels.shape[3]:
             raise DataError(f"{where}: no channel {self.options.channel}, the image has {voxels.shape[3]} (from 0)")
-        channel = voxels[..., self.options.channel]
-        labels = label_map(label.voxels, f"{where}: label in {self._pairs[key][1]}", self.task.classes)
-        axes = (0, 1, 2) if self.task.ndim == 3 else (2, 1, 0)
-        scaled = np.ascontiguousarray(clip_and_standardise(channel, where).transpose(axes))
-        labels = np.ascontiguousarray(labels.transpose(axes))
-        return Case(key, key, scaled[None], labels, None, tuple(image.spacing_mm[axis] for axis in axes))
+        scaled = clip_and_standardise(voxels[..., self.options.channel], where).transpose(axes)
+        labels = label_map(label.voxels, f"{where}: label in {self._pairs[key][1]}", self.task.classes).transpose(axes)
+        spacing = tuple(image.spacing_mm[axis] for axis in axes)
+        return Case(key, key, np.ascontiguousarray(scaled)[None], np.ascontiguousarray(labels), None, spacing)
 
     def partition(self, fold: int) -> Partition:
         return k_fold(list(self.groups()), fold, self.folds, salt="msd")

@@ -12,7 +12,8 @@ from scipy import ndimage
 
 import datasets
 from datasets.base import DataError, Dataset
-from datasets.catalogue._phantom import scan, scribble, stream
+from datasets.catalogue._phantom import scan, scribble
+from datasets.streams import stream
 from datasets.types import IGNORE, Case
 
 NAMES = ("phantom_2d", "phantom_3d")
