@@ -103,6 +103,7 @@ def split(
         drawn = make_split(
             dataset.groups(), dataset.partition(fold), ratio=ratio, count=count, seed=derive(seed, "split"),
             val_share=val_share, subset=subset, order=dataset.published_order(),
+            unannotated=dataset.unannotated("dense"), unscored=dataset.unannotated("dense"),
         )  # fmt: skip
     except ValueError as error:
         raise ConfigError(f"{name}: {error}") from error

@@ -129,6 +129,8 @@ def split_of(cell: Cell, dataset: Dataset) -> Split:
         val_share=cell.training.val_share,
         subset=cell.training.subset,
         order=dataset.published_order(),
+        unannotated=dataset.unannotated(cell.annotation),
+        unscored=dataset.unannotated("dense"),
     )
 
 

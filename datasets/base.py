@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from .types import IGNORE, Card, Case, Task
+from .types import IGNORE, Annotation, Card, Case, Task
 
 KEPT_BYTES = 2**29
 """How much of decoded cases a vault keeps in memory: 512 MiB, some five times ACDC's test fold."""
@@ -134,6 +134,10 @@ class Dataset(ABC):
         """Training groups in the order of the published list, for the subset rule "first"; default: sorted."""
         return sorted(set(self.groups().values()))
 
+    def unannotated(self, annotation: Annotation) -> frozenset[str]:
+        """Cases without such an annotation on disk, which train as unlabelled ones; none where that is refused."""
+        return frozenset()
+
     def oddities(self, case: Case) -> Sequence[str]:
         """What ``data verify`` should say of one case that loads, beyond what every dataset is checked for."""
         return ()
@@ -247,13 +251,17 @@ class Vault:
 
         Raises:
             SealedLabel: ``key`` is a test case and the vault is closed.
+            DataError: the case has no label to score against.
         """
         if key in self._sealed and not self._open:
             raise SealedLabel(
                 f"{self.dataset.name}: the label of test case {key!r} is sealed while training, selecting or tuning; "
                 "only the final evaluation may open it. Use validation cases instead."
             )
-        return self._load(key)
+        case = self._load(key)
+        if case.label is None:
+            raise DataError(f"{self.dataset.name}: case {key!r} has no label to score against: add its label file")
+        return case
 
     def _load(self, key: str) -> Case:
         """Decoded and checked once, kept while there is room: validation and every selection rule read it again."""

@@ -51,9 +51,25 @@ def read_h5(
                     f"{path}: no array {', '.join(map(repr, missing))} in this file; it holds "
                     f"{', '.join(map(repr, file)) or 'nothing'}. Convert it to the layout that the dataset describes."
                 )
-            arrays = {key: np.asarray(file[key][()]) for key in (*required, *optional) if key in file}
+            arrays = {key: np.asarray(file[key][()]) for key in dict.fromkeys((*required, *optional)) if key in file}
             return arrays, dict(file.attrs)
     except (OSError, RuntimeError, KeyError, TypeError) as error:
+        raise _damaged(path, "HDF5", error) from error
+
+
+def read_h5_names(path: Path) -> frozenset[str]:
+    """Names of the arrays of an HDF5 file, without reading any.
+
+    Raises:
+        DataError: the file is absent, truncated or not HDF5.
+    """
+    import h5py
+
+    _must_exist(path)
+    try:
+        with h5py.File(path, "r") as file:
+            return frozenset(file)
+    except (OSError, RuntimeError) as error:
         raise _damaged(path, "HDF5", error) from error
 
 
@@ -64,6 +80,23 @@ def read_h5_attributes(path: Path) -> dict[str, Any]:
         DataError: the file is absent, truncated or not HDF5.
     """
     return read_h5(path, ())[1]
+
+
+def read_nifti_axes(path: Path) -> np.ndarray:
+    """Where the axes of a NIfTI file point, ``(3, 3)``: column k is one voxel along axis k, in the header's unit.
+
+    Raises:
+        DataError: the file is absent or not NIfTI.
+    """
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+
+    _must_exist(path)
+    try:
+        image: Any = nibabel.load(path)
+        return np.asarray(image.affine)[:3, :3]
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
+        raise _damaged(path, "NIfTI", error) from error
 
 
 def read_nifti(path: Path) -> Volume:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from .base import Partition
+from .base import DataError, Partition
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ def make_split(
     val_share: float = 0.1,
     subset: str = "random",
     order: Sequence[str] = (),
+    unannotated: Collection[str] = (),
+    unscored: Collection[str] = (),
 ) -> Split:
     """Draw the labelled groups of one cell.
 
@@ -58,9 +60,12 @@ def make_split(
         val_share: share of the training groups carved for validation where none is published, in [0, 0.5].
         subset: "random" or "first".
         order: groups in published order, needed for "first".
+        unannotated: cases without the annotation that methods learn from: their groups are never drawn as labelled.
+        unscored: cases without dense label: their groups are never carved for validation.
 
     Raises:
         ValueError: ratio or count out of range, or neither or both given; too few groups.
+        DataError: a published test or validation case is among ``unscored``.
     """
     if (ratio is None) == (count is None):
         raise ValueError("give either ratio or count of labelled groups, not both and not neither")
@@ -68,18 +73,26 @@ def make_split(
         raise ValueError(f"ratio must be in (0, 1], got {ratio}; write 0.1 for 10 %")
     if not 0 <= val_share <= 0.5:
         raise ValueError(f"val_share must be in [0, 0.5], got {val_share}")
+    bare, blind = ({groups[key] for key in keys} for keys in (unannotated, unscored))
+    _require_labels(groups, partition, unscored)
     train = sorted(partition.train, key=lambda g: _rank("val", g))
     val = partition.val
     if not val and val_share > 0:
         n_val = min(max(1, round(val_share * len(train))), len(train) - 1)
-        val, train = tuple(train[:n_val]), train[n_val:]
+        val = tuple(g for g in train if g not in blind)[:n_val]
+        train = [g for g in train if g not in set(val)]
     if not train:
         raise ValueError("no training group is left; the dataset needs at least two training groups")
-    train = _ranked(train, seed, subset, order)
+    train = sorted(_ranked(train, seed, subset, order), key=bare.__contains__)  # a stable sort: those without come last
     n = count if count is not None else max(1, round((ratio or 0) * len(train)))
     if not 1 <= n <= len(train):
         raise ValueError(
             f"{n} labelled groups asked for, but there are {len(train)} training groups after validation is carved"
+        )
+    if bare.intersection(train[:n]):
+        raise ValueError(
+            f"{n} labelled groups asked for, but only {sum(g not in bare for g in train)} of the {len(train)} training "
+            "groups carry the annotation; lower the ratio or the count"
         )
     labelled = set(train[:n])
 
@@ -109,6 +122,17 @@ def k_fold(groups: Sequence[str], fold: int, folds: int, *, salt: str = "fold") 
         raise ValueError(f"{folds} folds need at least as many groups, got {len(ranked)}")
     test = set(ranked[fold - 1 :: folds])
     return Partition(train=tuple(g for g in sorted(ranked) if g not in test), test=tuple(sorted(test)))
+
+
+def _require_labels(groups: Mapping[str, str], partition: Partition, unscored: Collection[str]) -> None:
+    for part in ("test", "val"):
+        short = sorted(key for key in unscored if groups[key] in set(getattr(partition, part)))
+        if short:
+            where = {"test": "test", "val": "validation"}[part]
+            raise DataError(
+                f"{where} case {short[0]!r}{f' and {len(short) - 1} more' if short[1:] else ''} has no label to score "
+                f"against; take it out of the {where} list, or add its label"
+            )
 
 
 def _ranked(train: Sequence[str], seed: int, subset: str, order: Sequence[str]) -> list[str]:

@@ -154,7 +154,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Card:
-    """What a person must know about a dataset before using or citing it (texts, no paths)."""
+    """What a person must know about a dataset before using or citing it (texts, no paths).
+
+    ``caveat`` is printed under every table that holds a number of the dataset.
+    """
 
     title: str
     source: str
@@ -164,3 +167,4 @@ class Card:
     protocol: str
     known_issues: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    caveat: str = ""

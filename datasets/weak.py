@@ -120,7 +120,10 @@ class Weakened(Dataset):
 
     def load(self, key: str) -> Case:
         case = self.dense.load(key)
-        return replace(case, scribble=self.simulate(case)[0])
+        return case if case.label is None else replace(case, scribble=self.simulate(case)[0])
+
+    def unannotated(self, annotation: Annotation) -> frozenset[str]:
+        return self.dense.unannotated("dense")
 
     def simulate(self, case: Case) -> tuple[np.ndarray, Cost]:
         """The weak labels of a case, ``(*space)`` uint8 with IGNORE, and what drawing them costs."""

@@ -1,4 +1,4 @@
-"""Volumes kept one per HDF5 file: arrays image, label and perhaps scribble, and the attribute spacing."""
+"""Volumes kept one per HDF5 file: arrays image, perhaps label and scribble, and the attribute spacing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ..base import DataError
-from ..io import label_map, read_h5
-from ..types import Case
+from ..io import label_map, read_h5, read_h5_names
+from ..types import Annotation, Case
 
 
 def read_case(
@@ -19,10 +19,11 @@ def read_case(
     classes: Sequence[str],
     *,
     key: str = "",
+    required: Sequence[str] = ("image", "label"),
     unlabelled: int | None = None,
     has_spacing: bool | None,
 ) -> Case:
-    """One 3-D case; image values as stored, in float32; no scribble where none is stored.
+    """One 3-D case; image values as stored, in float32.
 
     Args:
         name: the dataset's, for messages.
@@ -30,6 +31,7 @@ def read_case(
         group: the patient.
         classes: class names; their places are the allowed label values.
         key: the case's; "" = the file's stem.
+        required: arrays that the file must hold; a label or scribble that it may lack is None.
         unlabelled: the code of unscribbled voxels in ``scribble``.
         has_spacing: whether the attribute ``spacing`` (mm, in the order of the axes) must be there; False = it must
             not, for cases measured partly in mm and partly in voxels have no mean; None = it is not looked at.
@@ -40,17 +42,24 @@ def read_case(
     key = key or path.stem
     where = f"{name}: case {key!r}"
     try:
-        arrays, attributes = read_h5(path, ("image", "label"), ("scribble",))
+        arrays, attributes = read_h5(path, required, ("label", "scribble"))
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
-    image, scribble = arrays["image"], arrays.get("scribble")
+    image, label, scribble = arrays["image"], arrays.get("label"), arrays.get("scribble")
     if image.ndim != 3 or image.dtype.kind != "f":
         raise DataError(f"{where}: image must be a 3-D array of floats, got {image.dtype} {image.shape} in {path}")
     if scribble is not None:
         scribble = label_map(scribble, f"{where}: scribble in {path}", classes, unlabelled=unlabelled)
-    label = label_map(arrays["label"], f"{where}: label in {path}", classes)
+    if label is not None:
+        label = label_map(label, f"{where}: label in {path}", classes)
     spacing = _spacing(where, attributes, has_spacing) if has_spacing is not None else None
     return Case(key, group, image.astype(np.float32)[None], label, scribble, spacing)
+
+
+def lacking(paths: Mapping[str, Path], annotation: Annotation) -> frozenset[str]:
+    """The cases, of ``paths`` by key, whose file holds no such annotation; no array is read."""
+    array = {"dense": "label", "scribble": "scribble"}[annotation]
+    return frozenset(key for key, path in paths.items() if array not in read_h5_names(path))
 
 
 def _spacing(where: str, attributes: Mapping[str, object], expected: bool) -> tuple[float, ...] | None:

@@ -6,7 +6,8 @@ Layout: ``ACDC/ACDC_training_volumes/patientPPP_frameFF.h5`` with ``image`` floa
     {0..3}, ``scribble`` {0..3, 4 = unlabelled}; optionally the attribute ``spacing`` (z, y, x) in mm.
 Classes: background, RV, MYO, LV.
 Spacing: not in the published files: distances are in voxels unless files or options state it. It is never guessed.
-Protocol: WSL4MIS's five folds (fold k tests patients 20(k−1)+1 to 20k), or the lists of Valvano et al. ("maag").
+Protocol: WSL4MIS's five folds (fold k tests patients 20(k−1)+1 to 20k), the lists of Valvano et al. ("maag"), or those
+    of the semi-supervised papers ("ssl4mis").
 """
 
 from __future__ import annotations
@@ -20,21 +21,11 @@ from typing import Literal
 from ..base import DataError, Dataset, Partition
 from ..io import read_h5_attributes
 from ..types import Card, Case, Task
+from ._acdc_lists import DIVISIONS, PATIENTS, five_folds
 from ._h5 import read_case
 
 VOLUMES = "ACDC_training_volumes"
 CLASSES = ("background", "RV", "MYO", "LV")
-PATIENTS = tuple(range(1, 101))
-
-# Valvano et al.'s lists as ScribbleVC and ScribFormer release them; there the first 35 of the training patients carry
-# scribbles.
-MAAG_TRAIN = (
-    37, 50, 53, 100, 38, 19, 61, 74, 97, 31, 91, 35, 56, 94, 26, 69, 46, 59, 4, 89, 71, 6, 52, 43, 45, 63, 93, 14, 98,
-    88, 21, 28, 99, 54, 90, 2, 76, 34, 85, 70, 86, 3, 8, 51, 40, 7, 13, 47, 55, 12, 58, 87, 9, 65, 62, 33, 42, 23, 92,
-    29, 11, 83, 68, 75, 67, 16, 48, 66, 20, 15,
-)  # fmt: skip
-MAAG_VAL = (84, 32, 27, 96, 17, 18, 57, 81, 79, 22, 1, 44, 49, 25, 95)
-MAAG_TEST = (5, 39, 77, 82, 78, 10, 64, 24, 30, 73, 80, 41, 36, 60, 72)
 
 
 @dataclass(frozen=True)
@@ -43,18 +34,19 @@ class ACDCOptions:
 
     Attributes:
         protocol: "folds" = five folds of 20 test patients; "maag" = 70 training (the first 35 scribbled in the papers:
-            count 35 with subset "first"), 15 validation and 15 test patients.
+            count 35 with subset "first"), 15 validation and 15 test patients. "ssl4mis" = 70 training (the first 3, 7
+            or 14 densely labelled in the papers), 10 validation and 20 test patients.
         spacing_mm: (z, y, x) size of a voxel of *every* scan, for copies on a common grid; empty = as the files say.
         partial: accept a copy in which published volumes are missing; its numbers are not comparable.
     """
 
-    protocol: Literal["folds", "maag"] = "folds"
+    protocol: Literal["folds", "maag", "ssl4mis"] = "folds"
     spacing_mm: tuple[float, ...] = ()
     partial: bool = False
 
     def __post_init__(self) -> None:
-        if self.protocol not in ("folds", "maag"):
-            raise ValueError(f'protocol must be "folds" or "maag", got {self.protocol!r}')
+        if self.protocol not in ("folds", *DIVISIONS):
+            raise ValueError(f'protocol must be "folds", "maag" or "ssl4mis", got {self.protocol!r}')
         if self.spacing_mm and (len(self.spacing_mm) != 3 or min(self.spacing_mm) <= 0):
             raise ValueError(f"spacing_mm must be three positive numbers (z, y, x), got {self.spacing_mm}")
 
@@ -70,12 +62,12 @@ class ACDC(Dataset):
         "take data/ACDC of the repository HiLab-git/WSL4MIS, which is in this layout.",
         layout=f"ACDC/{VOLUMES}/patient001_frame01.h5 and so on (200 files), each with image, label and scribble.",
         protocol="folds: fold k tests patients 20(k-1)+1 to 20k and trains on the other 80, whence validation patients "
-        "are carved, for none are published. maag: 70 training, 15 validation, 15 test patients.",
+        "are carved, for none are published. maag: 70 training, 15 validation, 15 test patients. ssl4mis: 70, 10, 20; "
+        "labelled subsets are the first 3, 7 or 14 of its list (none of the first 7 is a normal or a DCM heart).",
         known_issues=(
             "No spacing in the files: HD95 is in voxels, not comparable with figures in mm.",
             "116 scribbled voxels contradict the dense label.",
             "Published figures of WSL4MIS and its followers select the model on the test fold; ours never do.",
-            "The 70/10/20 lists of SSL4MIS are not offered: only part of them was at hand.",
         ),
         facts={
             "size": "100 patients, 200 volumes, 1902 slices of 154×154 to 512×428 pixels, 6 to 18 per volume",
@@ -129,10 +121,7 @@ class ACDC(Dataset):
         folds = self.folds if self.options.protocol == "folds" else 1
         if not 1 <= fold <= folds:
             raise ValueError(f"acdc: fold must be in 1..{folds} with protocol {self.options.protocol!r}, got {fold}")
-        parts: tuple[Sequence[int], ...] = (MAAG_TRAIN, MAAG_TEST, MAAG_VAL)
-        if self.options.protocol == "folds":
-            test = PATIENTS[20 * (fold - 1) : 20 * fold]
-            parts = ([patient for patient in PATIENTS if patient not in test], test, ())
+        division = DIVISIONS.get(self.options.protocol) or five_folds(fold)
         keys = self.groups()
         absent = sorted(set(_names(PATIENTS)) - set(keys.values()))
         if len(keys) < 2 * len(PATIENTS) and not self.options.partial:
@@ -140,10 +129,12 @@ class ACDC(Dataset):
                 f"acdc: {len(keys)} of the 200 published volumes in {str(self.root / VOLUMES)!r}, {len(absent)} "
                 "patients have none; complete the copy, or set the option partial: true (then comparable with nothing)"
             )
-        return Partition(*(tuple(name for name in sorted(_names(part)) if name not in absent) for part in parts))
+        parts = {part: sorted(_names(numbers)) for part, numbers in division._asdict().items()}
+        return Partition(**{part: tuple(n for n in names if n not in absent) for part, names in parts.items()})
 
     def published_order(self) -> Sequence[str]:
-        return _names(PATIENTS if self.options.protocol == "folds" else MAAG_TRAIN)
+        division = DIVISIONS.get(self.options.protocol)
+        return _names(division.train if division else PATIENTS)
 
 
 def _names(patients: Sequence[int]) -> tuple[str, ...]:

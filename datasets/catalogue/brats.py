@@ -16,8 +16,8 @@ from pathlib import Path
 
 from ..base import DataError, Dataset, Partition
 from ..io import read_list
-from ..types import Card, Case, Task
-from ._h5 import read_case
+from ..types import Annotation, Card, Case, Task
+from ._h5 import lacking, read_case
 
 PUBLISHED = {"train": 250, "val": 25, "test": 60}
 SPACING_MM = (1.0, 1.0, 1.0)
@@ -94,13 +94,17 @@ class BraTS(Dataset):
 
     def load(self, key: str) -> Case:
         path = self.root / "data" / f"{key}.h5"
-        return replace(read_case("brats", path, key, self.task.classes, has_spacing=None), spacing=SPACING_MM)
+        case = read_case("brats", path, key, self.task.classes, required=("image",), has_spacing=None)
+        return replace(case, spacing=SPACING_MM)
 
     def partition(self, fold: int) -> Partition:
         if fold != 1:
             raise ValueError(f"brats has one published division: fold must be 1, got {fold}")
         there = set(self.groups())
         return Partition(**{part: tuple(n for n in names if n in there) for part, names in self._lists().items()})
+
+    def unannotated(self, annotation: Annotation) -> frozenset[str]:
+        return lacking({path.stem: path for path in self.files()}, annotation)
 
     def published_order(self) -> Sequence[str]:
         return self._lists()["train"]

@@ -37,4 +37,4 @@ def grow(root: Path) -> dict[str, Any]:
     return OPTIONS
 
 
-DAMAGES: dict[str, Any] = damages("AAA", f"{SCANS}/AAA/mri_norm2.h5")
+DAMAGES: dict[str, Any] = damages("DDD", f"{SCANS}/DDD/mri_norm2.h5")

@@ -55,5 +55,5 @@ def damages(key: str, file: str) -> dict[str, Callable[[Path], tuple[str, ...]]]
         "black_and_white_label": altered("label", lambda a: a * 255, "255"),
         "different_sizes": altered("label", lambda a: a[:-1], "shape"),
         "not_a_number": altered("image", first(np.nan), "NaN"),
-        "label_missing": altered("label", lambda a: None, "'label'"),
+        "label_missing": altered("label", lambda a: None, "no label to score against"),
     }

@@ -57,6 +57,16 @@ def test_the_lists_of_valvano_et_al_divide_the_hundred_patients(complete: Datase
     assert part.test == tuple(f"patient{p:03d}" for p in second)
 
 
+def test_the_lists_of_the_semi_supervised_papers_divide_the_hundred_patients(complete: Dataset, root: Path) -> None:
+    dataset = opened(root, protocol="ssl4mis", partial=False)
+    part = dataset.partition(1)
+    assert [len(p) for p in (part.train, part.val, part.test)] == [70, 10, 20]
+    assert len({*part.train, *part.val, *part.test}) == 100
+    # the first three patients, and those that seven add (semi_supervised §4.3)
+    assert dataset.published_order()[:7] == tuple(f"patient{p:03d}" for p in (99, 38, 50, 100, 58, 21, 49))
+    assert set(dataset.published_order()) == set(part.train)
+
+
 def test_the_scribbled_thirty_five_come_first_in_the_published_order(root: Path) -> None:
     order = opened(root, protocol="maag").published_order()
     assert len(order) == 70
@@ -164,3 +174,76 @@ def test_integers_as_image_are_refused(root: Path) -> None:
 def test_options_that_make_no_sense_are_refused(option: str, value: Any) -> None:
     with pytest.raises(ValueError, match=option):
         dataclasses.replace(datasets.get("acdc").Options(), **{option: value})
+
+
+# What data verify says beyond what every dataset is checked for ------------------------------------------------------
+def sliced(root: Path, name: str = "patient001_frame01") -> list[Path]:
+    """Files of the planes of one volume, as they come with the volumes."""
+    folder = root / "ACDC" / acdc.SLICES
+    folder.mkdir(exist_ok=True)
+    with h5py.File(root / miniature.VOLUMES / f"{name}.h5") as volume:
+        arrays = {key: volume[key][()] for key in volume}
+    made = []
+    for z in range(len(arrays["image"])):
+        made.append(folder / f"{name}_slice_{z}.h5")
+        with h5py.File(made[-1], "w") as file:
+            for key, array in arrays.items():
+                file[key] = array[z]
+    return made
+
+
+def oddities(root: Path) -> list[str]:
+    dataset = opened(root)
+    return list(dataset.oddities(dataset.load("patient001_frame01")))
+
+
+def change_scribble(root: Path, alter: Any) -> None:
+    with h5py.File(root / miniature.VOLUMES / "patient001_frame01.h5", "a") as file:
+        file["scribble"][...] = alter(file["scribble"][()], file["label"][()])
+
+
+def scribbled_everywhere(scribble: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Every class of every slice at every other pixel."""
+    scribble[:, ::2] = label[:, ::2]
+    return scribble
+
+
+def test_planes_that_equal_their_volume_are_not_odd_and_need_not_be_there(root: Path) -> None:
+    change_scribble(root, scribbled_everywhere)
+    assert oddities(root) == []
+    sliced(root)
+    assert oddities(root) == []
+
+
+def test_a_plane_that_differs_from_its_volume_is_named(root: Path) -> None:
+    change_scribble(root, scribbled_everywhere)
+    planes = sliced(root)
+    with h5py.File(planes[1], "a") as file:
+        file["scribble"][1, 1] = 0
+        del file["label"]
+        file["label"] = np.zeros((2, 2), np.uint8)
+    assert oddities(root) == ["slice file 1 differs from the volume's plane in label, scribble"]
+
+
+def test_planes_that_are_missing_or_beyond_the_volume_are_named(root: Path) -> None:
+    change_scribble(root, scribbled_everywhere)
+    planes = sliced(root)
+    planes[0].rename(planes[0].with_name("patient001_frame01_slice_7.h5"))
+    assert oddities(root) == [
+        "slice file(s) [0] are missing",
+        "slice file(s) [7] lie beyond the volume's 3 planes",
+    ]
+
+
+def test_slices_without_scribbles_and_classes_without_one_are_named(root: Path) -> None:
+    def fade(scribble: np.ndarray, label: np.ndarray) -> np.ndarray:
+        scribble = scribbled_everywhere(scribble, label)
+        scribble[0] = 4
+        scribble[2][scribble[2] == 3] = 4
+        return scribble
+
+    change_scribble(root, fade)
+    assert oddities(root) == [
+        "slice(s) [0] have no scribble and are not trained on",
+        "slice(s) [2] show a class without a scribble of it",
+    ]

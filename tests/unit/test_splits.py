@@ -163,3 +163,41 @@ def test_folds_that_do_not_exist_are_refused(fold: int, folds: int, message: str
 def test_a_patient_in_two_published_parts_is_refused() -> None:
     with pytest.raises(DataError, match="both train and test: p1"):
         Partition(train=("p0", "p1"), test=("p1",))
+
+
+# Cases without annotation --------------------------------------------------------------------------------------------
+BARE = tuple(f"{patient}_{phase}" for patient in PATIENTS[:12] for phase in ("ED", "ES"))
+"""Twelve of the twenty training patients, with both of their scans."""
+
+
+@settings(deadline=None)
+@given(seeds, st.floats(0, 0.2))  # four of the eight annotated training patients at most
+def test_cases_without_annotation_are_always_unlabelled(seed: int, val_share: float) -> None:
+    made = split(ratio=None, count=4, seed=seed, val_share=val_share, unannotated=BARE, unscored=BARE)
+    assert len(patients(made.labelled)) == 4
+    assert set(BARE) <= set(made.unlabelled)
+    everything = [*made.labelled, *made.unlabelled, *made.val, *made.test]
+    assert sorted(everything) == sorted(CASES)
+
+
+def test_a_case_without_annotation_leaves_the_drawing_of_the_others_as_it_was() -> None:
+    # the first four of the ranking are all annotated, so removing the annotation of the fifth changes nothing
+    ranked = [split(ratio=None, count=n, seed=1, val_share=0).labelled_groups for n in range(1, 6)]
+    fifth = (set(ranked[4]) - set(ranked[3])).pop()
+    made = split(ratio=None, count=4, seed=1, val_share=0, unannotated=(f"{fifth}_ED",))
+    assert made.labelled_groups == ranked[3]
+    assert fifth not in split(ratio=None, count=5, seed=1, val_share=0, unannotated=(f"{fifth}_ED",)).labelled_groups
+
+
+def test_more_labels_than_there_are_on_disk_are_refused() -> None:
+    # 20 training patients less 12
+    with pytest.raises(ValueError, match="9 labelled groups asked for, but only 8 of the 20 training groups carry"):
+        split(ratio=None, count=9, val_share=0, unannotated=BARE)
+
+
+def test_an_unlabelled_case_in_a_test_or_validation_list_is_refused() -> None:
+    with pytest.raises(DataError, match="test case 'p20_ED' and 1 more has no label to score against"):
+        split(unscored=("p20_ED", "p21_ES"))
+    published = Partition(train=tuple(PATIENTS[:15]), test=tuple(PATIENTS[20:]), val=tuple(PATIENTS[15:20]))
+    with pytest.raises(DataError, match="validation case 'p15_ES' has no label to score against; take it out"):
+        make_split(CASES, published, ratio=0.2, seed=0, unscored=("p15_ES",))
