@@ -10,6 +10,7 @@ from ..metrics.policy import DEFAULT_RULE
 from ..record import atomic_write
 from . import (
     appendix,
+    caveats,
     evidence,
     frame,
     intervals,
@@ -45,6 +46,7 @@ def assemble(
         )
     report = folder / "report" if out is None else Path(out)
     report.mkdir(parents=True, exist_ok=True)
+    loaded = replace(loaded, notes=(*loaded.notes, *caveats.caveats(loaded)))
     by_class = summary.class_values(loaded, rule)
     patients = summary.patient_values(by_class)
     entries = summary.entries(loaded, patients)

@@ -1,0 +1,14 @@
+"""What must be said under every table of a dataset: the caveats of their cards."""
+
+from __future__ import annotations
+
+import datasets
+
+from .frame import Results
+
+
+def caveats(results: Results) -> tuple[str, ...]:
+    """One sentence per dataset of the records that has a caveat, in the order of the records."""
+    names = dict.fromkeys(record.cell["dataset"] for record in results.records.values())
+    cards = {name: datasets.get(name).card for name in names if name in datasets.names()}
+    return tuple(f"{name}: {card.caveat}" for name, card in cards.items() if card.caveat)

@@ -1,0 +1,36 @@
+"""What every table of a dataset must say, such as that the left atrium's scans are cropped around the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import datasets
+from benchmark.report import build, frame
+from benchmark.report.caveats import caveats
+from benchmark.report.render import escape
+from tests.unit.report_records import score, write_cell
+
+
+def test_caveats_are_those_of_the_datasets_with_a_record(tmp_path: Path) -> None:
+    for dataset in ("phantom_3d", "la", "a dataset of another version"):
+        write_cell(tmp_path, [score("a")], dataset=dataset)
+    assert caveats(frame.load(tmp_path / "toy")) == (f"la: {datasets.get('la').card.caveat}",)
+
+
+@pytest.mark.slow
+def test_every_table_of_the_left_atrium_says_that_its_crops_follow_the_ground_truth(tmp_path: Path) -> None:
+    """In Markdown and on the page under all tables, in LaTeX under each float of means."""
+    for seed in range(2):
+        for method, role in (("supervised", "lower"), ("ua_mt", "method")):
+            write_cell(tmp_path, [score("a"), score("b")], dataset="la", method=method, role=role, seed=seed)
+    caveat = datasets.get("la").card.caveat
+    assert "cropped to the ground truth" in caveat
+    report = build("toy", tmp_path)
+    assert f"- la: {caveat}" in (report / "table.md").read_text()
+    assert f"<li>la: {caveat}</li>".replace("'", "&#x27;") in (report / "index.html").read_text()
+    floats = (report / "table.tex").read_text().split(r"\end{table*}")
+    means = [one for one in floats if r"\label{tab:toy-dice}" in one or r"\label{tab:toy-hd95}" in one]
+    assert len(means) == 2
+    assert all(f"la: {escape(caveat)}" in one for one in means)
