@@ -62,6 +62,34 @@ def lacking(paths: Mapping[str, Path], annotation: Annotation) -> frozenset[str]
     return frozenset(key for key, path in paths.items() if array not in read_h5_names(path))
 
 
+def planes_unlike(volume: Path, folder: Path) -> list[str]:
+    """What the copies of a volume's planes, ``<stem>_slice_<z>.h5`` with the same arrays, have that it has not.
+
+    Args:
+        volume: the HDF5 file.
+        folder: where the planes lie; without any file of this volume there is nothing to compare.
+
+    Returns:
+        Sentences: planes that are missing or too many, arrays that differ.
+    """
+    names = ("image", "label", "scribble")
+    found = {int(path.stem.rsplit("_", 1)[1]): path for path in folder.glob(f"{volume.stem}_slice_[0-9]*.h5")}
+    if not found:
+        return []
+    arrays, _ = read_h5(volume, names[:2], names[2:])
+    depth, words = len(arrays["image"]), []
+    if lost := [z for z in range(depth) if z not in found]:
+        words.append(f"slice file(s) {lost} are missing")
+    if extra := sorted(z for z in found if z >= depth):
+        words.append(f"slice file(s) {extra} lie beyond the volume's {depth} planes")
+    for z in sorted(set(found) & set(range(depth))):
+        planes, _ = read_h5(found[z], names[:2], names[2:])
+        unlike = [name for name in arrays if name not in planes or not np.array_equal(planes[name], arrays[name][z])]
+        if unlike:
+            words.append(f"slice file {z} differs from the volume's plane in {', '.join(unlike)}")
+    return words
+
+
 def _spacing(where: str, attributes: Mapping[str, object], expected: bool) -> tuple[float, ...] | None:
     stored = attributes.get("spacing")
     if (stored is not None) != expected:

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from ..base import DataError, Dataset, Partition
-from ..io import label_map, read_nifti
+from ..io import label_map, read_nifti_axes
 from ..types import Card, Case, Task
+from ._slices import scribble_oddities
 from ._volumes import read_zyx
 
 CLASSES = ("background", "RV", "MYO", "LV")
@@ -124,9 +125,9 @@ class MSCMR(Dataset):
         return Partition(**{part: tuple(key for key in parts if parts[key] == part) for part in SUBJECTS})
 
     def oddities(self, case: Case) -> Sequence[str]:
-        image, label = (read_nifti(path).spacing_mm for path in self._paths(case.key))
-        same = np.allclose(image, label, rtol=0.01)
-        return [] if same else [f"voxels are {image} mm in the image, {label} mm in the label"]
+        image, label = (read_nifti_axes(path) for path in self._paths(case.key))
+        words = f"axes are {image.round(2).tolist()} mm in the image, {label.round(2).tolist()} in the label"
+        return [*([] if np.allclose(image, label, atol=0.02) else [words]), *scribble_oddities(case)]
 
     def _paths(self, key: str) -> tuple[Path, Path]:
         part, stem = self._parts()[key], f"subject{int(key.removeprefix('subject'))}_DE"

@@ -108,10 +108,14 @@ NO_WEIGHT = [
 ]
 
 
-@pytest.mark.parametrize(("name", "hyper"), NO_WEIGHT)
+@pytest.mark.parametrize(
+    ("name", "hyper"), [*NO_WEIGHT, ("pce_entropy", {"weight": 0.0}), ("scribble2label", {"weight": 0.0})]
+)
 def test_weight_zero_trains_the_network_of_plain_partial_cross_entropy_bit_for_bit(name: str, hyper: dict):
     batch = scribbled()
-    require_equal_networks(trained(name, batch, **hyper), trained("pce", batch))
+    pseudo = torch.ones_like(batch.labelled.label)  # of no weight either
+    with_pseudo = Batch(Labelled(batch.labelled.image, batch.labelled.label, pseudo))
+    require_equal_networks(trained(name, with_pseudo, **hyper), trained("pce", batch))
 
 
 @pytest.mark.parametrize(("name", "hyper"), NO_WEIGHT)

@@ -1,0 +1,52 @@
+"""MSCMR: what data verify says of its geometry and its scribbles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+import datasets
+from datasets.base import Dataset
+from tests.miniatures import mscmr as miniature
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    miniature.write(tmp_path)
+    return tmp_path
+
+
+def opened(root: Path) -> Dataset:
+    cls = datasets.get("mscmr")
+    return cls(root, cls.Options(**miniature.OPTIONS))
+
+
+def test_an_oblique_image_beside_a_label_with_straight_axes_is_named_though_voxels_are_of_one_size(root: Path) -> None:
+    path = root / miniature.FOLDER / "TestSet" / "images" / "subject43_DE.nii.gz"
+    stored = nibabel.load(path)
+    turn = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])  # by 37 degrees
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ np.diag(miniature.ZOOMS)
+    nibabel.save(nibabel.Nifti1Image(np.asarray(stored.dataobj), affine), path)
+    dataset = opened(root)
+    case = dataset.load("subject43")
+    assert case.spacing == pytest.approx(miniature.ZOOMS[::-1])
+    assert case.label is not None
+    (words,) = dataset.oddities(case)
+    assert words.startswith("axes are [[0.6, -0.48,")
+    assert dataset.oddities(dataset.load("subject03")) == []
+
+
+def test_a_training_slice_without_scribbles_is_named(root: Path) -> None:
+    path = root / miniature.FOLDER / "train" / "labels" / "subject2_DE_scribble.nii.gz"
+
+    def wipe(scribble: np.ndarray) -> np.ndarray:
+        scribble[1] = 4
+        return scribble
+
+    miniature.change(path, wipe)
+    dataset = opened(root)
+    assert dataset.oddities(dataset.load("subject02")) == ["slice(s) [1] have no scribble and are not trained on"]
