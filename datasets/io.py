@@ -51,9 +51,25 @@ def read_h5(
                     f"{path}: no array {', '.join(map(repr, missing))} in this file; it holds "
                     f"{', '.join(map(repr, file)) or 'nothing'}. Convert it to the layout that the dataset describes."
                 )
-            arrays = {key: np.asarray(file[key][()]) for key in (*required, *optional) if key in file}
+            arrays = {key: np.asarray(file[key][()]) for key in dict.fromkeys((*required, *optional)) if key in file}
             return arrays, dict(file.attrs)
     except (OSError, RuntimeError, KeyError, TypeError) as error:
+        raise _damaged(path, "HDF5", error) from error
+
+
+def read_h5_names(path: Path) -> frozenset[str]:
+    """Names of the arrays of an HDF5 file, without reading any.
+
+    Raises:
+        DataError: the file is absent, truncated or not HDF5.
+    """
+    import h5py
+
+    _must_exist(path)
+    try:
+        with h5py.File(path, "r") as file:
+            return frozenset(file)
+    except (OSError, RuntimeError) as error:
         raise _damaged(path, "HDF5", error) from error
 
 

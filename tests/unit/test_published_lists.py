@@ -7,14 +7,20 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
 import datasets
-from datasets.base import DataError, Dataset
+from benchmark.prepare import split_of
+from datasets.base import DataError, Dataset, Vault
+from datasets.catalogue.la import LA
 from datasets.catalogue.mscmr import SUBJECTS
+from datasets.splits import make_split
+from datasets.store import Canonical, Store
 from datasets.types import IGNORE
 from tests.miniatures import brats, endovis17, kvasir_instrument, la, mscmr
+from tests.unit.tiny_cells import tiny_cell
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
 MINIATURES = {"la": la, "brats": brats, "mscmr": mscmr, "kvasir_instrument": kvasir_instrument, "endovis17": endovis17}
@@ -55,6 +61,57 @@ def test_the_parts_are_those_of_the_lists(roots: Path) -> None:
     part = opened("brats", roots).partition(1)
     assert (set(part.train), set(part.val), set(part.test)) == tuple(map(set, brats.LISTS.values()))
     assert set(opened("kvasir_instrument", roots).partition(1).test) == set(kvasir_instrument.LISTS["test"])
+
+
+@pytest.mark.parametrize("count", [4, 8, 16])
+def test_four_eight_and_sixteen_labels_are_the_first_lines_of_the_published_list(
+    count: int, roots: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"SCAN{i * 37 % 80:02d}" for i in range(80)]  # a list that is not in the alphabet's order
+    tests = [f"TEST{i:02d}" for i in range(20)]
+    la.write_lists(roots, tuple(lines), tuple(tests))
+    monkeypatch.setattr(LA, "files", lambda self: [Path("LA", name, "mri_norm2.h5") for name in lines + tests])
+    dataset = opened("la", roots, partial=False)
+    rule = {"count": count, "seed": 5, "val_share": 0.0, "subset": "first", "order": dataset.published_order()}
+    split = make_split(dataset.groups(), dataset.partition(1), **rule)
+    assert set(split.labelled) == set(lines[:count])
+    assert (len(split.unlabelled), len(split.val), len(split.test)) == (80 - count, 0, 20)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "path"),
+    [
+        ("la", "AAA", f"{la.SCANS}/AAA/mri_norm2.h5"),
+        ("brats", "BraTS19_CBICA_AAG_1", "BraTS2019/data/BraTS19_CBICA_AAG_1.h5"),
+    ],
+)
+def test_an_unlabelled_case_needs_no_label_and_trains_as_such(name: str, key: str, path: str, roots: Path) -> None:
+    with h5py.File(roots / path, "a") as file:
+        del file["label"]
+    dataset = opened(name, roots)
+    assert dataset.unannotated("dense") == {key}
+    groups, part = dataset.groups(), dataset.partition(1)
+    bare = {"unannotated": dataset.unannotated("dense"), "unscored": dataset.unannotated("dense")}
+    split = make_split(groups, part, count=len(part.train) - 1 - (not part.val), seed=0, **bare)
+    assert split.unlabelled == (key,)
+    keys = [*split.labelled, *split.unlabelled]
+    store = Store.open(dataset, keys, Canonical((16, 16, 16)), cache=None)
+    assert store.pool(split.unlabelled, None).sample_keys == (key,)
+    assert store.pool(split.labelled, "dense").skipped == 0
+    assert dataset.oddities(dataset.load(key)) is not None
+
+
+def test_a_test_case_without_label_is_named_before_anything_is_trained(roots: Path) -> None:
+    with h5py.File(roots / la.SCANS / "DDD" / "mri_norm2.h5", "a") as file:
+        del file["label"]
+    dataset, cell = opened("la", roots), tiny_cell()
+    cell = dataclasses.replace(cell, dataset="la", options=dataset.options)
+    with pytest.raises(DataError, match="test case 'DDD' has no label to score against; take it out of the test list"):
+        split_of(cell, dataset)
+    vault = Vault(dataset, ["DDD"])
+    assert vault.image("DDD").label is None
+    with vault.open("final evaluation"), pytest.raises(DataError, match="la: case 'DDD' has no label to score"):
+        vault.case("DDD")
 
 
 def test_without_published_test_scans_every_fifth_scan_on_disk_tests(roots: Path) -> None:
