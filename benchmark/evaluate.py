@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -91,9 +92,22 @@ def score_case(prediction: np.ndarray | None, case: Case, task: Task, selection:
 
 
 def evaluate(
-    method: Method, vault: Vault, keys: Sequence[str], training: Training, selection: str, **where: Any
+    method: Method,
+    vault: Vault,
+    keys: Sequence[str],
+    training: Training,
+    selection: str,
+    *,
+    spent: list[float] | None = None,
+    **where: Any,
 ) -> Iterator[tuple[Case, np.ndarray | None, list[Score]]]:
     """Predict and score cases one by one; the label is read after the prediction is made.
+
+    Args:
+        method, vault, keys, training: what predicts, which cases, and how.
+        selection: name of the weights, for the scores.
+        spent: gets the seconds of each prediction, from the image in memory to the label map in native geometry.
+        where: device and precision.
 
     Raises:
         SealedLabel: a test case while the vault is closed.
@@ -101,10 +115,13 @@ def evaluate(
     task = vault.dataset.task
     method.eval()
     for key in keys:
+        image, began = vault.image(key), time.perf_counter()
         try:
-            prediction: np.ndarray | None = predict_case(method, vault.image(key), task, training, **where)
+            prediction: np.ndarray | None = predict_case(method, image, task, training, **where)
         except BadPrediction:
             prediction = None
+        if spent is not None:
+            spent.append(time.perf_counter() - began)
         case = vault.case(key)
         yield case, prediction, score_case(prediction, case, task, selection)
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 from functools import cache
 from importlib import metadata
@@ -25,21 +26,44 @@ _PACKAGES = ("torch", "numpy", "scipy", "h5py", "numba", "nibabel", "pillow")
 
 @cache
 def code() -> dict[str, Any]:
-    """Commit of this checkout, whether it has uncommitted changes, and the hash of their diff."""
+    """Commit of this checkout, whether it has uncommitted changes, the hash of their diff, and that of all its code.
+
+    New files that nobody has added yet count as changes: a method that is being written is one. ``tree`` is the hash
+    of every Python file of the three packages: equal code has an equal one, whether or not there is a git repository.
+    """
     commit = _git("rev-parse", "HEAD")
     diff = _git("diff", "HEAD", "--", "*.py", "*.yaml")
+    for name in _git("ls-files", "--others", "--exclude-standard", "--", "*.py", "*.yaml").splitlines():
+        diff += f"\n{name}\n" + (ROOT / name).read_text(errors="replace")
     return {
         "commit": commit or "unknown",
         "dirty": bool(diff),
-        "diff": hashlib.blake2b(diff.encode(), digest_size=6).hexdigest() if diff else "",
+        "diff": _hash(diff.encode()) if diff else "",
+        "tree": _tree(),
+    }
+
+
+@cache
+def lock() -> dict[str, Any]:
+    """Hash of ``requirements.lock``, and which packages that can change a number are installed in another version."""
+    path = ROOT / "requirements.lock"
+    text = path.read_text() if path.exists() else ""
+    pins = dict(
+        line.split("#")[0].split(";")[0].strip().split("==")
+        for line in text.splitlines()
+        if re.match(r"[\w.-]+==", line)
+    )
+    found = versions()
+    return {
+        "digest": _hash(text.encode()),
+        "differs": sorted(f"{name} {found[name]}" for name in set(found) & set(pins) if found[name] != pins[name]),
     }
 
 
 def source(method: str) -> str:
     """Hash of a method's own file: a cell whose method changed since is stale."""
     family = methods.families()[method]
-    content = (ROOT / "methods" / family / f"{method}.py").read_bytes()
-    return hashlib.blake2b(content, digest_size=6).hexdigest()
+    return _hash((ROOT / "methods" / family / f"{method}.py").read_bytes())
 
 
 @cache
@@ -80,6 +104,19 @@ def manifest(dataset: Dataset, cache: Path) -> str:
     cache.mkdir(parents=True, exist_ok=True)
     atomic_write(memo, json.dumps({"manifest": found}).encode())
     return found
+
+
+def _tree() -> str:
+    """Hash of the names and contents of all Python files of the three packages."""
+    digest = hashlib.blake2b(digest_size=6)
+    for package in ("benchmark", "datasets", "methods"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            digest.update(f"{path.relative_to(ROOT).as_posix()}|{_hash(path.read_bytes())}\n".encode())
+    return digest.hexdigest()
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=6).hexdigest()
 
 
 def _git(*arguments: str) -> str:

@@ -8,6 +8,7 @@ selection rule, case and class; metrics are columns, since a long table of 10 00
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -78,7 +79,10 @@ class Record:
 
 
 def write(folder: Path, record: Record, scores: Iterable[Score] = ()) -> None:
-    """Write scores first, the record last, each atomically: a record that exists is complete."""
+    """Write scores first, the record last, each atomically: a record that exists is complete.
+
+    The record's receipt gets the digest of ``scores.csv``, so that a changed file is noticed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rows = list(scores)
     if rows:
@@ -86,8 +90,15 @@ def write(folder: Path, record: Record, scores: Iterable[Score] = ()) -> None:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(score.row() for score in rows)
-        atomic_write(folder / "scores.csv", text.getvalue().encode())
+        content = text.getvalue().encode()
+        atomic_write(folder / "scores.csv", content)
+        record.receipt["scores"] = digest(content)
     atomic_write(folder / "record.json", (json.dumps(asdict(record), indent=1, sort_keys=True) + "\n").encode())
+
+
+def digest(content: bytes) -> str:
+    """Of a file, for receipts."""
+    return hashlib.blake2b(content, digest_size=12).hexdigest()
 
 
 def read(folder: Path) -> Record | None:

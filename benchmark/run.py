@@ -18,7 +18,7 @@ from datasets.splits import Split
 
 from . import annotation, receipt
 from .evaluate import evaluate
-from .examples import save_examples
+from .examples import Examples
 from .plan import Cell
 from .prepare import Places, Prepared, prepare
 from .record import METRICS, Record, Score, atomic_write, read, write
@@ -72,7 +72,7 @@ def _run(
     ready.trainer.run()
     evaluating = time.monotonic()
     last = {name: value.detach().cpu().clone() for name, value in ready.method.state_dict().items()}
-    scores, selections = _final_evaluation(cell, ready, last, folder, heartbeat)
+    scores, selections, predicting = _final_evaluation(cell, ready, last, folder, heartbeat)
     _save_weights(folder / "last.pt", last)
     evaluated = time.monotonic() - evaluating
     data = receipt.manifest(ready.dataset, places.cache)
@@ -83,6 +83,7 @@ def _run(
         seconds={
             "train": ready.trainer.seconds,
             "evaluate": evaluated,
+            "predict": predicting,
             "total": ready.trainer.seconds + evaluated,
             "wall": time.monotonic() - began,
         },
@@ -105,33 +106,37 @@ def _run(
 
 def _final_evaluation(
     cell: Cell, ready: Prepared, last: dict[str, Any], folder: Path, heartbeat: Callable[[str, int], None]
-) -> tuple[list[Score], dict[str, int]]:
+) -> tuple[list[Score], dict[str, int], float]:
     """The only place that opens the test labels: scores of each selection rule, and the step that each chose.
+
+    The third is the mean number of seconds that predicting a case took, of the last step's weights.
 
     "last" is the headline. "best_val" has the highest validation Dice. "oracle" has the highest *test* Dice: nobody
     may claim it; it measures how much selecting on the test set inflates a number.
     """
-    task, steps = ready.dataset.task, cell.training.steps
+    steps, examples = cell.training.steps, Examples(ready.dataset.task, len(ready.split.test))
     found: dict[int, list[Score]] = {}
+    spent: list[float] = []
     with ready.vault.open("final evaluation"):
         for step in [*(int(v["step"]) for v in ready.trainer.validation if v["step"] != steps), steps]:
             snapshot = ready.trainer.snapshot(step)
             state = last if step == steps else torch.load(snapshot, map_location=ready.on["device"], weights_only=True)
             ready.method.load_state_dict(state)
-            found[step], examples = [], []
-            cases = evaluate(ready.method, ready.vault, ready.split.test, cell.training, "", **ready.on)
+            found[step], spent = [], []
+            cases = evaluate(ready.method, ready.vault, ready.split.test, cell.training, "", spent=spent, **ready.on)
             for i, (case, prediction, rows) in enumerate(cases):
                 found[step] += rows
-                if prediction is not None and i in {0, len(ready.split.test) // 2, len(ready.split.test) - 1}:
-                    examples.append((case, prediction))
+                if step == steps:
+                    examples.add(case, prediction, rows)
                 heartbeat("evaluate", i + 1)
-    save_examples(folder / "examples.npz", examples, task)
+    examples.save(folder / "examples.npz")
     chosen = {"last": steps}
     if ready.trainer.validation:
         measured = [v for v in ready.trainer.validation if isfinite(v["dice"])] or ready.trainer.validation
         chosen["best_val"] = int(max(measured, key=lambda v: v["dice"])["step"])
         chosen["oracle"] = max(found, key=lambda step: _mean_dice(found[step]))
-    return [replace(score, selection=rule) for rule, step in chosen.items() for score in found[step]], chosen
+    scores = [replace(score, selection=rule) for rule, step in chosen.items() for score in found[step]]
+    return scores, chosen, sum(spent) / max(len(spent), 1)
 
 
 def _mean_dice(scores: list[Score]) -> float:
@@ -170,6 +175,7 @@ def _receipt(cell: Cell, data: str, split: Split | None, dtype: torch.dtype) -> 
         "data": data,
         "split": split.digest() if split else "",
         "versions": receipt.versions(),
+        "lock": receipt.lock(),
         "hardware": receipt.hardware(),
         "precision": str(dtype).removeprefix("torch."),
         "source": receipt.source(cell.method),

@@ -79,8 +79,10 @@ def test_the_record_says_what_was_run_on_what_with_what(finished: tuple[Cell, Pa
     assert found.receipt["openings"] == ["final evaluation"]
     assert found.receipt["precision"] == "float32"
     assert found.receipt["hyper"]["weight"] == 0.1
-    assert set(found.receipt) >= {"commit", "dirty", "data", "split", "versions", "hardware", "source"}
-    assert all(found.receipt[key] for key in ("commit", "data", "split", "source"))
+    assert set(found.receipt) >= {"commit", "dirty", "diff", "tree", "lock", "data", "split", "versions", "hardware"}
+    assert all(found.receipt[key] for key in ("commit", "tree", "lock", "data", "split", "source", "annotation"))
+    assert found.receipt["scores"] == record.digest((finished[1] / "scores.csv").read_bytes())
+    assert 0 < found.seconds["predict"] * found.split["test_cases"] < found.seconds["evaluate"]
     assert found.seconds["total"] == pytest.approx(found.seconds["train"] + found.seconds["evaluate"])
     assert found.memory_mib > 1
 

@@ -1,0 +1,77 @@
+"""Receipts name the code that made a number, committed or not, and the versions that it was locked to."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmark import receipt
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A small repository in place of this one."""
+    for package in ("benchmark", "datasets", "methods"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "code.py").write_text("one = 1\n")
+    identity = ["-c", "user.name=t", "-c", "user.email=t@localhost"]
+    for arguments in (["init", "-q"], ["add", "."], [*identity, "commit", "-q", "-m", "first"]):
+        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)
+    monkeypatch.setattr(receipt, "ROOT", tmp_path)
+    for cached in (receipt.code, receipt.lock):
+        cached.cache_clear()
+    yield tmp_path
+    for cached in (receipt.code, receipt.lock):
+        cached.cache_clear()
+
+
+def _again() -> dict:
+    receipt.code.cache_clear()
+    return receipt.code()
+
+
+def test_a_clean_checkout_is_its_commit(checkout: Path) -> None:
+    found = receipt.code()
+    commit = subprocess.run(["git", "-C", str(checkout), "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+    assert (found["commit"], found["dirty"], found["diff"]) == (commit.strip(), False, "")
+
+
+def test_an_edit_and_a_file_that_nobody_added_both_change_the_diff_and_the_tree(checkout: Path) -> None:
+    clean = receipt.code()
+    (checkout / "methods" / "code.py").write_text("one = 2\n")
+    edited = _again()
+    (checkout / "methods" / "mine.py").write_text("two = 2\n")
+    added = _again()
+    assert (clean["dirty"], edited["dirty"], added["dirty"]) == (False, True, True)
+    assert len({found["diff"] for found in (clean, edited, added)}) == 3
+    assert len({found["tree"] for found in (clean, edited, added)}) == 3
+    assert clean["commit"] == added["commit"]
+
+
+def test_other_files_do_not_make_a_checkout_dirty(checkout: Path) -> None:
+    (checkout / "notes.txt").write_text("nothing that runs")
+    assert _again()["dirty"] is False
+
+
+def test_without_a_repository_the_tree_still_identifies_the_code(checkout: Path) -> None:
+    before = receipt.code()["tree"]
+    (checkout / ".git").rename(checkout.parent / f"{checkout.name}-git")
+    found = _again()
+    assert (found["commit"], found["tree"]) == ("unknown", before)
+
+
+def test_the_lock_names_what_is_installed_in_another_version(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receipt, "versions", lambda: {"numpy": "2.1.0", "scipy": "1.17.1", "torch": "2.13.0"})
+    (checkout / "requirements.lock").write_text(
+        "# locked\nnumpy==2.4.6   # via scant\nscipy==1.17.1\nother==1 ; python_version < '3.12'\n"
+    )
+    found = receipt.lock()
+    assert found["differs"] == ["numpy 2.1.0"], "torch is not in the lock, because its build depends on the machine"
+    assert found["digest"]
+
+
+def test_no_lock_is_said_by_an_empty_digest_of_nothing(checkout: Path) -> None:
+    assert receipt.lock() == {"digest": receipt._hash(b""), "differs": []}
