@@ -12,9 +12,15 @@ __all__ = ["build"]
 
 
 def build(
-    plan_name: str, results: Path, *, rule: str = "penalised", out: Path | None = None, plan: Plan | None = None
+    plan_name: str,
+    results: Path,
+    *,
+    rule: str = "penalised",
+    out: Path | None = None,
+    plan: Plan | None = None,
+    leave_out_stale: bool = False,
 ) -> Path:
-    """Write ``table.{md,csv,tex}``, ``scores.csv``, ``figures/`` and ``index.html`` below ``results/<plan>/report``.
+    """Write tables, ``figures/`` and ``index.html`` below ``results/<plan>/report``; see ``docs/report_files.md``.
 
     Args:
         plan_name: name of the plan; its records lie below ``results/<plan_name>``.
@@ -22,15 +28,17 @@ def build(
         rule: what empty masks and failures count for, one of `benchmark.metrics.policy.RULES`.
         out: where to write instead.
         plan: the plan, to name missing cells; None: the plan file of that name, where there is one.
+        leave_out_stale: report although cells that another version of this project computed have not been repeated.
 
     Returns:
         The folder; the page in it is ``index.html``.
 
     Raises:
-        ReportError: no records and no such plan; or records that cannot be reported (the message says which).
+        ReportError: no records and no such plan; or records that cannot be reported or do not belong together (the
+            message says which, and what to do).
         ValueError: unknown rule; the message names the nearest.
     """
     # drawing needs matplotlib, which training must work without
     from .assemble import assemble
 
-    return assemble(plan_name, results, rule=rule, out=out, plan=plan)
+    return assemble(plan_name, results, rule=rule, out=out, plan=plan, leave_out_stale=leave_out_stale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from ..record import atomic_write
 from . import (
     appendix,
     caveats,
+    costs,
+    economics,
     evidence,
     frame,
     intervals,
@@ -19,6 +22,7 @@ from . import (
     published,
     render,
     sensitivity,
+    stale,
     stat_figures,
     stat_tables,
     style,
@@ -26,6 +30,7 @@ from . import (
     tables,
     verdict_tables,
     verdicts,
+    worth,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +38,13 @@ if TYPE_CHECKING:
 
 
 def assemble(
-    plan_name: str, results: Path, *, rule: str = DEFAULT_RULE, out: Path | None = None, plan: Plan | None = None
+    plan_name: str,
+    results: Path,
+    *,
+    rule: str = DEFAULT_RULE,
+    out: Path | None = None,
+    plan: Plan | None = None,
+    leave_out_stale: bool = False,
 ) -> Path:
     """See `benchmark.report.build`."""
     folder = Path(results) / plan_name
@@ -44,23 +55,30 @@ def assemble(
             f"there is nothing to report of {plan_name!r}: no records below {folder}, and "
             f"{note or 'no cell in the plan'}. Run it first: python -m benchmark run {plan_name}"
         )
+    stale.refuse(loaded, folder, leave_out=leave_out_stale)
     report = folder / "report" if out is None else Path(out)
     report.mkdir(parents=True, exist_ok=True)
     loaded = replace(loaded, notes=(*loaded.notes, *caveats.caveats(loaded)))
     by_class = summary.class_values(loaded, rule)
     patients = summary.patient_values(by_class)
     entries = summary.entries(loaded, patients)
-    loaded = replace(loaded, notes=(*loaded.notes, *sensitivity.flips(loaded, entries, rule=rule)))
     cells = summary.cell_values(loaded, patients)
     classes = summary.class_entries(loaded, by_class)
     designs = verdicts.designs(loaded, patients)
     found = evidence.gather(loaded, designs)
+    fronts = costs.on_front(entries, found.columns)
+    curves = economics.curves(loaded, entries, designs)
+    labels = worth.quantities(entries, curves)
+    notes = (*loaded.notes, *sensitivity.flips(loaded, entries, rule=rule), *worth.cost_note(curves))
+    loaded = replace(loaded, notes=notes)
     built = tables.build(loaded, entries, rule=rule)
     wide = [
         *(table for table in built if table.shared),
         *verdict_tables.verdict_tables(entries, found.judged, looked=loaded.looks is not None),
         *verdict_tables.overall_tables(entries, found),
+        *worth.tables(labels, entries),
         *(table for table in built if not table.shared),
+        *costs.table(loaded, entries, fronts),
         *stat_tables.rank_tables(entries, found.rankings),
         *stat_tables.component_tables(entries, found.components),
         *stat_tables.look_tables(loaded),
@@ -73,7 +91,10 @@ def assemble(
     with style.settings():
         figures = [
             (replace(picture, figure=None), _write_figure(report / "figures", picture))
-            for picture in (*plots.pictures(loaded, entries, patients), *stat_figures.pictures(found, entries))
+            for picture in chain(  # one at a time: each is large
+                plots.pictures(loaded, entries, patients, rule=rule, fronts=fronts),
+                stat_figures.pictures(found, entries),
+            )
         ]
     if out is None:
         _forget_figures(report / "figures", {picture.name for picture, _ in figures})
@@ -85,6 +106,7 @@ def assemble(
         "pairs.csv": render.flat_csv(found.pairs),
         "ranks.csv": render.flat_csv(evidence.ranking_rows(found.rankings)),
         "components.csv": render.flat_csv(found.components),
+        "economics.csv": render.flat_csv(labels.assign(ids=labels["ids"].map(" ".join))),
         **({"published.csv": published.csv(papers)} if papers else {}),
         "table.tex": render.latex(made, plan=plan_name),
         "table_standalone.tex": render.standalone(loaded.title),

@@ -31,6 +31,7 @@ CHUNK = 64 * 2**20
 """Bytes of csv parsed at once."""
 
 _TEXTS = ("selection", "case", "group", "class", "status", "unit")
+_NUMBERS = ("diagonal", "n_gt")
 
 
 class ReportError(ValueError):
@@ -47,12 +48,14 @@ class Results:
         cells: one row per cell, in the order of the plan (without one: by id). Columns: ``id``, ``label``, ``role``,
             ``method``, ``variant``, ``annotation``, ``dataset``, ``amount``, ``level`` (share or number, to sort and
             plot by), ``is_share``, ``seed``, ``fold``, ``status`` (finished, failed, killed, missing), ``reason``,
-            ``train_seconds``, ``total_seconds``, ``memory_mib``, ``parameters``.
+            ``train_seconds``, ``total_seconds``, ``predict_seconds`` (per case), ``memory_mib``, ``parameters``.
         scores: one row per cell (``cell`` is the row number in ``cells``), selection, case and class, with
-            ``group``, ``status``, ``unit``, ``diagonal`` and :data:`METRICS`, raw: NaN and infinity as measured.
+            ``group``, ``status``, ``unit``, ``diagonal``, ``n_gt`` (pixels or voxels of the reference) and
+            :data:`METRICS`, raw: NaN and infinity as measured.
         records: the records by id.
         folders: their folders by id.
         strays: records in the folder that are no cells of the plan (settings or versions have changed since).
+        digests: of the ``scores.csv`` that were read, by id.
         notes: sentences that the report prints.
         looks: at which numbers of seeds verdicts were looked at; None where they were not looked at before the end.
     """
@@ -67,6 +70,7 @@ class Results:
     folders: Mapping[str, Path]
     strays: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    digests: Mapping[str, str] = field(default_factory=dict)
     baseline: str = ""
     looks: Looks | None = None
 
@@ -106,10 +110,14 @@ def load(plan_folder: Path, plan: Plan | None = None) -> Results:
     _refuse_duplicates(cells)
     kept = {name: pair for name, pair in found.items() if name in described}
     files = [kept[name][0] / "scores.csv" if name in kept else None for name in cells["id"]]
+    digests: dict[int, str] = {}
     scores = read_scores(
-        (number, path)
-        for number, (path, status) in enumerate(zip(files, cells["status"], strict=True))
-        if path is not None and status == "finished"
+        (
+            (number, path)
+            for number, (path, status) in enumerate(zip(files, cells["status"], strict=True))
+            if path is not None and status == "finished"
+        ),
+        digests,
     )
     return Results(
         plan=plan_folder.name,
@@ -123,19 +131,24 @@ def load(plan_folder: Path, plan: Plan | None = None) -> Results:
         records={name: rec for name, (_, rec) in kept.items()},
         folders={name: folder for name, (folder, _) in kept.items()},
         strays=tuple(sorted(set(found) - set(described))),
+        digests={cells["id"].iloc[number]: found_digest for number, found_digest in digests.items()},
         notes=()
         if plan
         else ("The plan itself is not at hand: only recorded cells are shown, and missing ones cannot be named.",),
     )
 
 
-def read_scores(files: Iterable[tuple[int, Path]]) -> pd.DataFrame:
+def read_scores(files: Iterable[tuple[int, Path]], digests: dict[int, str] | None = None) -> pd.DataFrame:
     """The rows of many ``scores.csv``, each with the number given for its file in the column ``cell``.
+
+    Args:
+        files: numbers and paths.
+        digests: gets the digest of every file, by number.
 
     Raises:
         ReportError: a file is missing, or its columns are not `record.COLUMNS`.
     """
-    parts = [_parse(chunk) for chunk in _chunks(files)] or [_parse([])]
+    parts = [_parse(chunk) for chunk in _chunks(files, {} if digests is None else digests)] or [_parse([])]
     joined = {
         name: pd.api.types.union_categoricals([part[name] for part in parts])
         if name in _TEXTS
@@ -150,7 +163,7 @@ def read_scores(files: Iterable[tuple[int, Path]]) -> pd.DataFrame:
     return frame
 
 
-def _chunks(files: Iterable[tuple[int, Path]]) -> Iterator[list[tuple[int, Path, bytes]]]:
+def _chunks(files: Iterable[tuple[int, Path]], digests: dict[int, str]) -> Iterator[list[tuple[int, Path, bytes]]]:
     header = (",".join(record.COLUMNS) + "\n").encode()
     chunk: list[tuple[int, Path, bytes]] = []
     size = 0
@@ -164,6 +177,7 @@ def _chunks(files: Iterable[tuple[int, Path]]) -> Iterator[list[tuple[int, Path,
                 f"{path}: not a complete table of scores (its columns must be {', '.join(record.COLUMNS)}). Delete the "
                 "folder of this cell and run the plan again: only this cell is recomputed."
             )
+        digests[number] = record.digest(content)
         chunk.append((number, path, content[len(header) :]))
         size += len(content)
         if size > CHUNK:
@@ -174,7 +188,7 @@ def _chunks(files: Iterable[tuple[int, Path]]) -> Iterator[list[tuple[int, Path,
 
 
 def _parse(chunk: Sequence[tuple[int, Path, bytes]]) -> pd.DataFrame:
-    wanted = [*_TEXTS, "diagonal", *METRICS]
+    wanted = [*_TEXTS, *_NUMBERS, *METRICS]
     frame = pd.read_csv(
         io.BytesIO(b"".join(body for _, _, body in chunk)),
         names=record.COLUMNS,
@@ -182,7 +196,7 @@ def _parse(chunk: Sequence[tuple[int, Path, bytes]]) -> pd.DataFrame:
         dtype={name: "category" if name in _TEXTS else "float64" for name in wanted},
         # a patient named "NA" is a patient; only numbers may be missing
         keep_default_na=False,
-        na_values={name: ["nan"] for name in ("diagonal", *METRICS)},
+        na_values={name: ["nan"] for name in (*_NUMBERS, *METRICS)},
         engine="c",
     )[wanted]
     lines = [body.count(b"\n") for _, _, body in chunk]
@@ -215,6 +229,7 @@ def _cell_row(name: str, cell: Mapping[str, Any], rec: record.Record | None) -> 
         "reason": rec.reason if rec else "",
         "train_seconds": float(seconds.get("train", np.nan)),
         "total_seconds": float(seconds.get("total", np.nan)),
+        "predict_seconds": float(seconds.get("predict", np.nan)),
         "memory_mib": float(rec.memory_mib) if rec else np.nan,
         "parameters": rec.parameters if rec else 0,
     }

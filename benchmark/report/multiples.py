@@ -1,4 +1,4 @@
-"""Figures with one small panel per dataset: what training costs, and how validation went."""
+"""Figures with one small panel per dataset, such as how validation went."""
 
 from __future__ import annotations
 
@@ -10,39 +10,7 @@ import pandas as pd
 
 from . import style
 from .frame import Results
-from .style import Look, Picture, known, named
-
-
-def cost(
-    table: pd.DataFrame, columns: Sequence[tuple[str, str]], rows: Sequence[str], looks: dict[str, Look]
-) -> Iterator[Picture]:
-    """Dice against training time, where times were recorded."""
-    smallest = _smallest(columns)
-    if table["train_seconds"].notna().sum() == 0:
-        return
-
-    def draw(axes: Any, dataset: str, amount: str) -> None:
-        of = table[(table["dataset"] == dataset) & ((table["amount"] == amount) | (table["role"] == "upper"))]
-        place = {label: number for number, label in enumerate(rows)}
-        for entry in sorted(of.itertuples(), key=lambda entry: place.get(entry.label, -1)):
-            look = looks.get(entry.label, style.UPPER)
-            axes.errorbar(
-                entry.train_seconds, 100 * entry.dice_mean, yerr=100 * known(entry.dice_sd), elinewidth=0.8,
-                capsize=1.5, linestyle="none", label=named(entry.label, look), **look.dot(),
-            )  # fmt: skip
-        axes.set_xlabel("Training time (s per cell)")
-        axes.set_ylabel("Dice (%)")
-        axes.grid()
-        axes.margins(0.12)
-
-    yield Picture(
-        "cost",
-        "Cost",
-        "Dice against training time, at the smallest amount of labels.",
-        "Training time of one cell, mean over seeds, against Dice ± one standard deviation over seeds, at the smallest "
-        "amount of labels of each dataset. Times compare only where the receipts name one kind of hardware.",
-        _small_multiples(smallest, draw),
-    )
+from .style import Look, Picture, named
 
 
 def validation(
@@ -50,7 +18,7 @@ def validation(
     looks: dict[str, Look],
 ) -> Iterator[Picture]:  # fmt: skip
     """Validation Dice against the step, where it was measured more than once."""
-    smallest = _smallest(columns)
+    smallest = smallest_amounts(columns)
     drawn: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     for (dataset, amount), of in table[table["role"] != "upper"].groupby(["dataset", "amount"], sort=False):
         if smallest.get(dataset) == amount:
@@ -73,11 +41,11 @@ def validation(
         "Validation while training",
         "Validation Dice against the training step, at the smallest amount of labels.",
         "Mean over finished seeds, at the smallest amount of labels of each dataset.",
-        _small_multiples({name: amount for name, amount in smallest.items() if (name, amount) in drawn}, draw),
+        small_multiples({name: amount for name, amount in smallest.items() if (name, amount) in drawn}, draw),
     )
 
 
-def _small_multiples(panels: dict[str, str], draw: Callable[[Any, str, str], None]) -> Any:
+def small_multiples(panels: dict[str, str], draw: Callable[[Any, str, str], None]) -> Any:
     """One panel per dataset, three in a row, and one legend for all."""
     across = min(3, len(panels))
     down = -(-len(panels) // across)
@@ -105,7 +73,7 @@ def _mean_curve(results: Results, ids: Sequence[str]) -> np.ndarray:
     return np.array([(step, np.mean([curve[step] for curve in curves])) for step in steps]).reshape(-1, 2)
 
 
-def _smallest(columns: Sequence[tuple[str, str]]) -> dict[str, str]:
+def smallest_amounts(columns: Sequence[tuple[str, str]]) -> dict[str, str]:
     """The smallest amount of every dataset, in the order of the columns."""
     found: dict[str, str] = {}
     for dataset, amount in columns:

@@ -5,8 +5,8 @@ Predictions are filled, the reference is a line on top of them: what sticks out 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -17,6 +17,7 @@ import pandas as pd
 from ..record import atomic_write
 from . import style
 from .frame import Results
+from .style import Picture
 
 MOST_TILES = 8
 """Tiles side by side; further methods go into a second band."""
@@ -27,17 +28,30 @@ MARGIN = 0.25
 
 @dataclass(frozen=True)
 class Example:
-    """One test slice: ``(h, w)`` or ``(h, w, 3)`` image, label maps of ``(h, w)``, in-plane spacing in mm or px."""
+    """One test slice: ``(h, w)`` or ``(h, w, 3)`` image, label maps of ``(h, w)``, in-plane spacing in mm or px.
+
+    ``rank``: best, median or worst of its cell; "" where an earlier version chose the case by its number.
+    """
 
     name: str
     image: np.ndarray
     label: np.ndarray
     prediction: np.ndarray
     spacing: tuple[float, float]
+    rank: str = ""
 
 
-def read_examples(path: Path) -> tuple[list[Example], tuple[str, ...]]:
-    """The examples of one cell, and its class names with the background first."""
+@dataclass(frozen=True)
+class Examples:
+    """What one cell kept: its examples, the predicted slices of more cases by name, class names (background first)."""
+
+    shown: list[Example]
+    predictions: Mapping[str, np.ndarray]
+    classes: tuple[str, ...]
+
+
+def read_examples(path: Path) -> Examples:
+    """The examples of one cell, see `benchmark.examples`."""
     with np.load(path, allow_pickle=False) as stored:
         classes = tuple(str(name) for name in stored["classes"])
         numbers = sorted(int(key.split("_")[0]) for key in stored.files if key.endswith("_label"))
@@ -46,8 +60,14 @@ def read_examples(path: Path) -> tuple[list[Example], tuple[str, ...]]:
             spacing = stored[f"{i}_spacing"] if f"{i}_spacing" in stored.files else np.ones(2)
             image, label, prediction = (stored[f"{i}_{kind}"] for kind in ("image", "label", "prediction"))
             place = (float(spacing[0]), float(spacing[1]))
-            examples.append(Example(str(stored[f"{i}_name"]), image, label, prediction, place))
-    return examples, classes
+            rank = str(stored[f"{i}_rank"]) if f"{i}_rank" in stored.files else ""
+            examples.append(Example(str(stored[f"{i}_name"]), image, label, prediction, place, rank))
+        kept = {example.name: example.prediction for example in examples}
+        if "kept_names" in stored.files:
+            shapes = stored["kept_shapes"]
+            parts = np.split(stored["kept_predictions"], np.cumsum(shapes.prod(axis=1))[:-1])
+            kept |= {str(name): p.reshape(s) for name, p, s in zip(stored["kept_names"], parts, shapes, strict=True)}
+    return Examples(examples, kept, classes)
 
 
 def overlay_png(examples_npz: Path, out_png: Path) -> None:
@@ -56,56 +76,69 @@ def overlay_png(examples_npz: Path, out_png: Path) -> None:
     Raises:
         FileNotFoundError: the cell has no examples.
     """
-    examples, classes = read_examples(examples_npz)
+    found = read_examples(examples_npz)
     with style.settings():
         columns = ["Image", "Reference", "Prediction"]
-        figure, grid = _grid(len(examples), columns, classes)
-        for axes, example in zip(grid, examples, strict=True):
+        figure, grid = _grid(len(found.shown), columns, found.classes)
+        for axes, example in zip(grid, found.shown, strict=True):
             window = _window(example, [example.prediction])
             _tile(axes[0], example, None, window)
             _tile(axes[1], example, example.label, window)
             _tile(axes[2], example, example.prediction, window, reference=True)
-            _side(axes[0], example.name)
+            _side(axes[0], _named(example))
         atomic_write(out_png, style.png(figure))
 
 
-def comparison(results: Results, of: pd.DataFrame, amount: str, rows: Sequence[str]) -> tuple[Any, list[str]] | None:
-    """The same slices under every method of a dataset at one amount: the figure and the names of the cases.
+def comparison(results: Results, dataset: str, of: pd.DataFrame, amount: str, rows: Sequence[str]) -> Iterator[Picture]:
+    """The same slices under every method of a dataset at one amount; nothing where no cell has examples.
 
-    Of each method the first cell with examples is shown; None where no cell has any.
+    The cases are the best, the median and the worst of one method that all others are measured by: the lower bound,
+    or where there is none the first row. Of each method the first seed with examples is shown.
     """
-    found: dict[str, list[Example]] = {}
-    classes: tuple[str, ...] = ()
+    found: dict[str, Examples] = {}
     wanted = of[(of["role"] == "upper") | (of["amount"] == amount)]
     place = {label: number for number, label in enumerate(rows)}
     for entry in sorted(wanted.itertuples(), key=lambda entry: place.get(entry.label, -1)):
         for name in entry.ids:
             path = results.folders.get(name, Path("/nonexistent")) / "examples.npz"
             if path.is_file():
-                found[entry.label], classes = read_examples(path)
+                found[entry.label] = read_examples(path)
                 break
     if not found:
-        return None
-    first = next(iter(found.values()))
-    labels = list(found)
+        return
+    lower = [label for label in wanted.loc[wanted["role"] == "lower", "label"] if label in found]
+    measure = (lower or [label for label in rows if label in found] or list(found))[0]
+    cases, labels = found[measure].shown, list(found)
     bands = [labels[i : i + MOST_TILES - 2] for i in range(0, len(labels), MOST_TILES - 2)]
-    columns = ["Image", "Reference", *bands[0]]
-    figure, grid = _grid(len(first) * len(bands), columns, classes)
+    figure, grid = _grid(len(cases) * len(bands), ["Image", "Reference", *bands[0]], found[measure].classes)
     for band, members in enumerate(bands):
-        for i, example in enumerate(first):
-            axes = grid[band * len(first) + i]
-            same = {label: _same(found[label], example) for label in labels}
-            window = _window(example, [e.prediction for e in same.values() if e is not None])
+        for i, example in enumerate(cases):
+            axes = grid[band * len(cases) + i]
+            same = {label: _prediction(found[label], example) for label in labels}
+            window = _window(example, [prediction for prediction in same.values() if prediction is not None])
             _tile(axes[0], example, None, window)
             _tile(axes[1], example, example.label, window)
-            _side(axes[0], example.name)
+            _side(axes[0], _named(example))
             for tile, label in zip(axes[2:], members, strict=False):
                 shown = same[label]
                 if shown is not None:
-                    _tile(tile, shown, shown.prediction, window, reference=True)
+                    _tile(tile, replace(example, prediction=shown), shown, window, reference=True)
                 if i == 0:
                     _title(tile, label)
-    return figure, [example.name for example in first]
+    rule = (
+        f"Best, median and worst test case of {measure} by mean Dice of the whole case; they need not be those of "
+        "another method"
+        if all(example.rank for example in cases)
+        else "First, middle and last test case, as an earlier version kept them"
+    )
+    yield Picture(
+        f"examples_{style.slug(dataset)}",
+        f"Examples of {dataset}",
+        f"Test slices of {dataset} with reference and predictions; rows: {', '.join(map(_named, cases))}.",
+        f"{rule}. At {amount}, first finished seed of every method, the slice with most foreground. Filled: "
+        "prediction; white line: reference; number: Dice (%) of the slice, averaged over its classes.",
+        figure,
+    )
 
 
 def slice_dice(prediction: np.ndarray, label: np.ndarray) -> float:
@@ -122,9 +155,14 @@ def slice_dice(prediction: np.ndarray, label: np.ndarray) -> float:
     return float(np.mean(scores)) if scores else float("nan")
 
 
-def _same(examples: Sequence[Example], wanted: Example) -> Example | None:
-    """The example of the same slice; None where a cell kept other ones."""
-    return next((e for e in examples if e.name == wanted.name and e.label.shape == wanted.label.shape), None)
+def _prediction(examples: Examples, wanted: Example) -> np.ndarray | None:
+    """What a cell predicted for the same slice; None where it kept other cases."""
+    found = examples.predictions.get(wanted.name)
+    return found if found is not None and found.shape == wanted.label.shape else None
+
+
+def _named(example: Example) -> str:
+    return f"{example.rank}: {example.name}" if example.rank else example.name
 
 
 def _grid(rows: int, columns: Sequence[str], classes: Sequence[str]) -> tuple[Any, np.ndarray]:

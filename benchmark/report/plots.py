@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from . import style
+from .costs import pareto
 from .frame import Results
-from .multiples import cost, validation
+from .multiples import validation
 from .overlays import comparison, overlay_png
+from .sizes import by_size
 from .style import Look, Picture, known, named
 from .summary import HEADLINE, amounts, order, seed_values
 
@@ -29,8 +31,23 @@ MOST_AMOUNTS = 4
 SCALES = {"dice": 100.0, "hd95": 1.0}
 
 
-def pictures(results: Results, entries: pd.DataFrame, patients: pd.DataFrame) -> Iterator[Picture]:
-    """Every figure that the records allow, one at a time; to be used within `style.settings`."""
+def pictures(
+    results: Results,
+    entries: pd.DataFrame,
+    patients: pd.DataFrame,
+    *,
+    rule: str,
+    fronts: Mapping[tuple[str, ...], tuple[bool, float]],
+) -> Iterator[Picture]:
+    """Every figure that the records allow, one at a time; to be used within `style.settings`.
+
+    Args:
+        results: the records.
+        entries: `summary.entries`.
+        patients: `summary.patient_values`.
+        rule: what failures count for.
+        fronts: `costs.on_front`.
+    """
     table = entries[entries["n"] > 0]
     if table.empty:
         return
@@ -48,18 +65,9 @@ def pictures(results: Results, entries: pd.DataFrame, patients: pd.DataFrame) ->
         else:
             yield _dots(dataset, of, seeds[seeds["dataset"] == dataset], rows, looks, names)
         yield _patients(dataset, of, _patient_means(results, patients, of), levels, rows, looks, names)
-        picture = comparison(results, of, levels[0], rows)
-        if picture is not None:
-            figure, shown = picture
-            yield Picture(
-                f"examples_{_slug(dataset)}",
-                f"Examples of {dataset}",
-                f"Test slices of {dataset} with reference and predictions; rows: {', '.join(shown)}.",
-                f"Test cases at {levels[0]}, first finished seed of every method. Filled: prediction; white line: "
-                "reference; number: Dice (%) of the slice, averaged over its classes.",
-                figure,
-            )
-    yield from cost(table, columns, rows, looks)
+        yield from comparison(results, dataset, of, levels[0], rows)
+    yield from by_size(results, table, columns, rows, looks, rule)
+    yield from pareto(table, rows, looks, fronts)
     yield from validation(results, table, columns, rows, looks)
 
 
@@ -93,7 +101,7 @@ def _curves(dataset: str, of: pd.DataFrame, rows: Sequence[str], looks: dict[str
     figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)))
     figure.suptitle(dataset, x=0.01, ha="left", fontsize=8.5, fontweight="bold")
     return Picture(
-        f"curves_{_slug(dataset)}",
+        f"curves_{style.slug(dataset)}",
         f"Label efficiency on {dataset}",
         f"Dice and HD95 on {dataset} against the amount of labels. " + _numbers(of, rows),
         "Lines: means over seeds. "
@@ -127,7 +135,7 @@ def _dots(
     figure.suptitle(f"{dataset}, {(amount if len(amount) else of['amount']).iloc[0]}", x=0.01, ha="left", fontsize=8.5,
                     fontweight="bold")  # fmt: skip
     return Picture(
-        f"methods_{_slug(dataset)}",
+        f"methods_{style.slug(dataset)}",
         f"Methods on {dataset}",
         f"Dice and HD95 of every method on {dataset}. " + _numbers(of, rows),
         "Large marks: mean over seeds ± one standard deviation; small dots: seeds.",
@@ -161,7 +169,7 @@ def _patients(
     grid[0, 0].set_ylim(len(lines) - 0.4, -0.6)
     figure.suptitle(dataset, x=0.01, ha="left", fontsize=8.5, fontweight="bold")
     return Picture(
-        f"patients_{_slug(dataset)}",
+        f"patients_{style.slug(dataset)}",
         f"Patients of {dataset}",
         f"Distribution of Dice and HD95 over the test patients of {dataset}, for {', '.join(lines)}.",
         "Dots: test patients, averaged over seeds; boxes: quartiles and median; whiskers: 1.5 interquartile ranges at "
@@ -235,7 +243,3 @@ def _numbers(of: pd.DataFrame, rows: Sequence[str]) -> str:
     place = {label: number for number, label in enumerate(rows)}
     ordered = sorted(of.itertuples(), key=lambda entry: (entry.level, place.get(entry.label, -1)))
     return "Mean Dice (%): " + "; ".join(f"{e.label} at {e.amount} {100 * e.dice_mean:.1f}" for e in ordered) + "."
-
-
-def _slug(name: str) -> str:
-    return "".join(sign if sign.isalnum() or sign in "_-" else "-" for sign in name)

@@ -167,3 +167,20 @@ def named(label: str, look: Look) -> str:
 def known(value: float) -> float:
     """A spread, or none where there is one seed only."""
     return value if value == value else 0.0
+
+
+def slug(name: str) -> str:
+    """A name as part of a file's name."""
+    return "".join(sign if sign.isalnum() or sign in "_-" else "-" for sign in name)
+
+
+def log_axis(axes: Any, axis: str) -> None:
+    """A logarithmic axis with 1, 2 and 5 of every decade as plain numbers, as far as there is room for them."""
+    getattr(axes, f"set_{axis}scale")("log")
+    low, high = getattr(axes, f"get_{axis}lim")()
+    ticks = [digit * 10.0**power for power in range(-4, 9) for digit in (1, 2, 5)]
+    shown = [tick for tick in ticks if low <= tick <= high]
+    if len(shown) > 7:
+        shown = [tick for tick in shown if f"{tick:e}".startswith("1")]
+    getattr(axes, f"set_{axis}ticks")(shown, [f"{tick:g}" for tick in shown], minor=False)
+    getattr(axes, f"set_{axis}ticks")([], minor=True)

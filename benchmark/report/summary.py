@@ -33,9 +33,9 @@ def class_values(
     scores = results.scores
     if selection is not None:
         scores = scores[scores["selection"] == selection]
-    worth = {metric: _worth(scores, metric, rule) for metric in metrics}
+    counted = {metric: worth(scores, metric, rule) for metric in metrics}
     keys = ["cell", "selection", "group", "class"]
-    frame = pd.DataFrame({**{key: scores[key] for key in keys}, **worth}, copy=False)
+    frame = pd.DataFrame({**{key: scores[key] for key in keys}, **counted}, copy=False)
     return frame.groupby(keys, observed=True, sort=True)[list(metrics)].mean().reset_index()
 
 
@@ -73,7 +73,7 @@ def entries(results: Results, patients: pd.DataFrame, *, selection: str = HEADLI
     Columns besides :data:`ENTRY`: ``level``, ``unit`` of distances, ``ids`` (all its cells), how many of them are
     ``finished``, ``failed_cells`` (killed included) and ``missing``, ``seeds`` (complete ones), ``n``, ``planned``
     seeds, for each metric ``_mean`` and ``_sd`` (n − 1 in the denominator; NaN below two seeds), sums of
-    `status_counts`, mean ``train_seconds``, and the largest ``memory_mib`` and ``parameters``.
+    `status_counts`, mean ``train_seconds`` and ``predict_seconds``, and the largest ``memory_mib`` and ``parameters``.
     """
     values = seed_values(results, patients, selection=selection)
     grouped = values.groupby(ENTRY, sort=False)
@@ -126,7 +126,7 @@ def amounts(table: pd.DataFrame) -> list[tuple[str, str]]:
     return sorted(found, key=lambda key: found[key])
 
 
-def _worth(scores: pd.DataFrame, metric: str, rule: str) -> np.ndarray:
+def worth(scores: pd.DataFrame, metric: str, rule: str) -> np.ndarray:
     """The column as it counts under the rule. Finite rows of status ok count for themselves under every rule."""
     values = scores[metric].to_numpy(np.float64, copy=True)
     odd = (scores["status"] != "ok").to_numpy() | ~np.isfinite(values)
@@ -162,6 +162,7 @@ def _entry_cells(results: Results, selection: str) -> pd.DataFrame:
             "missing": grouped["status"].agg(lambda states: int((states == "missing").sum())),
             "planned": grouped["seed"].nunique(),
             "train_seconds": grouped["train_seconds"].mean(),
+            "predict_seconds": grouped["predict_seconds"].mean(),
             "memory_mib": grouped["memory_mib"].max(),
             "parameters": grouped["parameters"].max(),
         }

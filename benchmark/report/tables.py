@@ -102,7 +102,6 @@ def build(results: Results, table: pd.DataFrame, *, rule: str = DEFAULT_RULE) ->
         ),
         ("failures", "Failed predictions", _failures, (_FAILURES,)),
         ("cells", "Cells finished, of those planned", _cells, _failed_cells(results)),
-        ("time", "Training time (s per cell)", _time, ("Mean over finished cells, on the hardware of the receipts.",)),
     ]
     columns = columns_of(table)
     made = []
@@ -261,11 +260,6 @@ def _cells(entry: Any) -> Number:
     parts += [f"{entry.failed_cells} failed"] if entry.failed_cells else []
     parts += [f"{entry.missing} missing"] if entry.missing else []
     return Number(", ".join(parts), entry.ids, entry.finished)
-
-
-def _time(entry: Any) -> Number:
-    seconds = entry.train_seconds
-    return Number(f"{seconds:.1f}" if seconds == seconds else "–", entry.ids, seconds)
 
 
 def _means_note(table: pd.DataFrame, rule: str) -> tuple[str, ...]:

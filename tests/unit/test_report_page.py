@@ -114,12 +114,19 @@ def test_the_reason_of_a_failed_cell_is_on_the_page(report: Path) -> None:
 def test_a_report_holds_every_promised_file(report: Path) -> None:
     names = set(_files(report))
     assert {"table.md", "table.csv", "table.tex", "table_standalone.tex", "scores.csv", "index.html"} <= names
-    for figure in ("curves_phantom_2d", "patients_phantom_3d", "examples_phantom_2d", "cost", "validation"):
+    for figure in (
+        "curves_phantom_2d",
+        "patients_phantom_3d",
+        "examples_phantom_2d",
+        "sizes_phantom_3d",
+        "pareto",
+        "validation",
+    ):
         assert {f"figures/{figure}.png", f"figures/{figure}.pdf"} <= names
 
 
 def test_fonts_are_embedded_as_truetype(report: Path) -> None:
-    content = (report / "figures" / "cost.pdf").read_bytes()
+    content = (report / "figures" / "pareto.pdf").read_bytes()
     assert b"/FontFile2" in content
     assert b"/Type3" not in content
 

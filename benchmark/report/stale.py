@@ -1,0 +1,141 @@
+"""Tables that nobody could stand behind are not built: of other versions, changed files, or two methods in one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from .. import record
+from .frame import ReportError, Results
+from .summary import ENTRY
+
+PLACE = [*ENTRY, "seed", "fold"]
+
+
+def refuse(results: Results, plan_folder: Path, *, leave_out: bool = False) -> Results:
+    """The results as they are, if their numbers belong together.
+
+    Args:
+        results: what `frame.load` found.
+        plan_folder: where the records lie.
+        leave_out: cells that were last computed under other versions may be missing from the tables.
+
+    Raises:
+        ReportError: the message says which cells, why, and what to do.
+    """
+    for check in (_versions(results), _changed_scores(results), _mixed_methods(results), _mixed_data(results)):
+        for sentence in check:
+            raise ReportError(sentence)
+    for sentence in () if leave_out else _outdated(results, plan_folder):
+        raise ReportError(sentence)
+    return results
+
+
+def current_versions() -> dict[str, str]:
+    """Protocol and metrics of this checkout."""
+    # imports every method, and with them torch
+    from ..metrics import METRICS_VERSION
+    from ..plan import PROTOCOL_VERSION
+
+    return {"protocol": PROTOCOL_VERSION, "metrics": METRICS_VERSION}
+
+
+def _versions(results: Results) -> Iterator[str]:
+    """Records without a plan are taken as they lie there: then their versions may be any."""
+    ours = current_versions()
+    odd = {
+        name: found
+        for name, rec in results.records.items()
+        if any((found := rec.cell.get("versions", {})).get(key) != value for key, value in ours.items())
+    }
+    if odd:
+        commits = sorted({str(results.records[each].receipt.get("commit", "unknown"))[:12] for each in odd})
+        yield (
+            f"{_cells(odd)} made under {_words(min(odd.items())[1])}, this checkout has {_words(ours)}: such numbers "
+            f"share no table. Run the plan again (python -m benchmark run {results.plan}), or build the report with "
+            f"the checkout that made them (commit {', '.join(commits)})."
+        )
+
+
+def _changed_scores(results: Results) -> Iterator[str]:
+    for name, found in results.digests.items():
+        expected = results.records[name].receipt.get("scores")
+        if expected is not None and expected != found:
+            yield (
+                f"{results.folders[name] / 'scores.csv'} is not the file that its record describes (digest {found}, "
+                f"recorded {expected}): somebody changed one of the two. Restore them, or delete the folder of this "
+                "cell and run the plan again: only this cell is recomputed."
+            )
+
+
+def _mixed_methods(results: Results) -> Iterator[str]:
+    """A mean over seeds of two versions of a method is a mean over two methods."""
+    cells = results.cells.assign(source=[_receipt(results, name, "source") for name in results.cells["id"]])
+    cells = cells[(cells["status"] == "finished") & (cells["source"] != "")]
+    for _, of in cells.groupby(ENTRY, sort=False):
+        if of["source"].nunique() > 1:
+            first, other = (of[of["source"] == source].iloc[0] for source in of["source"].unique()[:2])
+            yield (
+                f"seeds of {first['label']} on {first['dataset']} at {first['amount']} were made with different "
+                f"versions of its file: {first['id']} with {first['source']}, {other['id']} with {other['source']}. A "
+                f"mean over both means nothing: python -m benchmark run {results.plan} --redo-stale computes the older "
+                "ones again."
+            )
+
+
+def _mixed_data(results: Results) -> Iterator[str]:
+    """Methods are compared on the same files and the same patients."""
+    cells = results.cells.assign(
+        data=[_receipt(results, name, "data") for name in results.cells["id"]],
+        split=[_receipt(results, name, "split") for name in results.cells["id"]],
+    )
+    cells = cells[cells["status"] == "finished"]
+    for what, keys in (("data", ["dataset"]), ("split", ["dataset", "amount", "role", "seed", "fold"])):
+        # the upper bound has a split of its own, methods and lower bounds share theirs
+        known = cells[cells[what] != ""].assign(role=cells["role"].where(cells["role"] == "upper", "method"))
+        for _, of in known.groupby(keys, sort=False):
+            if of[what].nunique() > 1:
+                first, other = (of[of[what] == value].iloc[0] for value in of[what].unique()[:2])
+                yield (
+                    f"cells of {first['dataset']} were made with different {'files' if what == 'data' else 'splits'}: "
+                    f"{first['id']} with {first[what]}, {other['id']} with {other[what]}. They do not compare: "
+                    f"python -m benchmark plan {results.plan} names the stale ones, "
+                    f"python -m benchmark run {results.plan} --redo-stale computes them again."
+                )
+
+
+def _outdated(results: Results, plan_folder: Path) -> Iterator[str]:
+    """Cells that are missing now and were there under other versions: the table would be yesterday's, with gaps."""
+    missing = results.cells[results.cells["status"] == "missing"]
+    if missing.empty or not results.strays:
+        return
+    places = set(pd.MultiIndex.from_frame(missing[PLACE].astype(str)))
+    ours, found = current_versions(), {}
+    for name in results.strays:
+        rec = record.read(plan_folder / name)
+        place = tuple(str(rec.cell.get(key)) for key in PLACE) if rec else ()
+        if rec is not None and place in places and any(rec.cell["versions"].get(k) != v for k, v in ours.items()):
+            found[name] = rec.cell["versions"]
+    if found:
+        yield (
+            f"{_cells(found)} made under {_words(min(found.items())[1])}, this checkout has {_words(ours)}, and has "
+            "not computed them again: the tables would have gaps. Run the plan (python -m benchmark run "
+            f"{results.plan}), or report what there is with --leave-out-stale."
+        )
+
+
+def _receipt(results: Results, name: str, key: str) -> str:
+    rec = results.records.get(name)
+    return str(rec.receipt.get(key, "")) if rec is not None else ""
+
+
+def _cells(found: dict) -> str:
+    names = sorted(found)
+    shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+    return f"{len(names)} cell{'s' if len(names) > 1 else ''} ({shown}) {'were' if len(names) > 1 else 'was'}"
+
+
+def _words(versions: dict) -> str:
+    return ", ".join(f"{name} {versions.get(name, 'unknown')}" for name in ("protocol", "metrics"))
