@@ -135,6 +135,22 @@ def split(
     )
 
 
+@app.command()
+def convert(
+    name: Name,
+    out: Annotated[Path, typer.Option(help="Folder to write into.")],
+    slices: Annotated[bool, typer.Option("--slices", help="Write every plane as a file of its own, too.")] = False,
+    data: Root = None,
+    option: Option = None,
+) -> None:
+    """Write a dataset of volumes in the HDF5 layout of the published ACDC copy, with voxel sizes, for other tools."""
+    from datasets.base import data_root
+    from datasets.convert import to_h5
+
+    written = to_h5(_dataset(name)(data_root(data), _options(name, option)), out, slices=slices, say=_print)
+    _print(f"{written} volumes in {out}")
+
+
 def _dataset(name: str) -> Any:
     import datasets
 

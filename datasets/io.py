@@ -82,6 +82,23 @@ def read_h5_attributes(path: Path) -> dict[str, Any]:
     return read_h5(path, ())[1]
 
 
+def write_h5(path: Path, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, np.ndarray]) -> None:
+    """Write arrays, compressed, and attributes of an HDF5 file; readers see all of it or nothing.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    import h5py
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.part")
+    with h5py.File(unfinished, "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, compression="gzip")
+        file.attrs.update(attributes)
+    unfinished.replace(path)
+
+
 def read_nifti_axes(path: Path) -> np.ndarray:
     """Where the axes of a NIfTI file point, ``(3, 3)``: column k is one voxel along axis k, in the header's unit.
 
