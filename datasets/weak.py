@@ -2,7 +2,8 @@
 
 Marks depend on the recipe, the case's key and the slice's number alone: equal on every machine, for every method, and
 whatever else was loaded. They are drawn in native geometry, on the slices along the first axis (which is how 2-D tasks
-see volumes), in 3-D tasks along the axis of the largest voxel size. Test and validation cases keep their dense labels.
+see volumes), in 3-D tasks along the axis of the largest voxel size. Scribbles that the dataset has itself are left
+aside; test and validation cases keep their dense labels.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ class Weakened(Dataset):
 
     def load(self, key: str) -> Case:
         case = self.dense.load(key)
-        return case if case.label is None else replace(case, scribble=self.simulate(case)[0])
+        return replace(case, scribble=None if case.label is None else self.simulate(case)[0])
 
     def unannotated(self, annotation: Annotation) -> frozenset[str]:
         return self.dense.unannotated("dense")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,16 @@ def test_a_case_without_a_dense_label_is_named(root: Path) -> None:
     dataset = opened(root, Weak("skeleton"))
     with pytest.raises(DataError, match=r"msd: case 'x' has no dense label"):
         dataset.simulate(Case("x", "x", np.zeros((1, 2, 4, 4), np.float32)))
+
+
+def test_what_has_no_dense_label_has_no_weak_one_either(root: Path, monkeypatch: Any) -> None:
+    dataset = opened(root, Weak("skeleton"))
+    case = dataset.dense.load("hippocampus_001")
+    bare = replace(case, label=None, scribble=case.label)
+    monkeypatch.setattr(dataset.dense, "load", lambda key: bare)
+    monkeypatch.setattr(dataset.dense, "unannotated", lambda kind: frozenset({f"without {kind}"}))
+    assert dataset.load("hippocampus_001").scribble is None  # not the scribble that it came with
+    assert dataset.unannotated("scribble") == {"without dense"}
 
 
 def test_single_images_have_no_slices_to_choose_from(root: Path) -> None:
