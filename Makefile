@@ -103,11 +103,12 @@ verify: .ready ## Run finished cells again and compare with their records
 speed: .ready ## Time the suite against its peers
 	$(PY) -m benchmarks $(ARGS)
 
-# Resolved for Python 3.11, whose pins hold for 3.12 too, and without PyTorch, whose build depends on the machine. With the
+# Resolved for Python 3.11, whose pins hold for 3.12 too, without PyTorch, whose build depends on the machine, and setuptools,
+# whose version depends on PyTorch (2.11 and 2.12 refuse what 2.13 takes). With the
 # CPU build in sight (a folder in PIP_FIND_LINKS, or PyTorch's own index) no CUDA package gets in. ARGS=--upgrade for newer.
 lock: .ready ## Renew requirements.lock from pyproject.toml
 	PATH="$(PREFIX)/bin:$$PATH" UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" uv pip compile pyproject.toml --quiet \
-		--output-file requirements.lock --python-version 3.11 --extra test --no-emit-package torch \
+		--output-file requirements.lock --python-version 3.11 --extra test --no-emit-package torch --no-emit-package setuptools \
 		$(if $(PIP_FIND_LINKS)$(UV_FIND_LINKS),,--torch-backend cpu) \
 		--annotation-style line --custom-compile-command "make lock" $(ARGS)
 

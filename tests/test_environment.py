@@ -77,7 +77,8 @@ def test_a_package_that_users_name_is_a_requirement(name):
 
 
 def test_the_lock_holds_no_torch_and_no_cuda():
-    machine_dependent = [name for name in locked() if re.match(r"torch|triton|nvidia|cuda|cu\d", name)]
+    # nor setuptools, which is there for PyTorch alone: 2.11 asks for less than 82, 2.13 for 77 or more
+    machine_dependent = [name for name in locked() if re.match(r"torch|triton|nvidia|cuda|cu\d|setuptools", name)]
     assert machine_dependent == []
 
 
