@@ -132,7 +132,7 @@ def load(plan_folder: Path, plan: Plan | None = None) -> Results:
         folders={name: folder for name, (folder, _) in kept.items()},
         strays=tuple(sorted(set(found) - set(described))),
         digests={cells["id"].iloc[number]: found_digest for number, found_digest in digests.items()},
-        notes=()
+        notes=tuple(f"Left out: {reason}." for reason in plan.dropped())
         if plan
         else ("The plan itself is not at hand: only recorded cells are shown, and missing ones cannot be named.",),
     )

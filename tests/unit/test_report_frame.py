@@ -30,6 +30,9 @@ class _Plan:
     def cells(self) -> tuple[Any, ...]:
         return self.known
 
+    def dropped(self) -> list[str]:
+        return ["full-label upper bound × mscmr: its training cases carry no dense labels"]
+
 
 def _cell(name: str, **settings: Any) -> SimpleNamespace:
     canonical = {
@@ -42,6 +45,11 @@ def _cell(name: str, **settings: Any) -> SimpleNamespace:
 def _entries(results: Path, rule: str = "penalised") -> pd.DataFrame:
     loaded = frame.load(results / "toy")
     return summary.entries(loaded, summary.patient_values(summary.class_values(loaded, rule)))
+
+
+def test_what_a_plan_cannot_run_is_said_with_its_reason(tmp_path: Path) -> None:
+    loaded = frame.load(tmp_path / "toy", _Plan((_cell("a"),)))  # type: ignore[arg-type]
+    assert loaded.notes == ("Left out: full-label upper bound × mscmr: its training cases carry no dense labels.",)
 
 
 def test_scans_are_averaged_before_classes_and_classes_before_patients(tmp_path: Path) -> None:
