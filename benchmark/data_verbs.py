@@ -1,4 +1,4 @@
-"""The verbs on data: ``python -m benchmark data card|verify|split NAME``."""
+"""The verbs on data: ``python -m benchmark data card|verify|split|weaken|convert NAME``."""
 
 from __future__ import annotations
 
@@ -133,6 +133,35 @@ def split(
         f"{out}: {len(drawn.labelled)} labelled, {len(drawn.unlabelled)} unlabelled, {len(drawn.val)} validation, "
         f"{len(drawn.test)} test cases; digest {drawn.digest()}"
     )
+
+
+@app.command()
+def weaken(
+    name: Name,
+    out: Annotated[Path, typer.Option(help="Folder to write, such as Dataset501_Mine.")],
+    kind: Annotated[str, typer.Option(help="skeleton, curves, points, boxes or slices.")] = "skeleton",
+    seed: Annotated[int, typer.Option(help="Another seed, other marks.")] = 0,
+    slices: Annotated[int, typer.Option(help="Annotated slices of each volume; 0 = all.")] = 0,
+    count: Annotated[int, typer.Option(help="Of points: discs per part of a class.")] = 1,
+    radius: Annotated[int, typer.Option(help="Of points: radius in pixels.")] = 2,
+    margin: Annotated[int, typer.Option(help="Of boxes: how many pixels wider than tight.")] = 0,
+    data: Root = None,
+    option: Option = None,
+) -> None:
+    """Write weak labels made of dense ones as an nnU-Net folder, with what drawing them would cost.
+
+    A plan needs no files for this: `weak: skeleton` below a dataset simulates the same labels.
+    """
+    from datasets.base import data_root
+    from datasets.export import options_of, to_nnunet
+    from datasets.weak import Weak, Weakened
+
+    settings = {"seed": seed, "slices": slices, "count": count, "radius": radius, "margin": margin}
+    recipe = from_mapping(Weak, {"kind": kind, **settings}, "weaken")
+    weakened = Weakened(_dataset(name)(data_root(data), _options(name, option)), recipe)
+    total = to_nnunet(weakened, out, say=_print)
+    _print(f"{out}: {total.images} images or slices, {total.strokes} strokes, about {total.minutes:.0f} minutes")
+    _print(f"in a plan: {{name: nnunet, options: {json.dumps(options_of(weakened, out))}}}")
 
 
 @app.command()
