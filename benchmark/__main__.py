@@ -23,6 +23,7 @@ Data = Annotated[str | None, typer.Option(help="Folder that holds the datasets (
 Results = Annotated[str | None, typer.Option(help="Folder of the results (default: BENCH_RESULTS, else results/).")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Cells at a time (default: one per core).")]
 Only = Annotated[str | None, typer.Option(help="Only cells whose title contains this text.")]
+UntilDecided = Annotated[bool, typer.Option("--until-decided", help="Add seeds where verdicts are open.")]
 Uri = Annotated[str | None, typer.Option(help="MLflow tracking URI (default: MLFLOW_TRACKING_URI, else mlflow.db).")]
 
 
@@ -79,12 +80,13 @@ def show(name: Annotated[str, typer.Argument(help="A method, a dataset or a plan
 def plan(name: PlanName = "demo", data: Data = None, results: Results = None, workers: Workers = None) -> None:
     """What a plan would run: its size, what is done, stale, failed and to do, time and disk. Runs nothing."""
     from . import plan_file
+    from .looks import cells_of
     from .prepare import default_places
     from .state import survey
 
     found = plan_file.load(name)
-    cells = list(found.cells())
-    states = survey(cells, default_places(data, results))
+    places = default_places(data, results)
+    states = survey(cells_of(found, places.results / found.name), places)
     _print_plan(found, states, workers)
     table = Table("cell", "state", "why", box=None)
     for state in states:
@@ -106,11 +108,13 @@ def run(
     keep_failed: Annotated[bool, typer.Option(help="Do not try failed cells again.")] = False,
     redo_stale: Annotated[bool, typer.Option(help="Run stale cells again.")] = False,
     wall_limit: Annotated[float | None, typer.Option(help="Seconds after which a cell is ended.")] = None,
+    until_decided: UntilDecided = False,
 ) -> None:
     """Run every cell of a plan that is not done yet. Safe to interrupt and to repeat."""
-    from .session import run_plan
+    from .session import run_plan, run_until_decided
 
-    summary = run_plan(
+    start = run_until_decided if until_decided else run_plan
+    summary = start(
         name, data=data, results=results, workers=workers, only=only, track=track, uri=uri,
         keep_failed=keep_failed, redo_stale=redo_stale, wall_limit=wall_limit, console=console,
     )  # fmt: skip
@@ -120,12 +124,15 @@ def run(
 
 @app.command()
 def bench(
-    name: PlanName = "demo", data: Data = None, results: Results = None, workers: Workers = None, uri: Uri = None
-) -> None:
+    name: PlanName = "demo", data: Data = None, results: Results = None, workers: Workers = None, uri: Uri = None,
+    until_decided: UntilDecided = False,
+) -> None:  # fmt: skip
     """The whole benchmark: show the plan, run it, track it in MLflow, write tables and plots."""
     from .session import bench_plan
 
-    summary = bench_plan(name, data=data, results=results, workers=workers, uri=uri, console=console)
+    summary = bench_plan(
+        name, data=data, results=results, workers=workers, uri=uri, console=console, until_decided=until_decided
+    )
     if summary.failed:
         raise typer.Exit(1)
 
@@ -134,13 +141,15 @@ def bench(
 def cell(name: PlanName, cell_id: str, data: Data = None, results: Results = None) -> None:
     """Run one cell of a plan in this process: what every executor starts. Idempotent."""
     from . import plan_file
+    from .looks import cells_of
     from .prepare import default_places
     from .run import run_cell
 
-    cells = {c.id: c for c in plan_file.load(name).cells()}
+    found, places = plan_file.load(name), default_places(data, results)
+    cells = {c.id: c for c in cells_of(found, places.results / found.name)}
     if cell_id not in cells:
         raise ConfigError(f"plan {name} has no cell {cell_id!r}{nearest(cell_id, cells)}")
-    record = run_cell(cells[cell_id], default_places(data, results))
+    record = run_cell(cells[cell_id], places)
     console.print(f"{record.status} {record.id} {record.reason}")
     if record.status != "finished":
         raise typer.Exit(1)
@@ -159,6 +168,9 @@ def report(
     rule: Annotated[
         str, typer.Option(help="How missed and failed classes count; see docs/read_the_verdict.md.")
     ] = "penalised",
+    leave_out_stale: Annotated[
+        bool, typer.Option(help="Report although cells of another version have not been computed again.")
+    ] = False,
 ) -> None:
     """Rebuild tables, plots and the page of a plan from its records."""
     from . import plan_file
@@ -167,10 +179,25 @@ def report(
 
     found = plan_file.load(name)
     try:
-        folder = reports.build(found.name, default_places(None, results).results, rule=rule, plan=found)
+        folder = reports.build(
+            found.name, default_places(None, results).results, rule=rule, plan=found, leave_out_stale=leave_out_stale
+        )
     except ValueError as error:
         raise ConfigError(str(error)) from error
     console.print(f"report: {folder / 'index.html'}")
+
+
+@app.command()
+def power(
+    name: PlanName = "demo",
+    difference: Annotated[float, typer.Option(min=0.1, help="Difference to be found, in Dice points.")] = 1.0,
+    data: Data = None,
+    results: Results = None,
+) -> None:
+    """How many seeds and cases would find a difference: from assumed variance, or from what the plan's cells show."""
+    from .session import tell_power
+
+    tell_power(name, difference, data=data, results=results, console=console)
 
 
 @app.command()
@@ -222,13 +249,13 @@ def verify(
 
     from . import plan_file
     from . import verify as verification
+    from .looks import cells_of
     from .prepare import default_places
 
     torch.set_num_threads(1)
-    plan_cells = list(plan_file.load(name).cells())
-    found = verification.verify(
-        plan_cells, default_places(data, results), count=cells, seed=seed, say=lambda line: console.print(line)
-    )
+    plan, places = plan_file.load(name), default_places(data, results)
+    plan_cells = cells_of(plan, places.results / plan.name)
+    found = verification.verify(plan_cells, places, count=cells, seed=seed, say=lambda line: console.print(line))
     if not all(agreement.identical for agreement in found):
         raise typer.Exit(1)
 

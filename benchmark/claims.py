@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from .config import nearest
+
+if TYPE_CHECKING:
+    from .plan import Cell
 
 Spending = Literal["obrien_fleming", "quadratic"]
 """How an error rate is spent over looks: next to nothing early and most at the end, as is usual; or with the square of
@@ -30,3 +36,21 @@ class Claims:
     def __post_init__(self) -> None:
         if self.looks and (min(self.looks) < 3 or sorted(set(self.looks)) != list(self.looks)):
             raise ValueError(f"looks must rise and start at 3 seeds or more, such as [5, 7, 10], got {self.looks}")
+
+
+def refuse_unclear(claims: Claims, cells: Sequence[Cell], seeds: int) -> None:
+    """Check claims against the cells of their plan.
+
+    Raises:
+        ValueError: no method, or several, of the baseline's name; or a first look at another number of seeds than the
+            plan's own.
+    """
+    if claims.looks and claims.looks[0] != seeds:
+        raise ValueError(f"claims.looks must start at the plan's own {seeds} seeds, got {list(claims.looks)}")
+    if claims.baseline:
+        mine = [cell for cell in cells if cell.label == claims.baseline and cell.role == "method"]
+        if not mine:
+            hint = nearest(claims.baseline, sorted({cell.label for cell in cells if cell.role == "method"}))
+            raise ValueError(f"claims.baseline: no method is called {claims.baseline!r}{hint}")
+        if len({cell.id for cell in mine}) > len({(c.dataset, str(c.options), c.amount, c.seed, c.fold) for c in mine}):
+            raise ValueError(f"claims.baseline: several methods are called {claims.baseline!r}; give them labels")

@@ -7,7 +7,6 @@ the plan for them, and verdicts follow the rules of repeated looks instead of th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,23 +52,18 @@ class Looks:
         return (self.counts, self.seeds, self.spending, self.alpha)
 
 
-def declare(plan: Plan, counts: Iterable[int] = ()) -> Looks:
-    """The looks of a plan: those given, else those that it declares, else its seeds, once and a half, and twice them.
+def declare(plan: Plan) -> Looks:
+    """The looks that a plan declares, else at its own number of seeds, once and a half, and twice as many.
 
     Raises:
-        ConfigError: the first look is not at the plan's own number of seeds, or that is below three.
+        ConfigError: the plan has fewer than three seeds.
     """
     own = len(plan.seeds)
-    chosen = tuple(counts) or plan.claims.looks or (own, -(-3 * own // 2), 2 * own)
+    chosen = plan.claims.looks or (own, -(-3 * own // 2), 2 * own)
     try:
         chosen = Claims(looks=chosen).looks
     except ValueError as error:
         raise ConfigError(f"plan {plan.name}: {error}") from error
-    if chosen[0] != own:
-        raise ConfigError(
-            f"plan {plan.name}: the first look must be at the plan's own {own} seeds, got {chosen[0]}; "
-            "change seeds or claims.looks in the plan, or --looks"
-        )
     more = range(max(plan.seeds) + 1, max(plan.seeds) + 1 + chosen[-1] - own)
     return Looks(chosen, (*plan.seeds, *more), plan.claims.spending)
 

@@ -10,6 +10,7 @@ from typing import Any
 import datasets
 import methods
 
+from .claims import refuse_unclear
 from .config import ConfigError, convert, from_mapping, nearest
 from .plan import HELD_OUT, DataEntry, Plan, Training, resolve_options
 
@@ -121,3 +122,7 @@ def _check(plan: Plan, where: str) -> None:
     cells = list(plan.cells())  # all of them: each checks its own hyper-parameters and options
     if not cells:
         raise ConfigError(f"{where}: no cell is left: " + "; ".join(plan.dropped()))
+    try:
+        refuse_unclear(plan.claims, cells, len(plan.seeds))
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error

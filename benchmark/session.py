@@ -6,13 +6,14 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from . import plan_file, preflight, receipt
 from .config import ConfigError, nearest
 from .execute.local import Event, Limits, Summary, default_workers, run_cells
-from .plan import Plan
+from .plan import Cell, Plan
 from .prepare import Places, default_places
 from .progress import Progress
 from .state import CellState, Forecast, counts, duration, survey
@@ -32,15 +33,18 @@ def run_plan(
     keep_failed: bool = False,
     redo_stale: bool = False,
     wall_limit: float | None = None,
+    cells: Sequence[Cell] | None = None,
     console: Console,
 ) -> Summary:
     """Run what is left of a plan. Everything that can be wrong is checked before the first step of training.
+
+    ``cells``: of this plan, with seeds that it does not have itself perhaps; None: its own.
 
     Raises:
         ConfigError, DataError, NotReady: the plan cannot run as it stands.
     """
     plan, places = plan_file.load(name), default_places(data, results)
-    cells = [cell for cell in plan.cells() if only is None or only in cell.title]
+    cells = [cell for cell in (plan.cells() if cells is None else cells) if only is None or only in cell.title]
     if not cells:
         raise ConfigError(f"plan {plan.name}: no cell has {only!r} in its title{nearest(only or '', _titles(plan))}")
     preflight.check(cells, places, lambda line: console.print(line, markup=False))
@@ -81,13 +85,59 @@ def run_plan(
     return summary
 
 
+def run_until_decided(name: str, *, only: str | None = None, console: Console, **settings: Any) -> Summary:
+    """Run a plan, and more seeds of it where verdicts are open, see `until_decided`; arguments are those of `run_plan`.
+
+    Raises:
+        ConfigError: ``only``; looks that the plan cannot have, or others than those declared before.
+    """
+    from . import until_decided
+    from .looks import declare
+
+    if only is not None:
+        raise ConfigError("--until-decided looks at all comparisons of a plan; leave out --only")
+    plan = plan_file.load(name)
+    folder = default_places(settings.get("data"), settings.get("results")).results / plan.name
+
+    def run_cells(cells: Sequence[Cell]) -> Summary:
+        return run_plan(name, cells=cells, console=console, **settings)
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    return until_decided.run(plan, folder, declare(plan), run_cells, say)
+
+
+def tell_power(name: str, difference: float, *, data: str | None, results: str | None, console: Console) -> None:
+    """Print how many seeds and cases would find a difference (Dice points), see `power`.
+
+    Raises:
+        ConfigError: the plan compares nothing.
+    """
+    from . import power
+
+    plan = plan_file.load(name)
+    lines = power.lines(plan, default_places(data, results))
+    if not lines:
+        raise ConfigError(f"plan {plan.name} compares nothing: it has no lower bound (bounds: true adds them)")
+    power.tell(plan, lines, difference, console)
+
+
 def bench_plan(
-    name: str, *, data: str | None, results: str | None, workers: int | None, uri: str | None, console: Console
+    name: str,
+    *,
+    data: str | None,
+    results: str | None,
+    workers: int | None,
+    uri: str | None,
+    console: Console,
+    until_decided: bool = False,
 ) -> Summary:
     """Run a plan, then write its report and say where everything is."""
     from . import report, tracking
 
-    summary = run_plan(name, data=data, results=results, workers=workers, uri=uri, console=console)
+    start = run_until_decided if until_decided else run_plan
+    summary = start(name, data=data, results=results, workers=workers, uri=uri, console=console)
     plan, places = plan_file.load(name), default_places(data, results)
     folder = report.build(plan.name, places.results, plan=plan)
     console.print(

@@ -12,6 +12,7 @@ from typing import Any
 import methods
 from methods.hyper import Range, space
 
+from .claims import Claims
 from .config import from_mapping
 from .plan import Cell, Plan
 from .preflight import NotReady
@@ -19,6 +20,9 @@ from .training import Training
 
 SEED_OFFSET = 1_000_003
 """Added to the tuning seed: trials never see a labelled subset or initialisation that the plan reports."""
+
+TUNED = " (tuned)"
+"""Behind the name of a method whose setting was tuned."""
 
 SHARED: Mapping[str, Range] = {
     "lr": Range(1e-3, 0.3, log=True),
@@ -96,7 +100,7 @@ def tuned_plan(plan: Plan, best: Sequence[tuple[Study, Mapping[str, Any]]]) -> d
         tuned = [
             {
                 "name": study.cell.method,
-                "label": f"{study.cell.label} (tuned)",
+                "label": study.cell.label + TUNED,
                 "hyper": _part(study.changed, "hyper") | _part(params, "hyper"),
                 "training": _part(params, "training"),
             }
@@ -111,6 +115,10 @@ def tuned_plan(plan: Plan, best: Sequence[tuple[Study, Mapping[str, Any]]]) -> d
         "datasets": entries,
         "tuned": f"tuned, {plan.tuning.trials} trials of {plan.tuning.dimensions} hyper-parameters each",
     }
+    if plan.claims == Claims():
+        del raw["claims"]
+    elif plan.claims.baseline:
+        raw["claims"]["baseline"] += TUNED
     return {key: value for key, value in raw.items() if value not in (None, {})}
 
 

@@ -21,6 +21,9 @@ FEWEST_SEEDS = 3
 
 FEWEST_PATIENTS = 3
 
+_NODES = 64
+"""Quantiles of a distribution that an average is taken over."""
+
 Numbers = Any
 """A float, or an array of them: everything here works on one table and on many of one shape at once."""
 
@@ -69,8 +72,23 @@ class Crossed:
         return self.p_value() / 2
 
     def detectable(self, alpha: Numbers = ALPHA) -> Numbers:
-        """Smallest true difference that this budget finds in 80 % of studies, from the variance it measured."""
-        return self.se * (t_quantile(1 - alpha / 2, self.df) + t_quantile(POWER, self.df))
+        """Smallest true difference that this budget finds in 80 % of studies, from the variance it measured.
+
+        Each such study estimates its own standard error, which with few seeds is the larger part of its luck: the
+        power is averaged over the χ² distribution of that estimate.
+        """
+        from scipy.special import chdtri, ndtr
+
+        se, df, alpha = np.broadcast_arrays(*(np.asarray(part, np.float64) for part in (self.se, self.df, alpha)))
+        share = (np.arange(_NODES) + 0.5) / _NODES
+        critical = t_quantile(1 - alpha / 2, df)[..., None] * np.sqrt(chdtri(df[..., None], share) / df[..., None])
+        low, high = np.zeros(se.shape), critical.max(axis=-1) + 5
+        for _ in range(40):
+            middle = (low + high) / 2
+            enough = ndtr(middle[..., None] - critical).mean(axis=-1) >= POWER
+            low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+        found = np.where(np.isnan(se), nan, se * high)
+        return found if found.ndim else float(found)
 
 
 def crossed(values: np.ndarray) -> Crossed:

@@ -20,7 +20,7 @@ from ..claims import Spending
 NODES = 101
 """Of the quadrature over the statistic at each look; twice as many change no level by more than 1e-9 of it."""
 
-_GRID = tuple(np.logspace(-9, -0.005, 121).tolist())
+_GRID = tuple(np.logspace(-9, -0.005, 91).tolist())
 """Family levels at which boundaries are tabulated, to invert them."""
 
 
@@ -32,11 +32,11 @@ def spent(alpha: float, share: float, spending: Spending = "obrien_fleming") -> 
     >>> round(spent(0.05, 0.5), 4), round(spent(0.05, 1), 4), spent(0.05, 0.5, "quadratic")
     (0.0031, 0.05, 0.0125)
     """
-    from scipy.stats import norm
+    from scipy.special import ndtr, ndtri
 
     if spending == "quadratic":
         return alpha * share**2
-    return float(4 * norm.sf(norm.isf(alpha / 4) / np.sqrt(share)))
+    return float(4 * ndtr(ndtri(alpha / 4) / np.sqrt(share)))
 
 
 @lru_cache(maxsize=1024)
@@ -51,22 +51,21 @@ def levels(alpha: float, looks: tuple[int, ...], spending: Spending = "obrien_fl
         spending: how ``alpha`` is spent.
     """
     from scipy.optimize import brentq
-    from scipy.stats import norm
+    from scipy.special import ndtr, ndtri
 
     times = np.array(looks) / looks[-1]
     parts = np.diff([0.0, *(spent(alpha, share, spending) for share in times)])
-    node, weight = np.polynomial.legendre.leggauss(NODES)
-    bound = norm.isf(parts[0] / 2) * np.sqrt(times[0])
+    node, weight = _nodes(NODES)
+    bound = -ndtri(parts[0] / 2) * np.sqrt(times[0])
     found = [parts[0]]
     places = bound * node
-    density = norm.pdf(places, scale=np.sqrt(times[0])) * bound * weight
+    density = _normal(places, np.sqrt(times[0])) * bound * weight
     for before, time, part in zip(times, times[1:], parts[1:], strict=False):
         step = np.sqrt(time - before)
-
         bound = brentq(_crossing, 0.0, 12.0, args=(places, density, step, part), xtol=1e-13, rtol=1e-12)
-        found.append(float(2 * norm.sf(bound / np.sqrt(time))))
+        found.append(2 * ndtr(-bound / np.sqrt(time)))
         at = bound * node
-        density = (density @ norm.pdf((at[None, :] - places[:, None]) / step) / step) * bound * weight
+        density = (density @ _normal(at[None, :] - places[:, None], step)) * bound * weight
         places = at
     return tuple(float(level) for level in found)
 
@@ -87,8 +86,7 @@ def sequential_p(p_by_look: np.ndarray, looks: Sequence[int], spending: Spending
     p = np.asarray(p_by_look, dtype=np.float64)
     if len(looks) == 1:
         return p[:, 0]
-    grid = np.log(_GRID)
-    table = np.log(np.maximum([levels(alpha, tuple(looks), spending) for alpha in _GRID], 1e-300))
+    grid, table = _tabulated(tuple(looks), spending)
     found = np.full(p.shape, np.nan)
     for look in range(p.shape[1]):
         seen = ~np.isnan(p[:, look])
@@ -101,9 +99,25 @@ def sequential_p(p_by_look: np.ndarray, looks: Sequence[int], spending: Spending
     return result
 
 
+@lru_cache(maxsize=16)
+def _tabulated(looks: tuple[int, ...], spending: Spending) -> tuple[np.ndarray, np.ndarray]:
+    """Logarithms of family levels ``(n,)``, and of the level of each look under each of them ``(n, looks)``."""
+    table = np.array([levels(alpha, looks, spending) for alpha in _GRID])
+    return np.log(_GRID), np.log(np.maximum(table, 1e-300))
+
+
+@lru_cache(maxsize=2)
+def _nodes(count: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.polynomial.legendre.leggauss(count)
+
+
 def _crossing(edge: float, places: np.ndarray, density: np.ndarray, step: float, part: float) -> float:
     """Probability to be outside of ± ``edge`` after a normal step from where the paths are, less ``part``."""
-    from scipy.stats import norm
+    from scipy.special import ndtr
 
-    outside = norm.sf((edge - places) / step) + norm.cdf((-edge - places) / step)
-    return float(density @ outside) - part
+    return float(density @ (ndtr((places - edge) / step) + ndtr((-edge - places) / step))) - part
+
+
+def _normal(values: np.ndarray, deviation: float) -> np.ndarray:
+    """Density of the normal distribution around 0."""
+    return np.exp(-0.5 * (values / deviation) ** 2) / (deviation * np.sqrt(2 * np.pi))
