@@ -86,7 +86,7 @@ def split(
     count: Annotated[int | None, typer.Option(min=1, help="Number of labelled training groups instead.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="As in a plan: draws the labelled groups.")] = 0,
     fold: Annotated[int, typer.Option(min=1, help="Fold of the dataset's protocol.")] = 1,
-    subset: Annotated[str, typer.Option(help='"random", or "first" of the published list.')] = "random",
+    subset: Annotated[str, typer.Option(help='"random", "stratified", or "first" of the published list.')] = "random",
     val_share: Annotated[float, typer.Option(help="Share carved for validation where none is published.")] = 0.1,
     data: Root = None,
     option: Option = None,
@@ -102,7 +102,7 @@ def split(
     try:
         drawn = make_split(
             dataset.groups(), dataset.partition(fold), ratio=ratio, count=count, seed=derive(seed, "split"),
-            val_share=val_share, subset=subset, order=dataset.published_order(),
+            val_share=val_share, subset=subset, order=dataset.published_order(), strata=dataset.strata(),
             unannotated=dataset.unannotated("dense"), unscored=dataset.unannotated("dense"),
         )  # fmt: skip
     except ValueError as error:

@@ -129,6 +129,7 @@ def split_of(cell: Cell, dataset: Dataset) -> Split:
         val_share=cell.training.val_share,
         subset=cell.training.subset,
         order=dataset.published_order(),
+        strata=dataset.strata(),
         unannotated=dataset.unannotated(cell.annotation),
         unscored=dataset.unannotated("dense"),
     )

@@ -23,7 +23,8 @@ class Training:
         interpolation: how 2-D images are resized: "linear", or "nearest" as in the released code.
         validations: how many times validation Dice is measured, at equal distances, the last at the last step.
         val_share: share of training groups carved for validation where none is published.
-        subset: "random" labelled subsets drawn by the seed, or the "first" of the published list.
+        subset: "random" labelled subsets drawn by the seed; "stratified", drawn so that each stratum (a disease, say)
+            has its share, where the dataset knows strata; or the "first" of the published list.
         overlap: share by which neighbouring windows overlap in sliding-window inference, in [0, 1).
         stride: voxels between neighbouring windows along each axis instead, as published protocols give it; needs
             ``patch``.
@@ -46,7 +47,7 @@ class Training:
     interpolation: Literal["linear", "nearest"] = "linear"
     validations: int = 4
     val_share: float = 0.1
-    subset: Literal["random", "first"] = "random"
+    subset: Literal["random", "first", "stratified"] = "random"
     overlap: float = 0.5
     stride: tuple[int, ...] | None = None
 

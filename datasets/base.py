@@ -134,6 +134,10 @@ class Dataset(ABC):
         """Training groups in the order of the published list, for the subset rule "first"; default: sorted."""
         return sorted(set(self.groups().values()))
 
+    def strata(self) -> Mapping[str, str]:
+        """Group -> stratum, such as its disease, for the subset rule "stratified"; default: none is known."""
+        return {}
+
     def unannotated(self, annotation: Annotation) -> frozenset[str]:
         """Cases without such an annotation on disk, which train as unlabelled ones; none where that is refused."""
         return frozenset()
@@ -198,19 +202,16 @@ class Dataset(ABC):
             if labels is None:
                 continue
             if labels.shape != space:
-                raise DataError(
-                    f"{where}: {what} has shape {labels.shape} but the image has {space}; they must be equal"
-                ).of("geometry")
+                shapes = f"shape {labels.shape} but the image has {space}"
+                raise DataError(f"{where}: {what} has {shapes}; they must be equal").of("geometry")
             if labels.dtype != np.uint8:
                 raise DataError(f"{where}: {what} must be uint8, got {labels.dtype}")
             values = np.flatnonzero(np.bincount(labels.ravel()))  # several times faster than np.unique
             unknown = sorted(set(values.tolist()) - set(range(self.task.n_classes)) - set(extra))
             if unknown:
-                allowed = ", ".join(f"{i} {c}" for i, c in enumerate(self.task.classes))
-                raise DataError(
-                    f"{where}: {what} holds unknown value(s) {unknown}; allowed are {allowed}"
-                    + (f", {IGNORE} unlabelled" if extra else "")
-                ).of("unknown_label")
+                known = [f"{i} {c}" for i, c in enumerate(self.task.classes)] + [f"{i} unlabelled" for i in extra]
+                words = f"holds unknown value(s) {unknown}; allowed are {', '.join(known)}"
+                raise DataError(f"{where}: {what} {words}").of("unknown_label")
         return case
 
     def missing(self, what: str) -> MissingData:

@@ -41,6 +41,7 @@ def make_split(
     val_share: float = 0.1,
     subset: str = "random",
     order: Sequence[str] = (),
+    strata: Mapping[str, str] | None = None,
     unannotated: Collection[str] = (),
     unscored: Collection[str] = (),
 ) -> Split:
@@ -49,7 +50,8 @@ def make_split(
     Validation groups are the published ones, else carved from the training side; they depend on neither ratio nor
     seed. The remaining training groups are ranked by a hash of (seed, group), so that 5 % is within 10 % is within
     20 % and adding a case leaves the rank of the others unchanged; ``subset="first"`` ranks by the published list
-    ``order`` instead, for parity with published numbers.
+    ``order`` instead, for parity with published numbers; ``subset="stratified"`` interleaves the ranks of the strata,
+    so that every labelled set, however small, mirrors their shares as far as its size allows.
 
     Args:
         groups: case key -> group.
@@ -58,8 +60,9 @@ def make_split(
         count: number of labelled groups.
         seed: draws the labelled subset.
         val_share: share of the training groups carved for validation where none is published, in [0, 0.5].
-        subset: "random" or "first".
+        subset: "random", "first" or "stratified".
         order: groups in published order, needed for "first".
+        strata: group -> stratum, needed for "stratified".
         unannotated: cases without the annotation that methods learn from: their groups are never drawn as labelled.
         unscored: cases without dense label: their groups are never carved for validation.
 
@@ -83,7 +86,9 @@ def make_split(
         train = [g for g in train if g not in set(val)]
     if not train:
         raise ValueError("no training group is left; the dataset needs at least two training groups")
-    train = sorted(_ranked(train, seed, subset, order), key=bare.__contains__)  # a stable sort: those without come last
+    train = sorted(
+        _ranked(train, seed, subset, order, strata or {}), key=bare.__contains__
+    )  # a stable sort: those without come last
     n = count if count is not None else max(1, round((ratio or 0) * len(train)))
     if not 1 <= n <= len(train):
         raise ValueError(
@@ -135,7 +140,7 @@ def _require_labels(groups: Mapping[str, str], partition: Partition, unscored: C
             )
 
 
-def _ranked(train: Sequence[str], seed: int, subset: str, order: Sequence[str]) -> list[str]:
+def _ranked(train: Sequence[str], seed: int, subset: str, order: Sequence[str], strata: Mapping[str, str]) -> list[str]:
     if subset == "random":
         return sorted(train, key=lambda g: _rank(seed, g))
     if subset == "first":
@@ -146,7 +151,28 @@ def _ranked(train: Sequence[str], seed: int, subset: str, order: Sequence[str]) 
                 f'subset "first" needs a published order of all training groups; {missing[:3]} are not in it'
             )
         return sorted(train, key=place.__getitem__)
-    raise ValueError(f'subset must be "random" or "first", got {subset!r}')
+    if subset == "stratified":
+        return _interleaved(sorted(train, key=lambda g: _rank(seed, g)), strata, seed)
+    raise ValueError(f'subset must be "random", "first" or "stratified", got {subset!r}')
+
+
+def _interleaved(ranked: Sequence[str], strata: Mapping[str, str], seed: int) -> list[str]:
+    """The ranked groups so that every head of the list holds each stratum by its share, to within one group or so.
+
+    The i-th of the n groups of a stratum stands at (i + ½) / n of the list; where two stand at the same place, a hash
+    decides, so that no stratum always comes first.
+    """
+    missing = sorted(set(ranked) - set(strata))
+    if missing:
+        raise ValueError(
+            f'subset "stratified" needs the stratum of every training group; {missing[:3]} have none. This dataset may '
+            "not know any: a CSV manifest states them in its column stratum"
+        )
+    members: dict[str, list[str]] = {}
+    for group in ranked:
+        members.setdefault(strata[group], []).append(group)
+    place = {group: (i + 0.5) / len(names) for names in members.values() for i, group in enumerate(names)}
+    return sorted(ranked, key=lambda g: (place[g], _rank(seed, strata[g]), _rank(seed, g)))
 
 
 def _rank(salt: object, group: str) -> bytes:

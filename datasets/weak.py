@@ -146,6 +146,9 @@ class Weakened(Dataset):
     def published_order(self) -> Sequence[str]:
         return self.dense.published_order()
 
+    def strata(self) -> Mapping[str, str]:
+        return self.dense.strata()
+
     def files(self) -> Sequence[Path]:
         return self.dense.files()
 

@@ -24,7 +24,8 @@ def read_rows(table: Path, annotations: Sequence[str]) -> Mapping[str, Mapping[s
         DataError: naming the case and what is wrong with its row.
     """
     rows: dict[str, Mapping[str, str]] = {}
-    given = read_table(table, ("case", "group", "image", "label"), ("scribble", "part"))
+    strata: dict[str, str] = {}
+    given = read_table(table, ("case", "group", "image", "label"), ("scribble", "part", "stratum"))
     divided = any(row["part"] for row in given)
     for row in given:
         where = f"csv_manifest: case {row['case']!r} in {table}"
@@ -49,6 +50,8 @@ def read_rows(table: Path, annotations: Sequence[str]) -> Mapping[str, Mapping[s
             if row[kind] and not (table.parent / row[kind]).is_file():
                 raise DataError(f"{where}: no {kind} file {table.parent / row[kind]}; mend the row").of("unpaired")
         rows[row["case"]] = row
+        if row["stratum"] != strata.setdefault(row["group"], row["stratum"]):
+            raise DataError(f"{where}: group {row['group']!r} has two strata; a group belongs to one")
     if not rows:
         raise DataError(f"csv_manifest: {table} lists no case; add a row for each")
     return dict(sorted(rows.items()))

@@ -2,8 +2,8 @@
 
 Source: yours.
 Licence: that of the images.
-Layout: ``<folder>/manifest.csv`` with the columns case, group, image, label and perhaps scribble and part (train, val,
-    test); paths are relative to the folder. PNG, JPEG, BMP, TIFF, or ``.nii``/``.nii.gz``.
+Layout: ``<folder>/manifest.csv`` with the columns case, group, image, label and perhaps scribble, part (train, val,
+    test) and stratum; paths are relative to the folder. PNG, JPEG, BMP, TIFF, or ``.nii``/``.nii.gz``.
 Classes: as the options say; label values are 0, 1, 2, ..., or those of the option ``values``.
 Spacing: from NIfTI headers, axes (z, y, x); photographs have none.
 Protocol: the column part; without it five folds by a hash of the groups.
@@ -25,6 +25,7 @@ from ..types import IGNORE, Annotation, Card, Case, Task, Unit
 from ._images import codes_of, map_values, read_mask, read_pixels
 from ._manifest import FILES, PARTS, read_rows
 from ._normalise import clip_and_standardise
+from ._options import check_folder
 from ._volumes import read_zyx, same_grid
 
 FOLDS = 5
@@ -55,8 +56,7 @@ class CsvManifestOptions:
     unlabelled: int = IGNORE
 
     def __post_init__(self) -> None:
-        if not self.folder or Path(self.folder).name != self.folder:
-            raise ValueError(f"folder must be the name of one folder, got {self.folder!r}")
+        check_folder(self.folder)
         if len(self.patch) not in (2, 3) or min(self.patch) < 1 or (len(self.patch) == 3 and not self.scans):
             raise ValueError(f"patch must be two positive numbers, or three for scans, got {self.patch}")
         if not 2 <= len(set(self.classes)) == len(self.classes) <= 255:
@@ -75,7 +75,7 @@ class CsvManifest(Dataset):
         source="Your own.",
         licence="That of the images: state it where you publish numbers.",
         how_to_get="Write manifest.csv and name its folder with the option folder.",
-        layout="<folder>/manifest.csv (columns case, group, image, label[, scribble][, part]) and the listed files.",
+        layout="<folder>/manifest.csv (columns case, group, image, label[, scribble, part, stratum]) and its files.",
         protocol="The column part (train, val, test); without it, five folds by a hash of the groups.",
         known_issues=("The group is yours to state: a patient or video in two groups may be in two parts of a split.",),
         facts={"normalisation": "photographs: values / 255; scans: clipped at percentiles 0.5 and 99.5, standardised"},
@@ -106,6 +106,9 @@ class CsvManifest(Dataset):
 
     def groups(self) -> Mapping[str, str]:
         return {key: row["group"] for key, row in self._rows.items()}
+
+    def strata(self) -> Mapping[str, str]:
+        return {row["group"]: row["stratum"] for row in self._rows.values() if row["stratum"]}
 
     def load(self, key: str) -> Case:
         row, options = self._rows[key], self.options

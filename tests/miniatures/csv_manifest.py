@@ -40,9 +40,10 @@ def write_case(root: Path, case: str, *, height: int) -> None:
 
 
 def describe(root: Path, parts: dict[str, str], **columns: Any) -> None:
-    """Write the table; ``columns`` are functions of the case that replace a column."""
+    """Write the table; ``columns`` are functions of the case that replace a column, or add ``stratum``."""
+    extra = [name for name in columns if name == "stratum"]
     with (root / "mine" / "manifest.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ("case", "group", "image", "label", "scribble", "part"))
+        writer = csv.DictWriter(file, ("case", "group", "image", "label", "scribble", "part", *extra))
         writer.writeheader()
         for case, part in parts.items():
             row = {"case": case, "group": case.split("_")[0], "part": part, "scribble": f"strokes/{case}.nii.gz"}

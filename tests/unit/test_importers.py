@@ -178,6 +178,16 @@ def test_without_parts_there_are_five_folds_over_groups(root: Path) -> None:
     assert sorted(tested) == sorted(set(dataset.groups().values()))
 
 
+def test_strata_are_those_of_the_column_and_one_per_patient(root: Path) -> None:
+    assert opened("csv_manifest", root).strata() == {}
+    csv_manifest.describe(root, csv_manifest.PARTS, stratum=lambda case: "ill" if case[1] in "15" else "well")
+    strata = opened("csv_manifest", root).strata()
+    assert strata == {f"p{n}": "ill" if n in (1, 5) else "well" for n in (1, 2, 3, 4, 5, 7)}
+    csv_manifest.describe(root, csv_manifest.PARTS, stratum=lambda case: case[-1])  # p1_a and p1_b differ
+    with pytest.raises(DataError, match="group 'p1' has two strata"):
+        opened("csv_manifest", root)
+
+
 def test_photographs_listed_in_a_table_open_with_their_own_label_values(tmp_path: Path) -> None:
     image, label = toy_image(14)
     save(tmp_path / "mine" / "a.png", image)

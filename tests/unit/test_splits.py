@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -95,6 +96,36 @@ def test_first_takes_the_head_of_the_published_list_whatever_the_seed() -> None:
     made = split(count=3, subset="first", order=order, val_share=0)
     assert set(made.labelled_groups) == {"p19", "p18", "p17"}
     assert made == split(count=3, subset="first", order=order, val_share=0, seed=7)
+
+
+STRATA = {name: "a" if i % 4 < 2 else "b" if i % 4 == 2 else "c" for i, name in enumerate(PATIENTS)}
+
+
+def test_a_stratified_subset_of_any_size_mirrors_the_shares_of_the_strata() -> None:
+    # Of the 20 training patients 10 are of stratum a, 5 of b, 5 of c: k labelled ones should be k/2, k/4 and k/4, and
+    # are so to within one, whatever the seed. A random draw is not: see the last line.
+    assert Counter(STRATA[p] for p in PATIENTS[:20]) == {"a": 10, "b": 5, "c": 5}
+    for seed in range(5):
+        for k in range(1, 21):
+            made = split(count=k, subset="stratified", strata=STRATA, val_share=0, seed=seed)
+            counts = Counter(STRATA[p] for p in made.labelled_groups)
+            for stratum, share in (("a", k / 2), ("b", k / 4), ("c", k / 4)):
+                assert abs(counts[stratum] - share) <= 1
+    drawn = [Counter(STRATA[p] for p in split(count=8, val_share=0, seed=seed).labelled_groups) for seed in range(20)]
+    assert any(abs(counts["a"] - 4) > 1 for counts in drawn)
+
+
+def test_stratified_subsets_are_nested_and_drawn_by_the_seed() -> None:
+    def labelled(count: int, seed: int) -> set[str]:
+        return set(split(count=count, subset="stratified", strata=STRATA, seed=seed).labelled_groups)
+
+    assert labelled(2, 0) < labelled(4, 0) < labelled(9, 0)
+    assert len({tuple(sorted(labelled(4, seed))) for seed in range(10)}) > 5
+
+
+def test_a_stratified_subset_needs_the_stratum_of_every_training_patient() -> None:
+    with pytest.raises(ValueError, match=r"stratum of every training group; \['p01'\] have none"):
+        split(count=2, subset="stratified", strata={p: s for p, s in STRATA.items() if p != "p01"}, val_share=0)
 
 
 def test_a_patient_more_leaves_the_order_of_the_others() -> None:
