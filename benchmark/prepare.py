@@ -88,6 +88,7 @@ def prepare(
     method = method.to(memory_format=layout)  # type: ignore[call-overload]
     store = open_store(cell, dataset, split, places.cache)
     feed, note = make_feed(cell, dataset, store, split, places, where)
+    notes = (*store.notes, *feed.notes, *filter(None, [note, _never_labelled(cell, dataset, store, split)]))
     validate = partial(validation_dice, vault=vault, keys=split.val, training=cell.training, **on)
     trainer = Trainer(
         method,
@@ -102,9 +103,7 @@ def prepare(
         relabel=Relabeller(places.cache, partial(heartbeat, "label")),
         **on,
     )
-    return Prepared(
-        dataset, split, vault, method, feed, trainer, on, (*store.notes, *feed.notes, *filter(None, [note]))
-    )
+    return Prepared(dataset, split, vault, method, feed, trainer, on, notes)
 
 
 def open_dataset(cell: Cell, places: Places) -> Dataset:
@@ -184,3 +183,10 @@ def make_feed(
         device=where,
     )
     return feed, "; ".join(filter(None, (extra, origin)))
+
+
+def _never_labelled(cell: Cell, dataset: Dataset, store: Store, split: Split) -> str:
+    """A sentence for the record where no labelled sample shows some class; else nothing."""
+    shown = store.pool(split.labelled, cell.annotation).values()
+    absent = [name for value, name in enumerate(dataset.task.classes) if value not in shown]
+    return f"no labelled sample shows {', '.join(absent)}: its labels cannot teach that" if absent else ""

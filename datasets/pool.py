@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .types import Annotation
+from .types import IGNORE, Annotation
 
 Column = Tensor | tuple[Tensor, ...]
 """One value per sample: a stacked tensor where all have one shape (2-D), else a tuple of tensors (3-D)."""
@@ -78,6 +78,14 @@ class Pool:
         if self._label is None:
             raise TypeError("this pool was made without annotation: its samples are unlabelled")
         return gather(self._label, self._rows[indices], starts, self.patch)
+
+    def values(self) -> frozenset[int]:
+        """The label values that occur in its samples; none without annotation. IGNORE is no label."""
+        column, own = self._label, np.unique(self._rows).tolist()
+        if column is None:
+            return frozenset()
+        counts = [torch.bincount(column[row].flatten(), minlength=IGNORE + 1) for row in own]
+        return frozenset(torch.stack(counts).sum(0).nonzero().flatten().tolist()) - {IGNORE}
 
     def pick(self, indices: np.ndarray) -> Pool:
         """The samples ``indices`` in that order, again and again where they repeat; nothing is copied."""
