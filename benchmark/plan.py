@@ -98,7 +98,7 @@ class Cell:
 
 
 PER_METHOD = ("lr", "momentum", "weight_decay")
-"""The settings of :class:`Training` that tuning may set per method; everything else is the same for all."""
+"""What tuning may set of :class:`Training` per method; all else is shared (but for supervised's ``labelled_batch``)."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,11 @@ class MethodEntry:
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        other = sorted(set(self.training) - set(PER_METHOD))
+        allowed = (*PER_METHOD, "labelled_batch") if self.name == "supervised" else PER_METHOD
+        other = sorted(set(self.training) - set(allowed))
         if other:
-            raise ValueError(
-                f"method {self.name}: training.{other[0]} is shared by all methods of a plan; "
-                f"a method may set {', '.join(PER_METHOD)} only"
-            )
+            what = f"training.{other[0]} is shared by all methods of a plan"
+            raise ValueError(f"method {self.name}: {what}; it may set {', '.join(allowed)} only")
 
 
 HELD_OUT = "held-out"

@@ -93,6 +93,18 @@ def test_a_pinned_id_stays_what_it_is() -> None:
     assert tiny_cell().id.rsplit("-", 1)[1] == hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
 
 
+def test_only_the_supervised_baseline_may_have_a_labelled_batch_of_its_own() -> None:
+    whole = {"name": "supervised", "label": "supervised, full batch", "training": {"labelled_batch": 8}}
+    cells = list(tiny_plan(methods=["cps", whole], bounds=True).cells())
+    batches = {cell.label: cell.training.labelled_batch for cell in cells}
+    assert batches == {"supervised, all labels": 2, "supervised": 2, "cps": 2, "supervised, full batch": 8}
+    assert len({cell.id for cell in cells}) == len(cells)
+    with pytest.raises(
+        ConfigError, match=r"method cps: training.labelled_batch is shared by all methods of a plan; it"
+    ):
+        tiny_plan(methods=[{"name": "cps", "training": {"labelled_batch": 8}}])
+
+
 def test_a_stride_changes_the_id_and_without_one_the_id_is_as_it_was_before_there_were_strides() -> None:
     assert "stride" not in tiny_cell().canonical()["training"]
     plain = Training(patch=(32, 32, 32))

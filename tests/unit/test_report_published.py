@@ -12,6 +12,7 @@ import methods
 from benchmark.config import ConfigError
 from benchmark.record import Record
 from benchmark.report import frame, published, summary
+from benchmark.report.published.comparison import Pair
 from benchmark.report.published.numbers import Protocol, Published, Row, Values, load, shown
 from benchmark.report.published.ours import Ours, tags
 from tests.unit.report_records import score, write_cell
@@ -146,6 +147,21 @@ def test_a_verdict_names_the_tags_that_differ_and_the_notes_say_how(tmp_path: Pa
     assert "- split, groups that train / validate / test: 80/0/20 there, 40/4/8 here." in text
     assert "- steps: 6000 there, 100 here." in text
     assert "- network: vnet 16 there, not stated here." in text
+
+
+def test_our_hd95_is_the_pooled_percentile_that_papers_print(tmp_path: Path) -> None:
+    results, entries = results_of(tmp_path, {"method": "ua_mt", "dataset": "la", "ratio": 0.2})
+    entries["hd95_pooled_mean"] = 7.25
+    assert "| 7.25 mm |" in published.markdown(published.beside(results, entries, [table(row())]))
+
+
+def test_another_unit_alone_leaves_dice_comparable() -> None:
+    ours = Ours(
+        "ua_mt", "8 labelled", "ua_mt", {}, 84.0, 0.5, 8.0, 1.0, 3, 80, dataclasses.replace(PROTOCOL, unit="mm")
+    )
+    one = row()
+    verdict = Pair(one, ours, one.protocol.differing(ours.protocol)).verdict
+    assert verdict == "Dice comparable; HD95 not comparable: unit"
 
 
 def test_equal_protocols_are_called_comparable_in_every_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

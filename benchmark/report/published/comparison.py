@@ -31,8 +31,10 @@ WORDS = {
 """The tags of a protocol, as people read them."""
 
 CAUTION = (
-    "Published deviations are over cases where a source gives any, ours are over seeds. Equal tags do not make equal "
-    "training: batches, optimiser, augmentation, and how empty predictions count, still differ between codes."
+    "Both HD95 are one percentile of the distances of both directions together, as medpy takes it; other tables here "
+    "show the larger of two percentiles. Published deviations are over cases where a source gives any, ours are over "
+    "seeds. Equal tags do not make equal training: batches, optimiser, augmentation, and how empty predictions count, "
+    "still differ between codes."
 )
 
 _HEAD = ("Method", "Dice (%)", "HD95", "Ours", "Our Dice (%)", "Our HD95", "Comparable")
@@ -57,6 +59,8 @@ class Pair:
         """Whether the two numbers can be compared, and if not, which tags differ."""
         if self.ours is None:
             return "not run here"
+        if set(self.differing) == {"unit"}:
+            return "Dice comparable; HD95 not comparable: unit"
         return "not comparable: " + ", ".join(self.differing) if self.differing else "comparable"
 
 

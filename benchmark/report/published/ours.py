@@ -21,7 +21,8 @@ _SELECTION = {"last": "last", "best_val": "best on validation", "oracle": "best 
 class Ours:
     """One entry of our tables that has a number: identity, means in the published units, protocol.
 
-    ``groups`` is how many groups train, so that "all" can be compared with a number of them.
+    ``hd95`` is medpy's, which papers print: one percentile of the distances of both directions together, not the larger
+    of two. ``groups`` is how many groups train, so that "all" can be compared with a number of them.
     """
 
     label: str
@@ -52,8 +53,8 @@ def ours_of(results: Results, entries: pd.DataFrame) -> list[Ours]:
                 hyper=records[0].cell["hyper"],
                 dice=100 * float(entry.dice_mean),
                 dice_sd=100 * float(entry.dice_sd),
-                hd95=float(entry.hd95_mean),
-                hd95_sd=float(entry.hd95_sd),
+                hd95=float(entry.hd95_pooled_mean),
+                hd95_sd=float(entry.hd95_pooled_sd),
                 seeds=int(entry.n),
                 groups=int(records[0].split.get("train_groups", 0)),
                 protocol=_joined(protocols),
