@@ -6,8 +6,11 @@ from functools import partial
 
 import pytest
 import torch
+from torch import Tensor
 
+from methods.base import Terms
 from methods.family import supervised_terms
+from methods.losses.overlap import foreground_dice_loss
 from tests.unit.semi_toys import method, require_equal_networks, toy_batch, trained, trained_on_labels
 
 OFF = {"weight": 0.0}
@@ -31,6 +34,29 @@ def test_without_weight_the_network_learns_as_supervised_on_the_same_batch(name:
     for train in (trained, partial(trained_on_labels, terms=partial(supervised_terms, dice_share=0.5))):
         torch.manual_seed(1)
         ends.append(train(method(name, **ALONE[name]), batch))
+    require_equal_networks(*ends)
+
+
+def foreground_dice(logits: Tensor, label: Tensor) -> Terms:
+    """The supervised loss of the shape-aware methods."""
+    return {"dice": foreground_dice_loss(torch.softmax(logits.float(), dim=1), label)}
+
+
+@pytest.mark.parametrize("name", ["sassnet", "dtc"])
+def test_without_weights_the_shape_aware_methods_learn_by_dice_on_the_same_batch(name: str):
+    hyper = OFF | {"distance": 0.0} | ({"critic_width": 2} if name == "sassnet" else {})
+    batch, ends = toy_batch(), []
+    for train in (trained, partial(trained_on_labels, terms=foreground_dice)):
+        torch.manual_seed(1)
+        ends.append(train(method(name, **hyper), batch))
+    require_equal_networks(*ends)
+
+
+def test_without_contrasts_bhpc_is_supervised_learning_on_the_labelled_images():
+    batch, ends = toy_batch(), []
+    for m in (partial(method, "bhpc", pretrain=0.0), partial(method, "supervised")):
+        torch.manual_seed(1)
+        ends.append(trained(m(), batch))
     require_equal_networks(*ends)
 
 
