@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 import methods
+from benchmark import plan_file
 from benchmark.config import ConfigError
 from benchmark.record import Record
 from benchmark.report import frame, published, summary
 from benchmark.report.published.comparison import Pair
 from benchmark.report.published.numbers import Protocol, Published, Row, Values, load, shown
 from benchmark.report.published.ours import Ours, tags
+from benchmark.run import describe
 from tests.unit.report_records import score, write_cell
 
 PROTOCOL = Protocol(
@@ -136,6 +138,19 @@ def test_our_protocol_is_derived_from_the_record() -> None:
     full = record()
     full.split["unlabelled_groups"] = 0
     assert (tags(full, "px").labelled, tags(full, "px").subset) == ("all", "all")
+
+
+def test_the_plan_la_semi_follows_the_published_protocol_but_for_the_unit() -> None:
+    split = {"train_groups": 80, "val_groups": 0, "test_groups": 20}
+    for labelled in (8, 16):
+        (row,) = [
+            r for t in load() if t.family == "A" for r in t.rows
+            if (r.method, r.protocol.dataset, r.protocol.labelled) == ("ua_mt", "la", str(labelled))
+        ]  # fmt: skip
+        cell = next(c for c in plan_file.load("la_semi").cells() if (c.method, c.count) == ("ua_mt", labelled))
+        drawn = {"unlabelled_groups": 80 - labelled, "labelled_groups": [str(i) for i in range(labelled)]}
+        ours = tags(Record(cell.id, describe(cell), "finished", split=split | drawn), "mm")
+        assert row.protocol.differing(ours) == ("unit",)
 
 
 def test_a_verdict_names_the_tags_that_differ_and_the_notes_say_how(tmp_path: Path) -> None:
