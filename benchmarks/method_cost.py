@@ -1,0 +1,273 @@
+"""What a step of every method costs, as a multiple of its family's baseline: ``python -m benchmarks.method_cost``.
+
+Time: all methods in one process, one step of each by turns, on the same made-up batch with the same optimizer; printed
+is the median over rounds of the ratio to the baseline's step of the same round. On a CPU it is processor time, because
+other work on the machine stretches the clock on the wall. Labelling anew while training (``relabel_at`` after step 0)
+is added per step, for ``--samples`` labelled samples in a run of ``--steps`` steps.
+
+Memory: a process of its own for each method, that takes a tiny step and then two; counted is what the peak of these
+adds to what it held before.
+
+    python -m benchmarks.method_cost scribble --side 128 --batch 6 --memory-side 256 --memory-batch 12
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import nn
+from torch.optim import SGD, Optimizer
+
+import methods
+from benchmark import device, receipt
+from datasets.types import IGNORE, Batch, Labelled, Task, Unlabelled
+from methods import networks
+from methods.base import MAIN, Clock, Method, Terms
+
+BASELINE = {"scribble": "pce", "semi": "supervised"}
+ESTIMATES = {
+    "pce_tv": 1.0, "pce_entropy": 1.0, "pce_intensity_variance": 1.0, "pce_mumford_shah": 1.0, "pce_random_walker": 1.0,
+    "pce_gated_crf": 2.0, "wsl4mis": 1.65, "scribble2label": 1.4, "ustm": 4.0, "mask_mix_adv": 3.8,
+}  # fmt: skip
+"""Forward and backward passes counted on paper, in steps of partial cross-entropy (12 slices of 256² on a GPU)."""
+CLASSES = ("background", "RV", "MYO", "LV")
+_LATE = 100
+"""Progress in per cent at which steps are measured: every ramp and phase is over."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a step."""
+
+    side: int
+    batch: int
+    width: int
+    precision: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one method: its step in seconds and as a multiple of the baseline's, and its peak memory."""
+
+    method: str
+    seconds: float
+    ratio: float
+    estimate: float | None
+    mib: float
+    memory_ratio: float
+
+
+class Stepper:
+    """One method on one batch, with the optimizers that the trainer would give it."""
+
+    def __init__(self, name: str, family: str, size: Size) -> None:
+        self.where = device.pick()
+        self.dtype = device.precision(size.precision, self.where, 2)
+        kinds: tuple[str, ...] = ("scribble",) if family == "scribble" else ("dense",)
+        task = Task("made_up", 2, 1, CLASSES, (size.side, size.side), "px", kinds)  # type: ignore[arg-type]
+        build = partial(networks.make, "unet", ndim=2, channels=1, classes=len(CLASSES), width=size.width)
+        torch.manual_seed(0)
+        cls = methods.get(name)
+        made = cls(task, cls.Hyper(), build).to(self.where)
+        self.method: Method = made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.batch = _batch(cls, size, self.where)
+        self.players = dict(self.method.optimizers(self._sgd))
+
+    def step(self) -> None:
+        """As the trainer takes it, without logging."""
+        self.method.train()
+        clock = Clock(_LATE, _LATE + 1)
+        with device.autocast(self.where, self.dtype):
+            self.method.step(self.batch, clock, self._descend)
+        with torch.no_grad():
+            self.method.after_step(clock)
+
+    def relabel(self) -> None:
+        """Label the batch anew once."""
+        self.method.eval()
+        with torch.no_grad(), device.autocast(self.where, self.dtype):
+            self.method.relabel(self.batch.labelled, None)
+
+    def seconds(self, action: Callable[[], None]) -> float:
+        """Of one call: processor time on a CPU, the clock on the wall on a GPU."""
+        clock = time.process_time if self.where.type == "cpu" else time.perf_counter
+        self._wait()
+        started = clock()
+        action()
+        self._wait()
+        return clock() - started
+
+    def _wait(self) -> None:
+        if self.where.type == "cuda":
+            torch.cuda.synchronize()
+
+    def _sgd(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        return SGD(list(parameters), lr=0.01, momentum=0.9, weight_decay=1e-4)
+
+    def _descend(self, terms: Terms, player: str = MAIN) -> None:
+        for optimizer in self.players.values():
+            optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.where.type, enabled=False):
+            torch.stack([term.float() for term in terms.values()]).sum().backward()
+        self.players[player].step()
+
+
+def measure_time(names: list[str], family: str, size: Size, rounds: int, steps: int, samples: int) -> dict[str, float]:
+    """Seconds per step of every method, and its ratio to the first: ``name -> seconds`` and ``name/ratio -> ratio``."""
+    steppers = {name: Stepper(name, family, size) for name in names}
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds + 1):
+        for name, stepper in steppers.items():
+            seconds = stepper.seconds(stepper.step)
+            if _relabels_while_training(stepper.method):
+                calls = sum(stepper.method.relabel_at(step) for step in range(1, steps))
+                seconds += stepper.seconds(stepper.relabel) / size.batch * samples * calls / steps
+            if turn:  # the first one warms up
+                found[name].append(seconds)
+    ratios = {
+        f"{name}/ratio": median(one / base for one, base in zip(found[name], found[names[0]], strict=True))
+        for name in names
+    }
+    return {name: median(series) for name, series in found.items()} | ratios
+
+
+def measure_memory(name: str, family: str, size: Size) -> float:
+    """MiB that two steps of a method add to what its process held; in a process of its own."""
+    settings = json.dumps([name, family, asdict(size)])
+    command = [sys.executable, "-m", "benchmarks.method_cost", "--child", settings]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(done.stdout.splitlines()[-1])
+
+
+def table(costs: list[Cost], title: str) -> str:
+    """Markdown, dearest first."""
+    lines = [f"# {title}", "", "| method | s per step | × baseline | estimate | peak MiB | × baseline |"]
+    lines += ["|---|---:|---:|---:|---:|---:|"]
+    for cost in sorted(costs, key=lambda cost: -cost.ratio):
+        estimate = "" if cost.estimate is None else f"{cost.estimate:g}"
+        lines.append(
+            f"| {cost.method} | {cost.seconds:.3f} | {cost.ratio:.2f} | {estimate} | {cost.mib:.0f} "
+            f"| {cost.memory_ratio:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("family", nargs="?", default="scribble", choices=sorted(BASELINE))
+    parser.add_argument("--side", type=int, default=96, help="pixels along a side, for time")
+    parser.add_argument("--batch", type=int, default=4, help="labelled samples (and as many unlabelled ones), for time")
+    parser.add_argument("--memory-side", type=int, help="for memory; default: as for time")
+    parser.add_argument("--memory-batch", type=int)
+    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=60_000, help="length of the run that relabelling is spread over")
+    parser.add_argument("--samples", type=int, default=1512, help="labelled samples of that run: ACDC's fold 1")
+    parser.add_argument("--only", nargs="*", help="methods beside the baseline")
+    parser.add_argument("--save", type=Path, help="write the table and its receipt below this folder")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.child:
+        name, family, size = json.loads(given.child)
+        Stepper(name, family, Size(**size | {"side": 32, "batch": 2})).step()  # what torch loads at a first step
+        print(_peak_of_two_steps(Stepper(name, family, Size(**size))))
+        return 0
+    size = Size(given.side, given.batch, given.width, given.precision)
+    large = Size(given.memory_side or size.side, given.memory_batch or size.batch, given.width, given.precision)
+    names = [BASELINE[given.family], *_others(given.family, given.only)]
+    seconds = measure_time(names, given.family, size, given.rounds, given.steps, given.samples)
+    memory = {name: measure_memory(name, given.family, large) for name in names}
+    costs = [
+        Cost(
+            method=name,
+            seconds=seconds[name],
+            ratio=seconds[f"{name}/ratio"],
+            estimate=ESTIMATES.get(name),
+            mib=memory[name],
+            memory_ratio=memory[name] / memory[names[0]],
+        )
+        for name in names
+    ]
+    title = (
+        f"Cost of a step, {given.family}: time at {size.batch} × {size.side}², "
+        f"memory at {large.batch} × {large.side}², baseline {names[0]}"
+    )
+    text = table(costs, title)
+    print(text)
+    if given.save:
+        _save(given.save, given.family, text, costs, {"time": asdict(size), "memory": asdict(large)})
+    return 0
+
+
+def _others(family: str, only: list[str] | None) -> list[str]:
+    known = [name for name, where in methods.families().items() if where == family and name != BASELINE[family]]
+    return [name for name in known if methods.get(name).ndims != (3,) and (only is None or name in only)]
+
+
+def _relabels_while_training(method: Method) -> bool:
+    return type(method).relabel_at is not Method.relabel_at and not method.offline_labels
+
+
+def _batch(cls: type[Method], size: Size, where: torch.device) -> Batch:
+    """Noise, with a scribble on every ninth row and column where the method learns from scribbles."""
+    draw = torch.Generator().manual_seed(0)
+    space = (size.batch, size.side, size.side)
+
+    def image() -> torch.Tensor:
+        made = torch.rand(size.batch, 1, size.side, size.side, generator=draw)
+        return made.to(where).contiguous(memory_format=torch.channels_last)
+
+    dense = torch.randint(0, len(CLASSES), space, generator=draw).to(where)
+    label = dense
+    if cls.supervision == "scribble":
+        label = torch.full_like(dense, IGNORE)
+        label[:, ::9, ::9] = dense[:, ::9, ::9]
+    pseudo = dense if cls.relabel_at is not Method.relabel_at else None
+    unlabelled = Unlabelled(image()) if cls.supervision == "semi" else None
+    return Batch(Labelled(image(), label, pseudo), unlabelled, dense if cls.wants_shapes else None)
+
+
+def _peak_of_two_steps(stepper: Stepper) -> float:
+    if stepper.where.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated()
+        stepper.step()
+        stepper.step()
+        return (torch.cuda.max_memory_allocated() - held) / 2**20
+    held = _resident_mib("VmRSS")
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+    stepper.step()
+    stepper.step()
+    return _resident_mib("VmHWM") - held
+
+
+def _resident_mib(line: str) -> float:
+    """Of this process: ``VmRSS`` now, or ``VmHWM`` at its peak."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split(f"{line}:")[1].split()[0]) / 1024
+
+
+def _save(folder: Path, family: str, text: str, costs: list[Cost], sizes: dict[str, dict[str, object]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{family}.md").write_text(text + "\n")
+    made_with = receipt.code() | {"versions": receipt.versions(), "hardware": receipt.hardware()}
+    content = {"sizes": sizes, "costs": [asdict(cost) for cost in costs], "receipt": made_with}
+    (folder / f"{family}.json").write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

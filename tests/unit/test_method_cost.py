@@ -1,0 +1,62 @@
+"""The script that measures what methods cost: what it counts, and what it prints."""
+
+from __future__ import annotations
+
+import json
+
+import methods
+from benchmarks import method_cost
+from benchmarks.method_cost import Cost, Size, Stepper
+from methods.base import Method
+
+TINY = Size(side=32, batch=2, width=4, precision="float32")
+
+
+def test_every_estimate_is_of_a_registered_scribble_method_and_none_but_the_baseline_lacks_one() -> None:
+    scribble = {name for name, family in methods.families().items() if family == "scribble"}
+    assert set(method_cost.ESTIMATES) == scribble - {method_cost.BASELINE["scribble"]}
+
+
+def test_a_step_is_that_of_every_player_and_of_the_teacher() -> None:
+    for name in ("mask_mix_adv", "ustm"):
+        stepper = Stepper(name, "scribble", TINY)
+        before = {key: value.clone() for key, value in stepper.method.state_dict().items()}
+        stepper.step()
+        after = stepper.method.state_dict()
+        moved = {key.split(".")[0] for key in after if not after[key].equal(before[key])}
+        assert moved == (
+            {"network", "second", "reconstructor", "critic"} if name == "mask_mix_adv" else {"network", "teacher"}
+        )
+
+
+def test_labelling_anew_counts_per_step_of_the_run(monkeypatch) -> None:
+    # every call takes 2 s by this clock. A batch of 2, labelled anew 4 times in 16 steps, for 10 samples:
+    # 2 + 2/2 · 10 · 4 / 16 = 4.5 s a step
+    monkeypatch.setattr(Stepper, "seconds", lambda self, action: 2.0)
+    monkeypatch.setattr(methods.get("scribble2label"), "relabel_at", lambda self, step: step in (1, 2, 4, 8))
+    found = method_cost.measure_time(["pce", "scribble2label"], "scribble", TINY, 1, 16, 10)
+    assert found == {"pce": 2.0, "scribble2label": 4.5, "pce/ratio": 1.0, "scribble2label/ratio": 2.25}
+
+
+def test_labels_that_are_made_once_cost_no_step() -> None:
+    walker = Stepper("pce_random_walker", "scribble", TINY).method
+    assert isinstance(walker, Method)
+    assert not method_cost._relabels_while_training(walker)
+    assert method_cost._relabels_while_training(Stepper("scribble2label", "scribble", TINY).method)
+
+
+def test_semi_supervised_methods_get_as_many_unlabelled_images() -> None:
+    batch = Stepper("mean_teacher", "semi", TINY).batch
+    assert batch.unlabelled is not None
+    assert batch.unlabelled.image.shape == batch.labelled.image.shape
+
+
+def test_the_table_begins_with_the_dearest_and_the_file_says_what_made_it(tmp_path) -> None:
+    costs = [Cost("pce", 0.5, 1.0, None, 100.0, 1.0), Cost("ustm", 2.1, 4.2, 4.0, 110.0, 1.1)]
+    text = method_cost.table(costs, "Title")
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert rows[1:] == ["| ustm | 2.100 | 4.20 | 4 | 110 | 1.10 |", "| pce | 0.500 | 1.00 |  | 100 | 1.00 |"]
+    method_cost._save(tmp_path, "scribble", text, costs, {})
+    content = json.loads((tmp_path / "scribble.json").read_text())
+    assert content["costs"][1]["ratio"] == 4.2
+    assert {"commit", "hardware", "versions"} <= set(content["receipt"])
