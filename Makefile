@@ -32,7 +32,7 @@ PYTEST  := $(PY) -m pytest
 OPTIONS  = $(if $(DATA),--data "$(DATA)") $(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help env format lint types test test-all contract bench plan status tune report ui data sync verify speed lock clean .ready
+.PHONY: help env format lint types test test-all contract bench plan status tune power report ui data sync verify speed lock clean .ready
 
 help: ## List the targets and the variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -84,6 +84,9 @@ status: .ready ## Show what is done, running, failed and left
 
 tune: .ready ## Tune every method of a plan with the same Optuna budget
 	$(SCANT) tune $(PLAN) $(OPTIONS)
+
+power: .ready ## Say what difference a plan can find, and what it would need
+	$(SCANT) power $(PLAN) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 report: .ready ## Rebuild a plan's tables, plots and page from its records
 	$(SCANT) report $(PLAN) $(ARGS)

@@ -130,7 +130,7 @@ def test_every_library_that_the_code_imports_is_a_requirement():
                 else:
                     continue
                 imported |= {name.split(".")[0]: path.relative_to(ROOT) for name in names}
-    own = {*PACKAGES, "tests", "conftest", *(path.stem for path in (ROOT / "tests").rglob("*.py"))}
+    own = {*PACKAGES, "benchmarks", "tests", "conftest", *(path.stem for path in (ROOT / "tests").rglob("*.py"))}
     distributions = importlib.metadata.packages_distributions() | {
         "pynvml": ["nvidia-ml-py"],  # extras, not installed here
         "psycopg2": ["psycopg2-binary"],

@@ -16,6 +16,9 @@ from .verdicts import ALPHA, BASELINE, ENDPOINTS, FEWEST_SEEDS, LOWER, POWER, En
 
 EMPTY = Number("–")
 
+SEEDS, SEEDS_AT_FEW_LABELS, FEW_LABELS = 5, 10, 0.05
+"""Seeds that a claim should rest on, more of them up to this share of labels."""
+
 _OVERALL = ("difference", "p (Holm)", "P(A > B)", "won/tied/lost", "false claim", "verdict")
 
 
@@ -28,6 +31,7 @@ def verdict_tables(table: pd.DataFrame, judged: pd.DataFrame, *, looked: bool = 
         looked: whether verdicts were looked at more than once.
     """
     made, columns = [], columns_of(table)
+    cells = {(entry.label, entry.dataset, entry.amount): entry.ids for entry in table.itertuples()}
     for against in (LOWER, BASELINE, STRONGEST):
         for endpoint in ENDPOINTS:
             mine = judged[(judged["endpoint"] == endpoint.name) & (judged["against"] == against)]
@@ -45,7 +49,11 @@ def verdict_tables(table: pd.DataFrame, judged: pd.DataFrame, *, looked: bool = 
                 return (
                     EMPTY
                     if row is None
-                    else Number(_verdict_text(row, endpoint, named=named), entry.ids, row.difference)
+                    else Number(
+                        _verdict_text(row, endpoint, named=named),
+                        (*entry.ids, *cells.get((row.reference, entry.dataset, entry.amount), ())),
+                        row.difference,
+                    )
                 )
 
             rows = tuple(rows_of(table[table["role"] == "method"], columns, number))
@@ -53,7 +61,8 @@ def verdict_tables(table: pd.DataFrame, judged: pd.DataFrame, *, looked: bool = 
             whom = {LOWER: "the lower bound", STRONGEST: "the strongest rival"}.get(
                 against, f"the baseline {mine['reference'].iloc[0]}"
             )
-            notes = (_verdict_note(endpoint, against, whom, what, len(family), looked=looked),)
+            note = _verdict_note(endpoint, against, whom, what, len(family), looked=looked)
+            notes = (note, *screening(table, mine))
             key = (
                 f"verdicts-{endpoint.metric}"
                 if against == LOWER
@@ -61,6 +70,22 @@ def verdict_tables(table: pd.DataFrame, judged: pd.DataFrame, *, looked: bool = 
             )
             made.append(Table(key, f"Against {whom}: {what}", columns, rows, notes))
     return made
+
+
+def screening(table: pd.DataFrame, mine: pd.DataFrame) -> list[str]:
+    """A sentence on the columns whose verdicts rest on fewer seeds than a claim should; none where there is none."""
+    columns = {(row.dataset, row.amount): row for row in table.itertuples()}
+    short = []
+    for place, rows in mine[mine["verdict"] != ""].groupby(["dataset", "amount"], sort=False):
+        few = columns[place].is_share and columns[place].level <= FEW_LABELS
+        if rows["seeds"].min() < (SEEDS_AT_FEW_LABELS if few else SEEDS):
+            short.append(f"{place[0]} {place[1]}")
+    if not short:
+        return []
+    return [
+        f"For screening, to be confirmed with fresh seeds, because of fewer than {SEEDS} seeds ({SEEDS_AT_FEW_LABELS} "
+        f"at {100 * FEW_LABELS:g} % of labels or less), with which false verdicts are less rare: {', '.join(short)}."
+    ]
 
 
 def overall_tables(table: pd.DataFrame, evidence: Evidence) -> list[Table]:

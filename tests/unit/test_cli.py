@@ -92,7 +92,7 @@ def test_plan_and_status_say_where_cells_stand_and_run_nothing(scant: Command, t
 def test_without_a_verb_the_verbs_are_listed(scant: Command) -> None:
     code, text = scant()
     assert code == 2
-    for verb in ("list", "show", "plan", "run", "cell", "status", "tune", "report", "sync", "doctor"):
+    for verb in ("list", "show", "plan", "run", "cell", "status", "tune", "report", "power", "sync", "doctor"):
         assert verb in text
 
 
@@ -297,3 +297,48 @@ def test_sync_of_a_locked_database_loses_nothing(scant: Command, tmp_path: Path)
     # what the message names is the plan, whose file may lie anywhere
     code, text = scant("sync", "tiny", "--uri", f"sqlite:///{database}")
     assert (code, "1 cell logged" in text) == (0, True), text
+
+
+# Planning and deciding ---------------------------------------------------------------------------------------------
+def test_power_prints_what_a_plan_can_find_and_what_that_assumes(scant: Command, tmp_path: Path) -> None:
+    path = plan_in(tmp_path, methods=["cps"], bounds=True, seeds=5)
+    code, text = scant("power", path, "--difference", "3")
+    assert code == 0
+    assert "tiny: 5 seeds, to find 3 Dice points" in text
+    assert "assumed, not measured" in text
+    code, text = scant("power", plan_in(tmp_path))
+    assert (code, "compares nothing" in text) == (2, True)
+
+
+def test_until_decided_starts_the_other_kind_of_run(
+    scant: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def start(name: str, **settings: Any) -> Summary:
+        asked.append(settings)
+        return Summary()
+
+    monkeypatch.setattr("benchmark.session.run_until_decided", start)
+    path = plan_in(tmp_path, methods=["cps"], bounds=True, seeds=3)
+    assert scant("run", path, "--until-decided", "--no-track")[0] == 0
+    assert (asked[0]["track"], asked[0]["only"]) == (False, None)
+    scant("run", path, "--until-decided", "--only", "cps")
+    assert asked[1]["only"] == "cps", "the session says what it thinks of that"
+
+
+def test_added_cells_are_shown_run_and_verified_like_those_of_the_plan(scant: Command, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from benchmark import looks as looks_file
+    from benchmark import plan_file
+
+    path = plan_in(tmp_path, methods=["cps"], bounds=True, seeds=3)
+    plan = plan_file.load(path)
+    declared = looks_file.declare(plan)
+    extra = looks_file.further(plan, declared, 1)[0]
+    looks_file.write(tmp_path / "results" / "tiny", replace(declared, added=(extra.id,)))
+    code, text = scant("plan", path)
+    assert (code, extra.title in text) == (0, True)
+    code, text = scant("cell", path, extra.id)
+    assert (code, f"finished {extra.id}" in text) == (0, True)
