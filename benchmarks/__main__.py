@@ -1,29 +1,51 @@
-"""Every speed script of this folder, one after the other: ``make speed``. Each prints ratios measured in one run."""
+"""Every part, one after the other, each in a process of its own: ``make speed``, or ``python -m benchmarks``.
+
+Parts that are done for this commit are skipped, so an interrupted run goes on where it stood. A part that takes twice
+its budget is ended.
+"""
 
 from __future__ import annotations
 
-import pkgutil
 import subprocess
 import sys
-from pathlib import Path
+import tempfile
 
-FOLDER = Path(__file__).parent
+from benchmark import ROOT
 
+from .output import FULL, PARTS, QUICK, arguments_of
 
-def scripts() -> list[str]:
-    """The scripts, sorted: the modules of this folder."""
-    return sorted(m.name for m in pkgutil.iter_modules([str(FOLDER)]) if not m.name.startswith("_") and not m.ispkg)
+_PASSED_ON = ("data", "out", "repeats", "budget")
+_GRACE_SECONDS = 120.0  # to start, and to end what was begun
 
 
 def main() -> int:
-    """Run each in a process of its own; the number of those that failed."""
-    failed = 0
-    for name in scripts():
-        print(f"== {name}", flush=True)
-        failed += (
-            subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]], check=False).returncode != 0
-        )
-    return failed
+    """Run the parts; the number of those that failed."""
+    parser = arguments_of(__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), metavar="PART", help=f"of {', '.join(PARTS)}")
+    options = parser.parse_args()
+    failed = []
+    with tempfile.TemporaryDirectory(prefix="scant-speed-") as temporary:
+        shared = ["--scratch", str(options.scratch or temporary)]
+        shared += [f"--{name}" for name in ("quick", "again") if getattr(options, name)]
+        for name in _PASSED_ON:
+            if getattr(options, name) is not None:
+                shared += [f"--{name}", str(getattr(options, name))]
+        for part in options.only or PARTS:
+            title, budget = PARTS[part]
+            print(f"== {part}: {title}", flush=True)
+            command = [sys.executable, "-m", f"benchmarks.{part}", *shared]
+            try:
+                ended = subprocess.run(
+                    command, cwd=ROOT, check=False, timeout=2 * (options.budget or budget) + _GRACE_SECONDS
+                ).returncode
+            except subprocess.TimeoutExpired:
+                print(f"{part}: ended, for it took more than twice its budget; its rows so far are kept", flush=True)
+                ended = 1
+            failed += [part] if ended else []
+    print(f"tables: {options.out or (QUICK if options.quick else FULL)}/table.md")
+    if failed:
+        print(f"failed: {', '.join(failed)}; the same command tries them again")
+    return len(failed)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """How long the metrics of a case take, beside medpy and MONAI: ``python -m benchmarks.metrics``.
 
-Real ACDC and LA label volumes are read from ``--data`` (``acdc/`` and ``la/`` with packed cases); where there are none,
-volumes of the same size are made up. Predictions are the labels, bent and spoilt. All tools see the same arrays in one
-process and one thread, by turns for each case; printed are medians over cases, of processor time, because other work on
-the machine stretches the clock on the wall. What a tool needs before it can start (one-hot tensors for MONAI) is not
-counted against it.
+Real ACDC and LA label volumes are read from ``--data`` (h5 files as published, or ``acdc/`` and ``la/`` with packed
+cases); where there are none, volumes of the same size are made up. Predictions are the labels, bent and spoilt. All
+tools see the same arrays in one process and one thread, by turns for each case. A value is one case: the fastest of
+``--each`` calls, in processor time, because other work on the machine stretches the clock on the wall. What a tool
+needs before it can start (one-hot tensors for MONAI) is not counted against it.
 
 medpy computes Dice and HD95, in the rows marked "all" ASSD too; MONAI Dice and HD95, there ASSD and surface Dice too.
 Ours always computes everything, the surface Dice in the rows marked "all".
@@ -12,10 +12,11 @@ Ours always computes everything, the surface Dice in the rows marked "all".
 
 from __future__ import annotations
 
-import argparse
 import io
 import lzma
+import sys
 import warnings
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
@@ -23,60 +24,69 @@ from pathlib import Path
 from statistics import median
 from time import process_time
 
+import h5py
 import medpy.metric.binary as medpy
-import monai.metrics as monai
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from benchmark.metrics import ENGINES, measure
 
-SETS = {"ACDC": ("acdc", 4, (10, 256, 216)), "LA": ("la", 2, (183, 140, 88))}
-"""Folder, classes and typical shape."""
-PEERS = ("medpy", "MONAI")
+from .harness import Row, Run, skipped
+from .output import arguments_of, main
+
+SETS = {
+    "ACDC": (("acdc/*.npz.xz", "ACDC/ACDC_training_volumes/*.h5"), 4, (10, 256, 216)),
+    "LA": (("la/*.npz.xz", "LA/*/*/mri_norm2.h5"), 2, (183, 140, 88)),
+}
+"""Where label volumes lie, classes and typical shape."""
+MONAI = "MONAI"
 TOLERANCE = 1.0  # voxels
 Pairs = list[tuple[np.ndarray, np.ndarray]]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--cases", type=int, default=6)
-    parser.add_argument("--repeats", type=int, default=2, help="of every tool; the fastest counts")
-    parser.add_argument("--predictions", nargs="*", default=list(PREDICTIONS), choices=list(PREDICTIONS))
-    arguments = parser.parse_args()
+def compare_metrics(run: Run) -> Iterator[Row]:
+    """Both datasets, each kind of prediction, with and without the metrics that only some tools have."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     engines = [engine for engine in ENGINES if engine != "numba" or find_spec("numba")]
-    tools = [*engines, *PEERS]
-    ratios = [f"{engine} x {peer}" for engine in engines for peer in PEERS]
-    print(f"{'ms a case':20}{'Dice':>6}{'HD95':>7}" + "".join(f"{name:>10}" for name in tools), end="")
-    print("".join(f"{title:>15}" for title in ratios))
-    for name, (folder, classes, shape) in SETS.items():
-        packed = sorted((arguments.data / folder).glob("*.npz.xz"))
-        labels = [_read(path) for path in packed[:: max(1, len(packed) // arguments.cases)][: arguments.cases]]
-        labels = labels or [_made_up(shape, classes, seed) for seed in range(arguments.cases)]
-        print(f"{name}: {len(labels)} {'real' if packed else 'made-up'} cases of {classes - 1} classes")
-        for kind in arguments.predictions:
-            perturb = PREDICTIONS[kind]
-            pairs = [(perturb(label, np.random.default_rng(seed)), label) for seed, label in enumerate(labels)]
+    for name, (patterns, classes, shape) in SETS.items():
+        found = sorted(path for pattern in patterns for path in (run.data.glob(pattern) if run.data else ()))
+        wanted = 1 if run.quick else run.options.cases
+        labels = [_read(path) for path in found[:: max(1, len(found) // wanted)][:wanted]]
+        size = (4, 32, 32) if run.quick else shape
+        labels = labels or [_made_up(size, classes, seed) for seed in range(wanted)]
+        title = f"{name} ({len(labels)} {'real' if found else 'made-up'} cases, {classes - 1} classes)"
+        for kind in run.options.predictions[:1] if run.quick else run.options.predictions:
+            pairs = [
+                (PREDICTIONS[kind](label, np.random.default_rng(seed)), label) for seed, label in enumerate(labels)
+            ]
             for every in (False, True):
-                title = f"  {kind}{', all' if every else ''}"
-                print(_row(title, pairs, classes, engines, every=every, repeats=arguments.repeats), flush=True)
+                subject = f"{title}, {kind}{', all' if every else ''}"
+                if run.left() == 0:
+                    yield skipped(subject)
+                else:
+                    yield from _rows(subject, pairs, classes, engines, every=every, repeats=run.options.each)
+    if not find_spec("monai"):
+        yield skipped("MONAI", "not installed: pip install monai")
 
 
-def _row(title: str, pairs: Pairs, classes: int, engines: list[str], *, every: bool, repeats: int) -> str:
-    """Quality of the predictions, times of all tools and how many times faster than each peer each engine is."""
+def _rows(subject: str, pairs: Pairs, classes: int, engines: list[str], *, every: bool, repeats: int) -> Iterator[Row]:
+    """Times of all tools; the first, ours, also with the quality of the predictions."""
     rows = [row for pred, gt in pairs for row in measure(pred, gt, classes=classes, spacing=None) if row.status == "ok"]
-    text = f"{title:20}{np.mean([row.dice for row in rows]):6.3f}{np.mean([row.hd95 for row in rows]):7.2f}"
+    quality = f"Dice {np.mean([row.dice for row in rows]):.3f}, HD95 {np.mean([row.hd95 for row in rows]):.2f}"
     times: dict[str, list[float]] = {}
     for pred, gt in pairs:
-        for tool, run in _tools(pred, gt, classes, engines, every=every):
-            times.setdefault(tool, []).append(min(_seconds(run) for _ in range(repeats)))
-    text += "".join(f"{1000 * median(values):10.2f}" for values in times.values())
-    for engine in engines:
-        text += "".join(f"{median(np.divide(times[peer], times[engine])):15.1f}" for peer in PEERS)
-    return text
+        for tool, once in _tools(pred, gt, classes, engines, every=every):
+            times.setdefault(tool, []).append(1000 * min(_seconds(once) for _ in range(repeats)))
+    peers = [tool for tool in times if tool not in engines]
+    for tool, values in times.items():
+        ratios = np.divide(values, times[engines[0]]).tolist() if tool != engines[0] else ()
+        note = quality if tool == engines[0] else ""
+        if tool in engines[1:]:
+            faster = [f"{median(np.divide(times[peer], values)):.1f} times as fast as {peer}" for peer in peers]
+            note = ", ".join(faster)
+        yield Row(subject, f"ours, {tool}" if tool in engines else tool, "ms", tuple(values), tuple(ratios), note=note)
 
 
 def _tools(
@@ -86,8 +96,11 @@ def _tools(
     for engine in engines:
         yield engine, partial(measure, pred, gt, classes=classes, spacing=None, tolerance=tolerance, engine=engine)
     yield "medpy", partial(_medpy, pred, gt, classes, every)
-    one_hot = [torch.stack([torch.from_numpy(labels == c) for c in range(classes)])[None] for labels in (pred, gt)]
-    yield "MONAI", partial(_monai, *one_hot, tolerance)
+    if find_spec("monai"):
+        first, second = (
+            torch.stack([torch.from_numpy(labels == c) for c in range(classes)])[None] for labels in (pred, gt)
+        )
+        yield MONAI, partial(_monai, first, second, tolerance)
 
 
 def _medpy(pred: np.ndarray, gt: np.ndarray, classes: int, every: bool) -> None:
@@ -101,6 +114,8 @@ def _medpy(pred: np.ndarray, gt: np.ndarray, classes: int, every: bool) -> None:
 
 
 def _monai(pred: torch.Tensor, gt: torch.Tensor, tolerance: list[float] | None) -> None:
+    import monai.metrics as monai
+
     monai.compute_dice(pred, gt, include_background=False)
     monai.compute_hausdorff_distance(pred, gt, percentile=95)
     if tolerance is not None:
@@ -115,6 +130,9 @@ def _seconds(run: Callable[[], object]) -> float:
 
 
 def _read(path: Path) -> np.ndarray:
+    if path.suffix == ".h5":
+        with h5py.File(path, "r") as file:
+            return file["label"][:].astype(np.uint8)
     with np.load(io.BytesIO(lzma.decompress(path.read_bytes()))) as packed:
         return packed["label"].astype(np.uint8)
 
@@ -165,5 +183,14 @@ PREDICTIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] 
     "2 % salt": _with_salt,
 }
 
+
+def _arguments() -> ArgumentParser:
+    parser = arguments_of(__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=6)
+    parser.add_argument("--each", type=int, default=2, help="calls of every tool on a case; the fastest counts")
+    parser.add_argument("--predictions", nargs="*", default=list(PREDICTIONS), choices=list(PREDICTIONS))
+    return parser
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main("metrics", compare_metrics, _arguments()))

@@ -30,6 +30,10 @@ from .lease import Lease
 POLL_SECONDS = 0.2
 BEAT_SECONDS = 10.0
 
+# glibc gives big tensors back to the system at every step and faults them in again; keep them instead.
+ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_MMAP_MAX_": "0", "OMP_NUM_THREADS": "1"}
+"""What the processes of cells find in their environment, unless it says otherwise already."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -149,10 +153,8 @@ def run_cells(
 
 def fork_server() -> Any:
     """The multiprocessing context in which a fresh process with torch loaded starts in milliseconds."""
-    # glibc gives big tensors back to the system at every step and faults them in again; keep them instead.
-    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**40))
-    os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     context = multiprocessing.get_context("forkserver")
     # torch._dynamo is what the first optimizer of a process imports: seconds, paid once here.
     context.set_forkserver_preload([child.__name__, "datasets.feed", "torch._dynamo", "benchmark.execute.preload"])

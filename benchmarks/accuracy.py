@@ -1,0 +1,101 @@
+"""Whether what is fast learns as well as what is plain: ``python -m benchmarks.accuracy``.
+
+For each seed, one cell is run by our runner and by the plain loop: same labelled patients, initial weights, batch
+sizes, steps and schedule; order of samples, implementation of augmentation and of resizing, precision and memory layout
+are their own. Compared is the mean Dice over foreground classes of test cases. The paired differences say whether one
+side is better beyond what seeds do: then 0 lies outside the 95 % interval of their mean (Student's t).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from benchmark.execute.local import run_cells
+from benchmark.plan import Cell
+
+from . import settings
+from .harness import Row, Run, cores, skipped
+from .output import arguments_of, main
+from .peers.cells import PlainCells
+from .process import PLAIN, Worker
+from .settings import Setting
+
+SEEDS = 6
+_TRAINING = {"width": 8, "optimizer": "adam", "lr": 0.003}
+
+
+def measure(run: Run) -> Iterator[Row]:
+    phantoms = replace(run, data=None)
+    parts: list[tuple[Callable[[], Setting], str]] = [
+        (partial(settings.acdc, phantoms, 64, side=64, test=6, train=12), "pce"),
+        (partial(settings.acdc, phantoms, 64, side=64, test=6, train=12), "mean_teacher"),
+    ]
+    if run.data and (run.data / "ACDC").is_dir() and not run.quick:
+        parts.append((partial(settings.acdc, run, 64, test=6, train=12), "pce"))
+    for number, (make, method) in enumerate(parts[:1] if run.quick else parts, start=1):
+        yield from _pairs(run, make(), method, run.until(1 / (len(parts) + 1 - number)))
+
+
+def _pairs(run: Run, setting: Setting, method: str, until: float) -> Iterator[Row]:
+    cells = setting.cells([method], steps=2 if run.quick else 200, seeds=2 if run.quick else SEEDS, **_TRAINING)
+    subject = f"{method}, {setting.title}, {cells[0].training.steps} steps"
+    if run.left() == 0:
+        yield skipped(subject)
+        return
+    ours = _ours(run, setting, cells)
+    theirs: list[float] = []
+    share = (until - (run.deadline - run.left())) / len(cells)
+    with Worker(PlainCells, setting, threads=run.threads, environment=PLAIN) as plain:
+        for cell in cells:
+            theirs.append(plain.ask("dice", cell))
+            if len(theirs) > 1 and run.deadline - run.left() + share > until:
+                break
+    yield from compare_pairs(subject, ours[: len(theirs)], theirs)
+
+
+def compare_pairs(subject: str, ours: Sequence[float], theirs: Sequence[float]) -> list[Row]:
+    """Both sides by seed, and how far the mean difference is from 0, in half-widths of its 95 % interval."""
+    differences = np.subtract(ours, theirs)
+    half = float(stats.t.ppf(0.975, len(ours) - 1) * differences.std(ddof=1) / len(ours) ** 0.5)
+    mean = float(differences.mean())
+    spread = f"sd over seeds {np.std(ours, ddof=1):.3f} and {np.std(theirs, ddof=1):.3f}"
+    says = f"mean difference {mean:+.4f}, 95 % interval {mean - half:+.4f} to {mean + half:+.4f}, {len(ours)} seeds"
+    away = abs(mean) / half if half > 0 else 0.0 if mean == 0 else math.inf
+    return [
+        Row(subject, "ours", "Dice", tuple(ours)),
+        Row(subject, "plain loop", "Dice", tuple(theirs), note=spread),
+        Row(subject, "difference over its uncertainty", "half-widths", (away,), most=1.0, note=says),
+    ]
+
+
+def _ours(run: Run, setting: Setting, cells: Sequence[Cell]) -> list[float]:
+    """Mean Dice of every cell, by our runner.
+
+    Raises:
+        RuntimeError: a cell failed.
+    """
+    places = setting.places(run.scratch / "accuracy")
+    summary = run_cells(cells, places, workers=1 if run.quick else cores())
+    if summary.failed:
+        raise RuntimeError(f"a cell failed: {next(iter(summary.reasons.values()))}")
+    return [_mean_dice(places.folder(cell)) for cell in cells]
+
+
+def _mean_dice(folder: Path) -> float:
+    """Over classes that are in the label or in the prediction; 0 where they miss each other."""
+    with (folder / "scores.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["selection"] == "last" and row["status"] != "both_empty"]
+    return float(np.mean([float(row["dice"]) for row in rows])) if rows else float("nan")
+
+
+if __name__ == "__main__":
+    sys.exit(main("accuracy", measure, arguments_of(__doc__.splitlines()[0])))

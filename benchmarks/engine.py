@@ -1,0 +1,111 @@
+"""Our side: the trainer of the runner, step by step, and what a step computes and moves."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import MethodType
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmark.plan import Cell
+from benchmark.prepare import Prepared, prepare
+from methods.base import Clock, Method
+
+from .settings import Setting
+
+_PASSES = ("convolution", "_convolution", "convolution_backward")
+
+
+class Work(NamedTuple):
+    """What one step of a cell is.
+
+    Attributes:
+        flops: floating-point operations of convolutions and matrix products, forward and backward.
+        passes: those of convolutions alone: they measure how many forward and backward passes a step makes.
+        moved: bytes that its operations read and write, each counted as if no cache kept anything.
+        precision: of the convolutions.
+    """
+
+    flops: float
+    passes: float
+    moved: float
+    precision: str
+
+
+class Engine:
+    """Trainers in this process, by name.
+
+    Args:
+        setting: dataset and size.
+        scratch: where decoded data are kept.
+    """
+
+    def __init__(self, setting: Setting, scratch: Path) -> None:
+        self.setting, self.scratch = setting, scratch
+        self._ready: dict[str, Prepared] = {}
+        self._step: dict[str, int] = {}
+
+    def load(self, cell: Cell) -> Work:
+        """Get a cell ready in the middle of training and take one step, counting.
+
+        What is labelled anew between steps, or before the first, is not part of a step: such maps are the labels.
+        """
+        ready = prepare(cell, self.setting.places(self.scratch), self.scratch)
+        if type(ready.method).relabel_at is not Method.relabel_at:
+            for indices, samples in ready.feed.relabel_samples():
+                ready.feed.set_pseudo(indices, samples.label)
+            ready.method.relabel_at = MethodType(lambda self, step: False, ready.method)  # type: ignore[method-assign]
+        self._ready[cell.method], self._step[cell.method] = ready, cell.training.steps // 2
+        with FlopCounterMode(display=False) as counter, Moved() as moved:
+            self._one_step(cell.method)
+        by_operation = counter.get_flop_counts()["Global"]
+        passes = sum(n for operation, n in by_operation.items() if str(operation).split(".")[1] in _PASSES)
+        precision = str(ready.on["dtype"]).removeprefix("torch.")
+        return Work(counter.get_total_flops(), passes, moved.bytes, precision)
+
+    def steps(self, method: str, n: int) -> float:
+        """Seconds of one step, on average over ``n``."""
+        began = time.perf_counter()
+        for _ in range(n):
+            self._one_step(method)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return (time.perf_counter() - began) / n
+
+    def batches(self, method: str, n: int) -> float:
+        """Seconds of one batch without a step, on average over ``n``."""
+        feed, began = self._ready[method].feed, time.perf_counter()
+        for step in range(n):
+            feed.batch(step)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return (time.perf_counter() - began) / n
+
+    def forget(self, method: str) -> None:
+        """Free what a cell takes."""
+        del self._ready[method]
+
+    def _one_step(self, method: str) -> None:
+        trainer = self._ready[method].trainer
+        trainer._one_step(Clock(self._step[method], trainer.training.steps))
+        self._step[method] = (self._step[method] + 1) % trainer.training.steps
+
+
+class Moved(TorchDispatchMode):
+    """Counts the bytes of the tensors that operations take and give; views move nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            tensors = [leaf for leaf in tree_leaves((args, kwargs, found)) if isinstance(leaf, torch.Tensor)]
+            self.bytes += sum(tensor.nbytes for tensor in tensors)
+        return found
