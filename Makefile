@@ -6,6 +6,7 @@ ARGS    ?=
 DATA    ?=
 WORKERS ?=
 METHOD  ?=
+IMAGES  ?=
 EXTRAS  ?=
 
 ifneq ($(VIRTUAL_ENV),)
@@ -39,6 +40,7 @@ help: ## List the targets and the variables
 	@echo
 	@echo "  PLAN=NAME      a plan of benchmark/plans/ or a YAML file (default: demo)"
 	@echo "  DATA=FOLDER    where the scans lie (default: data/; the phantoms of the demo need none)"
+	@echo "  IMAGES=FOLDER  your own images and masks: 'make bench IMAGES=FOLDER' writes a plan for them and runs it"
 	@echo "  WORKERS=N      cells computed at once (default: one per core, or per share of a GPU)"
 	@echo "  METHOD=NAME    the method or dataset that 'make contract' checks (default: all)"
 	@echo "  EXTRAS='A B'   what 'make env' adds: dashboard, slurm, postgres, gpu, encoders"
@@ -74,7 +76,7 @@ contract: .ready ## Check what METHOD= promises as a method or dataset (all, if 
 	$(PYTEST) tests/contracts $(if $(METHOD),-k "[$(METHOD)] or [$(METHOD)- or -$(METHOD)- or -$(METHOD)]") $(ARGS)
 
 bench: .ready ## Run a plan: train, evaluate, track, report; finished cells are kept
-	$(SCANT) bench $(PLAN) $(OPTIONS)
+	$(SCANT) bench $(if $(IMAGES),--images "$(IMAGES)",$(PLAN)) $(OPTIONS)
 
 plan: .ready ## Show a plan's cells, state and cost; runs nothing
 	$(SCANT) plan $(PLAN) $(OPTIONS)

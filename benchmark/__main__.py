@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -126,10 +127,13 @@ def run(
 def bench(
     name: PlanName = "demo", data: Data = None, results: Results = None, workers: Workers = None, uri: Uri = None,
     until_decided: UntilDecided = False,
+    images: Annotated[Path | None, typer.Option(help="Your own images and masks: writes a plan and runs it.")] = None,
 ) -> None:  # fmt: skip
     """The whole benchmark: show the plan, run it, track it in MLflow, write tables and plots."""
-    from .session import bench_plan
+    from .session import bench_plan, own_plan
 
+    if images is not None:
+        name, data = own_plan(name, images, data, results, console)
     summary = bench_plan(
         name, data=data, results=results, workers=workers, uri=uri, console=console, until_decided=until_decided
     )

@@ -151,6 +151,23 @@ def bench_plan(
     return summary
 
 
+def own_plan(name: str, images: Path, data: str | None, results: str | None, console: Console) -> tuple[str, str]:
+    """The plan for somebody's own folder and the folder that holds it, as ``bench_plan`` takes them.
+
+    Raises:
+        ConfigError: a plan or a data folder is named, too; or there are too few images.
+        DataError: the folder has no known layout or a file in it is wrong.
+    """
+    from . import own
+
+    if name != "demo" or data is not None:
+        raise ConfigError(f"--images {images} is plan and data at once; leave out the other one")
+    path, remarks = own.plan_for(images, default_places(None, results).results)
+    for line in (f"plan for {images}: {path}", *(f"mind: {remark}" for remark in remarks)):
+        console.print(line, markup=False, soft_wrap=True)
+    return str(path), str(images.expanduser().absolute().parent)
+
+
 def tune_plan(
     name: str,
     *,

@@ -100,8 +100,9 @@ def find_cases(root: Path, about: Descriptor) -> dict[str, Files]:
         there = {re.sub(r"_\d{4}$", "", name) for name in images}
         alone = sorted(there ^ set(labels))
         if alone or not labels:
-            what = f"case {alone[0]!r} is only in one of" if alone else "no case in"
-            raise DataError(f"nnunet: {what} images{part} and labels{part} in {root}; add its file").of("unpaired")
+            first = alone[0] if alone else "*"
+            absent = root / (f"images{part}/{first}_0000" if first in labels else f"labels{part}/{first}")
+            raise DataError(f"nnunet: no file {absent}{about.ending}; add it, or remove its partner").of("unpaired")
         dense = _named(root / "labelsTr_dense", about.ending) if part == "Tr" and about.ignore is not None else {}
         for key, label in labels.items():
             if key in cases:

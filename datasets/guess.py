@@ -1,0 +1,185 @@
+"""What somebody's own folder is, and the options under which it opens, so that nobody has to write them down.
+
+Everything in the folder is read once. What can be told from the files is (layout, channels, classes, sizes); what
+cannot is refused with the file and the reason, or said as a remark: nothing is guessed silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .base import DataError, MissingData
+from .catalogue._image_folders import IMAGE_FOLDERS, MASK_FOLDERS
+from .catalogue._nnunet import find_cases, read_descriptor, read_images
+from .catalogue.image_folder import ImageFolder, ImageFolderOptions
+from .io import read_image, read_json, read_nifti
+
+MOST_CLASSES = 20
+"""More distinct values than that are no label map: a photograph, or a mask that was compressed with losses."""
+SIDES = (32, 128)
+"""Least and greatest side of a patch that is proposed: what two cores train on in reasonable time."""
+STEP = 16
+"""Networks of five levels halve a side four times."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A dataset of the catalogue, its options for this folder, and what a person should know of them."""
+
+    dataset: str
+    options: Mapping[str, Any]
+    remarks: tuple[str, ...] = field(default=())
+
+
+def guess(folder: Path) -> Guess:
+    """Look into a folder: nnU-Net's and the decathlon's dataset.json, or folders of images and masks.
+
+    Raises:
+        DataError: it has none of these layouts, or a file in it is wrong; the message says which file and why.
+    """
+    folder = folder.expanduser().absolute()
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder").of("missing")
+    if (folder / "manifest.csv").is_file():
+        raise DataError(
+            f"{folder}: has a manifest.csv, whose classes and groups are yours to state: write a plan with the dataset "
+            "csv_manifest, as docs/add_a_dataset.md shows"
+        )
+    if (folder / "dataset.json").is_file():
+        about = read_json(folder / "dataset.json")
+        if "file_ending" in about:
+            return _nnunet(folder)
+        if "training" in about:
+            return _msd(folder, about)
+        raise DataError(
+            f"{folder / 'dataset.json'}: has neither 'file_ending' (nnU-Net v2) nor 'training' (decathlon), so it "
+            "describes no layout that is read here"
+        )
+    return _image_folder(folder)
+
+
+def patch_of(sizes: Iterable[tuple[int, ...]]) -> list[int]:
+    """(height, width) near the median of these sizes: multiples of 16, the longer side at most 128, the aspect kept.
+
+    >>> patch_of([(50, 35)]), patch_of([(576, 720)]), patch_of([(8, 9)])
+    ([48, 32], [96, 128], [32, 32])
+    """
+    median = np.median(np.array(list(sizes)), axis=0)
+    scaled = median * min(1.0, SIDES[1] / median.max())
+    return [int(np.clip(STEP * round(side / STEP), *SIDES)) for side in scaled]
+
+
+def _image_folder(folder: Path) -> Guess:
+    dataset = _open_images(folder)
+    values: set[int] = set()
+    sizes, grey = [], True
+    for pair in dataset.pairs.values():
+        image, mask = read_image(pair.image), read_image(pair.mask)
+        if image.shape[:2] != mask.shape[:2]:
+            raise DataError(
+                f"{pair.mask} has {mask.shape[0]} × {mask.shape[1]} pixels, its image {pair.image} has "
+                f"{image.shape[0]} × {image.shape[1]}; they must be equal"
+            ).of("geometry")
+        if mask.ndim == 3 and (mask != mask[..., :1]).any():
+            raise DataError(f"{pair.mask}: a coloured mask (channels differ); save one value per class").of(
+                "unknown_label"
+            )
+        found = np.unique(mask if mask.ndim == 2 else mask[..., 0]).tolist()
+        if len(found) > MOST_CLASSES:
+            raise DataError(
+                f"{pair.mask}: {len(found)} distinct values, {found[:6]} and so on: no label map. Save one value per "
+                "class without lossy compression (PNG), or write a plan with the option threshold: 127"
+            ).of("unknown_label")
+        values |= set(found)
+        sizes.append(image.shape[:2])
+        grey &= image.ndim == 2
+    options = {"folder": folder.name, "patch": patch_of(sizes), "colour": "grey" if grey else "rgb"}
+    return Guess("image_folder", options | _classes(sorted(values), folder), _grouping("image"))
+
+
+def _open_images(folder: Path) -> ImageFolder:
+    try:
+        return ImageFolder(folder.parent, ImageFolderOptions(folder=folder.name))
+    except MissingData as error:
+        inside = sorted(f"{path.relative_to(folder)}/" for path in folder.glob("*/*/") if path.is_dir())
+        inside = inside or sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
+        raise DataError(
+            f"{folder}: holds {', '.join(inside[:8]) or 'nothing'}. Wanted: a folder of images "
+            f"({', '.join(IMAGE_FOLDERS)}) beside one of masks ({', '.join(MASK_FOLDERS)}), or both in train/ and in "
+            "test/; or dataset.json of nnU-Net or the decathlon"
+        ) from error
+
+
+def _classes(values: list[int], folder: Path) -> dict[str, Any]:
+    """Options classes and values; two classes as 0 and 1, or 0 and 255, need none."""
+    if len(values) > MOST_CLASSES:
+        raise DataError(
+            f"{folder}: the masks hold {len(values)} distinct values in all, {values[:6]} and so on; save one per class"
+        ).of("unknown_label")
+    if len(values) < 2:
+        raise DataError(f"{folder}: every mask holds the value {values} only; there is nothing to segment").of(
+            "absent_class"
+        )
+    if values in ([0, 1], [0, 255]):
+        return {}
+    if {1, 255} <= set(values) and set(values) <= {0, 1, 255}:
+        raise DataError(
+            f"{folder}: some masks mark with 1 and others with 255, and either may be the foreground; use one value"
+        ).of("unknown_label")
+    if values[0] != 0:
+        raise DataError(
+            f"{folder}: no mask holds 0, which stands for the background; the values are {values}. State what each "
+            "means in a plan (options classes and values)"
+        ).of("unknown_label")
+    names = ["background", *(f"value {value}" for value in values[1:])]
+    return {"classes": names, "values": values}
+
+
+def _nnunet(folder: Path) -> Guess:
+    about = read_descriptor(folder / "dataset.json")
+    cases = find_cases(folder, about)
+    first = next(iter(cases.values()))
+    image, _ = read_images(first.images, about)
+    sizes = [_plane(case.images[0], about.is_nifti) for case in list(cases.values())[:20]]
+    annotations = ["dense"] if about.ignore is None else ["scribble"]
+    if about.ignore is not None and (folder / "labelsTr_dense").is_dir():
+        annotations = ["dense", "scribble"]
+    options = {
+        "folder": folder.name,
+        "patch": patch_of(sizes),
+        "channels": len(image),
+        "foreground": len(about.classes) - 1,
+        "annotations": annotations,
+    }
+    return Guess("nnunet", options, (*_grouping("case"), *(_SLICED if about.is_nifti else ())))
+
+
+def _msd(folder: Path, about: Mapping[str, Any]) -> Guess:
+    entries = about["training"]
+    if not isinstance(entries, list) or not entries or not isinstance(entries[0], dict) or "image" not in entries[0]:
+        raise DataError(f'{folder / "dataset.json"}: \'training\' must list {{"image": .., "label": ..}}')
+    sizes = [_plane(folder / entry["image"], nifti=True) for entry in entries[:20]]
+    return Guess("msd", {"task_folder": folder.name, "patch": patch_of(sizes)}, _SLICED)
+
+
+def _plane(path: Path, nifti: bool) -> tuple[int, ...]:
+    """(height, width) of an image, or of the slices along z of a volume."""
+    return read_nifti(path).voxels.shape[1::-1] if nifti else read_image(path).shape[:2]
+
+
+_SLICED = (
+    "volumes are seen slice by slice; three numbers under patch, such as [64, 64, 64], and network: vnet would train "
+    "in 3-D, which takes many times longer",
+)
+
+
+def _grouping(what: str) -> tuple[str, ...]:
+    return (
+        f"every {what} stands for itself; where several show one patient or video, set group_pattern, or they may be "
+        "on both sides of a split, and scores are too good",
+    )

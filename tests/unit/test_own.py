@@ -1,0 +1,275 @@
+"""Somebody's own folder: what it is told to be, the plan that is written for it, and what a wrong one is told."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from benchmark import own, plan_file, preflight, session
+from benchmark.__main__ import app
+from benchmark.config import ConfigError
+from benchmark.prepare import open_dataset
+from datasets.base import DataError
+from datasets.guess import guess
+from tests.miniatures import msd, nnunet
+from tests.miniatures.paired_images import save
+
+from .tiny_cells import places_in
+
+HEIGHT, WIDTH = 40, 52
+
+
+def pictures(
+    folder: Path,
+    count: int = 12,
+    *,
+    values: tuple[int, ...] = (0, 255),
+    colour: bool = True,
+    names: str = "images masks",
+) -> Path:
+    """Pairs of a random image and a mask with a square of each value."""
+    images, masks = names.split()
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        for place, value in enumerate(values[1:]):
+            mask[5:15, 5 + 12 * place : 15 + 12 * place] = value
+        shape = (HEIGHT, WIDTH, 3) if colour else (HEIGHT, WIDTH)
+        save(folder / images / f"p{number:02d}.png", rng.integers(0, 256, shape).astype(np.uint8))
+        save(folder / masks / f"p{number:02d}_mask.png", mask)
+    return folder
+
+
+def written(folder: Path, root: Path) -> tuple[Any, tuple[str, ...]]:
+    path, remarks = own.plan_for(folder, root / "results")
+    return plan_file.load(str(path)), remarks
+
+
+def test_a_folder_of_images_and_masks_becomes_a_plan_that_passes_every_check_before_training(tmp_path: Path) -> None:
+    plan, remarks = written(pictures(tmp_path / "my tools"), tmp_path)
+    assert plan.name == "my_tools"
+    # 12 images in five folds: fold 1 tests 3 (every fifth of the order, from the first), 9 train, of which 1 validates;
+    # 5 % of 8 would be no image, 20 % are 2, 50 % are 4
+    assert plan.ratios == (0.2, 0.5)
+    assert {cell.method for cell in plan.cells()} == {"supervised", "mean_teacher", "cps", "bcp"}
+    places = dataclasses.replace(places_in(tmp_path), data=tmp_path)
+    cells = list(plan.cells())
+    preflight.check(cells[:4], places)
+    # 40 × 52 in steps of 16: 2.5 and 3.25 steps, rounded to the even 2 and to 3
+    assert open_dataset(cells[0], places).task.patch == (32, 48)
+    assert "group_pattern" in remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "options"),
+    [
+        ({}, {"colour": "rgb"}),
+        ({"colour": False}, {"colour": "grey"}),
+        ({"values": (0, 1)}, {"colour": "rgb"}),
+        ({"values": (0, 1, 2)}, {"classes": ["background", "value 1", "value 2"], "values": [0, 1, 2]}),
+        ({"values": (0, 128, 255)}, {"classes": ["background", "value 128", "value 255"], "values": [0, 128, 255]}),
+        ({"names": "img gt"}, {"folder": "mine"}),
+    ],
+)
+def test_channels_classes_and_folders_are_read_off_the_files(
+    settings: dict[str, Any], options: dict[str, Any], tmp_path: Path
+) -> None:
+    found = guess(pictures(tmp_path / "mine", **settings))
+    assert found.dataset == "image_folder"
+    assert {key: found.options[key] for key in options} == options
+    assert ("classes" in found.options) == ("classes" in options)
+
+
+def test_a_divided_folder_keeps_its_division(tmp_path: Path) -> None:
+    pictures(tmp_path / "mine" / "train", 8)
+    pictures(tmp_path / "mine" / "test", 3)
+    plan, _ = written(tmp_path / "mine", tmp_path)
+    assert "The folder's own division: 8 groups train, 3 test." in plan.protocol
+
+
+def test_an_nnunet_folder_becomes_a_plan_with_the_methods_that_its_labels_allow(tmp_path: Path) -> None:
+    nnunet.write(tmp_path)
+    plan, remarks = written(tmp_path / nnunet.FOLDER, tmp_path)
+    read = {"folder": nnunet.FOLDER, "patch": [32, 32], "channels": 2, "foreground": 3}
+    assert plan.datasets[0].options == read | {"annotations": ["dense", "scribble"]}
+    assert {"mean_teacher", "wsl4mis"} <= {cell.method for cell in plan.cells()}
+    assert next(m.hyper for m in plan.methods if m.name == "pce_gated_crf") == {"sigma_intensity": 0.5}
+    preflight.check(list(plan.cells())[:2], dataclasses.replace(places_in(tmp_path), data=tmp_path))
+    assert any("slice by slice" in remark for remark in remarks)
+
+
+def test_a_decathlon_folder_becomes_a_plan(tmp_path: Path) -> None:
+    msd.write(tmp_path)
+    plan, _ = written(tmp_path / msd.FOLDER, tmp_path)
+    assert (plan.datasets[0].name, plan.datasets[0].options["task_folder"]) == ("msd", msd.FOLDER)
+    assert next(plan.cells()).training.patch == (32, 32)
+
+
+def test_a_plan_that_a_person_changed_is_not_written_over(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "mine")
+    path, _ = own.plan_for(folder, tmp_path / "results")
+    path.write_text(path.read_text().replace("steps: 500", "steps: 7"))
+    again, remarks = own.plan_for(folder, tmp_path / "results")
+    assert again == path
+    assert plan_file.load(str(path)).training["steps"] == 7
+    assert "used as it is" in remarks[0]
+
+
+# What is wrong ------------------------------------------------------------------------------------------------------
+def lose(folder: Path) -> None:
+    (folder / "masks" / "p03_mask.png").unlink()
+
+
+def shrink(folder: Path) -> None:
+    save(folder / "masks" / "p04_mask.png", np.zeros((30, WIDTH), np.uint8))
+
+
+def colour(folder: Path) -> None:
+    mask = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    mask[..., 0] = 7
+    save(folder / "masks" / "p05_mask.png", mask)
+
+
+def blur(folder: Path) -> None:
+    save(folder / "masks" / "p06_mask.png", np.tile(np.arange(WIDTH, dtype=np.uint8), (HEIGHT, 1)))
+
+
+def index(folder: Path) -> None:
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).convert("P").save(folder / "masks" / "p07_mask.png")
+
+
+def cut(folder: Path) -> None:
+    path = folder / "images" / "p08.png"
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def mix(folder: Path) -> None:
+    path = folder / "masks" / "p09_mask.png"
+    save(path, (np.array(Image.open(path)) > 0).astype(np.uint8))
+
+
+def twice(folder: Path) -> None:
+    (folder / "masks").rename(folder / "gt")
+    (folder / "labels").mkdir()
+
+
+def empty(folder: Path) -> None:
+    for path in (folder / "masks").iterdir():
+        save(path, np.zeros((HEIGHT, WIDTH), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lose, ("p03.png has no mask", "add the missing files")),
+        (shrink, ("p04_mask.png has 30 × 52 pixels", "p04.png has 40 × 52", "must be equal")),
+        (colour, ("p05_mask.png", "channels differ", "one value per class")),
+        (blur, ("p06_mask.png", "52 distinct values", "without lossy compression")),
+        (index, ("p07_mask.png", "palette image")),
+        (cut, ("p08.png", "truncated or damaged")),
+        (mix, ("some masks mark with 1 and others with 255", "use one value")),
+        (twice, ("labels", "gt", "two folders of one kind; remove one")),
+        (empty, ("every mask holds the value [0] only",)),
+    ],
+)
+def test_a_wrong_folder_is_told_which_file_and_why(
+    spoil: Callable[[Path], None], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder = pictures(tmp_path / "mine")
+    spoil(folder)
+    with pytest.raises(DataError) as caught:
+        own.plan_for(folder, tmp_path / "results")
+    assert [word for word in words if word not in str(caught.value)] == []
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_folder_of_no_known_layout_is_told_what_it_holds_and_what_is_wanted(tmp_path: Path) -> None:
+    save(tmp_path / "mine" / "photos" / "a.png", np.zeros((8, 8), np.uint8))
+    (tmp_path / "mine" / "train" / "image").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"mine: holds train/image/\. Wanted: a folder of images"):
+        guess(tmp_path / "mine")
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(DataError, match="bare: holds nothing"):
+        guess(tmp_path / "bare")
+    with pytest.raises(DataError, match="nowhere: no such folder"):
+        guess(tmp_path / "nowhere")
+    (tmp_path / "bare" / "manifest.csv").write_text("case\n")
+    with pytest.raises(DataError, match="write a plan with the dataset csv_manifest"):
+        guess(tmp_path / "bare")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{}", "neither 'file_ending'"),
+        ("[", "cannot be read as JSON"),
+        ('{"training": ["a.nii"]}', "'training' must list"),
+    ],
+)
+def test_a_wrong_descriptor_is_named(content: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(DataError, match=rf"dataset\.json.*{words}"):
+        guess(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("gone", "named"),
+    [
+        ("labelsTs/heart_105.nii.gz", "labelsTs/heart_105.nii.gz"),
+        ("labelsTr/heart_003.nii.gz", "labelsTr/heart_003.nii.gz"),
+    ],
+)
+def test_a_missing_file_of_an_nnunet_folder_is_named_by_its_path(gone: str, named: str, tmp_path: Path) -> None:
+    nnunet.write(tmp_path)
+    (tmp_path / nnunet.FOLDER / gone).unlink()
+    with pytest.raises(DataError, match=named):
+        guess(tmp_path / nnunet.FOLDER)
+
+
+def test_images_without_their_label_file_are_told_which_image_is_missing(tmp_path: Path) -> None:
+    nnunet.write(tmp_path)
+    for channel in (0, 1):
+        (tmp_path / nnunet.FOLDER / "imagesTr" / f"heart_004_000{channel}.nii.gz").unlink()
+    with pytest.raises(DataError, match=r"imagesTr/heart_004_0000\.nii\.gz; add it"):
+        guess(tmp_path / nnunet.FOLDER)
+
+
+def test_too_few_images_are_refused_with_their_number(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="few: too few images or patients: 5 folds need at least as many groups, got 4"
+    ):
+        own.plan_for(pictures(tmp_path / "few", 4), tmp_path / "results")
+    pictures(tmp_path / "divided" / "train", 3)
+    pictures(tmp_path / "divided" / "test", 2)
+    with pytest.raises(ConfigError, match=r"divided: 2 training image"):  # three train, of which one validates
+        own.plan_for(tmp_path / "divided", tmp_path / "results")
+
+
+# The command line ---------------------------------------------------------------------------------------------------
+def test_one_command_writes_the_plan_and_runs_it_on_the_folder(tmp_path: Path, monkeypatch: Any) -> None:
+    folder, seen = pictures(tmp_path / "mine"), {}
+
+    class Done:
+        failed = 0
+
+    monkeypatch.setattr(session, "bench_plan", lambda name, **settings: seen.update(name=name, **settings) or Done())
+    result = CliRunner().invoke(app, ["bench", "--images", str(folder), "--results", str(tmp_path / "results")])
+    assert result.exit_code == 0, result.exception
+    assert seen["name"] == str(tmp_path / "results" / "plans" / "mine.yaml")
+    assert seen["data"] == str(tmp_path)
+    assert "mind: every image stands for itself" in result.stdout
+
+
+def test_a_folder_and_a_plan_at_once_are_refused(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "mine")
+    for words in (["acdc_scribble_small", "--images", str(folder)], ["--images", str(folder), "--data", "x"]):
+        result = CliRunner().invoke(app, ["bench", *words, "--results", str(tmp_path)])
+        assert isinstance(result.exception, ConfigError)
+        assert "leave out the other one" in str(result.exception)
