@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -103,6 +105,9 @@ def evaluate(
 ) -> Iterator[tuple[Case, np.ndarray | None, list[Score]]]:
     """Predict and score cases one by one; the label is read after the prediction is made.
 
+    An accelerator predicts the next case while this one is scored. A CPU does not: there, scoring would take its time
+    from the prediction, and add it to what the record says that a prediction takes.
+
     Args:
         method, vault, keys, training: what predicts, which cases, and how.
         selection: name of the weights, for the scores.
@@ -114,16 +119,30 @@ def evaluate(
     """
     task = vault.dataset.task
     method.eval()
-    for key in keys:
-        image, began = vault.image(key), time.perf_counter()
-        try:
-            prediction: np.ndarray | None = predict_case(method, image, task, training, **where)
-        except BadPrediction:
-            prediction = None
-        if spent is not None:
-            spent.append(time.perf_counter() - began)
-        case = vault.case(key)
-        yield case, prediction, score_case(prediction, case, task, selection)
+    ahead = 0 if where["device"].type == "cpu" else 1
+    waiting: deque[tuple[Case, np.ndarray | None, Future[list[Score]]]] = deque()
+    with ThreadPoolExecutor(max_workers=1) as scorer:
+        for key in keys:
+            image, began = vault.image(key), time.perf_counter()
+            try:
+                prediction: np.ndarray | None = predict_case(method, image, task, training, **where)
+            except BadPrediction:
+                prediction = None
+            if spent is not None:
+                spent.append(time.perf_counter() - began)
+            case = vault.case(key)
+            waiting.append((case, prediction, scorer.submit(score_case, prediction, case, task, selection)))
+            while len(waiting) > ahead:
+                yield _scored(*waiting.popleft())
+        while waiting:
+            yield _scored(*waiting.popleft())
+
+
+def _scored(
+    case: Case, prediction: np.ndarray | None, scores: Future[list[Score]]
+) -> tuple[Case, np.ndarray | None, list[Score]]:
+    """Waits for the scores; an error in them is raised here."""
+    return case, prediction, scores.result()
 
 
 def validation_dice(method: Method, vault: Vault, keys: Sequence[str], training: Training, **where: Any) -> float:
@@ -170,15 +189,17 @@ def _slices(
     dtype: torch.dtype,
 ) -> Tensor:
     native = tuple(slices.shape[2:])
-    found = []
-    for chunk in resize(slices, patch, mode).split(WINDOWS_PER_BATCH[2]):
+    found, broken = [], []
+    for chunk in resize(slices.to(device), patch, mode).split(WINDOWS_PER_BATCH[2]):
         probs = _probabilities(method, chunk, device, dtype)
+        broken.append(probs.isnan().any())
         if mode == "nearest":
             labels = resize_labels(probs.argmax(1).to(torch.uint8), native)
         else:
             labels = resize(probs, native, "linear").argmax(1).to(torch.uint8)
-        found.append(labels.cpu())
-    return torch.cat(found)
+        found.append(labels)
+    _require_numbers(method, torch.stack(broken))
+    return torch.cat(found).cpu()
 
 
 def _windows(
@@ -207,6 +228,7 @@ def _windows(
         probs = _probabilities(method, torch.stack([image[(slice(None), *box)] for box in boxes]), device, dtype)
         for box, prob in zip(boxes, probs, strict=True):
             total[(slice(None), *box)] += prob
+    _require_numbers(method, total.isnan())
     inner = tuple(slice(lack // 2, lack // 2 + s) for lack, s in zip(short, space, strict=True))
     return total[(slice(None), *inner)].argmax(0).to(torch.uint8).cpu()
 
@@ -214,10 +236,13 @@ def _windows(
 def _probabilities(method: Method, images: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     layout = torch.channels_last if images.ndim == 4 else torch.channels_last_3d
     with autocast(device, dtype):
-        probs = method.predict(images.to(device).contiguous(memory_format=layout))
-    if torch.isnan(probs).any():
+        return method.predict(images.to(device).contiguous(memory_format=layout)).float()
+
+
+def _require_numbers(method: Method, broken: Tensor) -> None:
+    """Asked once per case: the host waits for the device here."""
+    if broken.any():
         raise BadPrediction(f"{method.name()}: predict returned NaN")
-    return probs.float()
 
 
 def _dice(prediction: np.ndarray, label: np.ndarray | None, classes: int) -> np.ndarray:

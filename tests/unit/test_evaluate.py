@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import ceil, isnan, nan, prod
@@ -229,6 +230,64 @@ def test_test_cases_are_not_scored_while_the_vault_is_closed() -> None:
 
 
 # Failures ------------------------------------------------------------------------------------------------------------
+ACCELERATOR: dict[str, Any] = {"device": torch.device("meta"), "dtype": torch.float32}
+"""Any device that is no CPU will do where predictions are made up."""
+
+
+@pytest.fixture
+def made_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], None], Callable[[str], None]], Any]:
+    """Evaluates three toy cases with predictions of zeros; two listeners are told which is predicted, and scored."""
+
+    def start(predicted: Callable[[str], None], scored: Callable[[str], None]) -> Any:
+        dataset = toy(ndim=2, space=(12, 10))
+
+        def predict(method: Method, case: Case, *others: Any, **where: Any) -> np.ndarray:
+            predicted(case.key)
+            return np.zeros(case.space, np.uint8)
+
+        def score(prediction: np.ndarray, case: Case, *others: Any) -> list[Score]:
+            scored(case.key)
+            return []
+
+        monkeypatch.setattr(evaluation, "predict_case", predict)
+        monkeypatch.setattr(evaluation, "score_case", score)
+        keys = list(dataset.groups())[:3]
+        return keys, evaluate(Predictor(reads_intensity), Vault(dataset, []), keys, Training(), "", **ACCELERATOR)
+
+    return start
+
+
+def test_an_accelerator_predicts_the_next_case_while_this_one_is_scored(made_up: Any) -> None:
+    begun: dict[str, threading.Event] = {}
+
+    def scored(key: str) -> None:
+        following = keys[keys.index(key) + 1 :][:1]
+        # would end the test if the next prediction waited for this score
+        assert all(begun.setdefault(name, threading.Event()).wait(timeout=30) for name in following)
+
+    keys, found = made_up(lambda key: begun.setdefault(key, threading.Event()).set(), scored)
+    assert [case.key for case, _, _ in found] == keys
+
+
+def test_a_processor_scores_a_case_before_it_predicts_the_next(made_up: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ACCELERATOR, "device", torch.device("cpu"))
+    told: list[str] = []
+    keys, found = made_up(lambda key: told.append(f"predict {key}"), lambda key: told.append(f"score {key}"))
+    list(found)
+    assert told == [f"{what} {key}" for key in keys for what in ("predict", "score")]
+
+
+def test_an_error_while_a_case_is_scored_ends_the_evaluation(made_up: Any) -> None:
+    def scored(key: str) -> None:
+        if key == keys[1]:
+            raise ZeroDivisionError(key)
+
+    keys, found = made_up(lambda key: None, scored)
+    assert next(found)[0].key == keys[0]
+    with pytest.raises(ZeroDivisionError, match=keys[1]):
+        list(found)
+
+
 def test_a_prediction_of_nan_fails_its_case_and_no_other() -> None:
     dataset = toy()
     broken = dataset.load("c0").image.sum()
