@@ -1,4 +1,4 @@
-"""Imported once by the forkserver, so that no cell waits for it: the metric kernel loaded and its tables made.
+"""Imported once by the forkserver, so that no cell waits for it: the metric kernel loaded, versions looked up.
 
 Loading numba and its compiled kernels takes most of a second of processor time, which every cell would spend anew.
 """
@@ -9,6 +9,7 @@ import contextlib
 
 import numpy as np
 
+from .. import receipt
 from ..metrics import measure
 
 for _ndim in (2, 3):
@@ -17,3 +18,5 @@ for _ndim in (2, 3):
     # whatever is wrong here is wrong in the cell too, which records it; the forkserver must live
     with contextlib.suppress(Exception):
         measure(_label, np.roll(_label, 1), classes=2, spacing=(1.0, 2.0, 3.0)[:_ndim], tolerance=(1.0,))
+
+receipt.versions()  # of what is loaded here; the code is not: each cell says what it found on disk
