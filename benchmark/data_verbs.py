@@ -1,4 +1,4 @@
-"""The verbs on data: ``python -m benchmark data card|verify|split|weaken|convert NAME``."""
+"""The verbs on data: ``python -m benchmark data card|verify|prepare|split|weaken|convert NAME``."""
 
 from __future__ import annotations
 
@@ -136,6 +136,33 @@ def split(
 
 
 @app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="A dataset, or a plan (a name or a .yaml file) for all that it needs.")],
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one per core).")] = None,
+    fold: Annotated[int, typer.Option(min=1, help="Of a dataset: fold of its protocol.")] = 1,
+    data: Root = None,
+    option: Option = None,
+) -> None:
+    """Check every case and decode the training side ahead, in several processes. Goes on where it was stopped."""
+    import datasets
+
+    from . import plan_file
+    from .execute.local import default_workers
+    from .preflight import decode_ahead
+    from .prepare import default_places
+
+    if name in datasets.names():
+        plan = _smallest_plan(name, option, fold)
+    elif option:
+        raise ConfigError("--option belongs to a dataset; a plan states its own")
+    else:
+        plan = plan_file.load(name)
+    slots = workers or default_workers()
+    read = decode_ahead(list(plan.cells()), default_places(data), workers=slots, say=_print)
+    _print(f"{read} cases read" if read else "nothing left to do")
+
+
+@app.command()
 def weaken(
     name: Name,
     out: Annotated[Path, typer.Option(help="Folder to write, such as Dataset501_Mine.")],
@@ -178,6 +205,23 @@ def convert(
 
     written = to_h5(_dataset(name)(data_root(data), _options(name, option)), out, slices=slices, say=_print)
     _print(f"{written} volumes in {out}")
+
+
+def _smallest_plan(name: str, option: list[str] | None, fold: int) -> Any:
+    """A plan of one cell on a dataset: full supervision on its own grid, or partial where it has scribbles only."""
+    from . import plan_file
+
+    options = _options(name, option)
+    dense = "dense" in _dataset(name).nominal_task(options).annotations
+    raw = {
+        "protocol": "None: decoded ahead.",
+        "datasets": [{"name": name, "options": dataclasses.asdict(options)}],
+        "methods": ["supervised" if dense else "pce"],
+        "ratios": [1.0],
+        "folds": [fold],
+        "bounds": False,
+    }
+    return plan_file.parse(raw, default_name=name)
 
 
 def _dataset(name: str) -> Any:

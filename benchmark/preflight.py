@@ -7,6 +7,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ import torch
 import methods
 from datasets import augment
 from datasets.base import DataError, Dataset
+from datasets.decode import decode_apart
 from datasets.store import Store
 from datasets.weak import strong
 from methods import networks
@@ -22,7 +25,7 @@ from . import device
 from .config import ConfigError, nearest
 from .metrics import ENGINE, measure
 from .plan import Cell
-from .prepare import Places, make_feed, open_dataset, open_store, split_of
+from .prepare import Places, canonical_of, make_feed, open_dataset, open_store, split_of
 from .receipt import manifest
 from .record import atomic_write
 
@@ -64,6 +67,35 @@ def check(cells: Sequence[Cell], places: Places, say: Say = lambda line: None) -
             make_feed(cell, dataset, stores[grid], split, places, torch.device("cpu"))
 
 
+def decode_ahead(cells: Sequence[Cell], places: Places, *, workers: int, say: Say = lambda line: None) -> int:
+    """Check and decode what cells need in several processes, so that a run finds it done. May be killed and repeated.
+
+    Returns:
+        How many cases were read: 0 where all was done before.
+
+    Raises:
+        DataError, MissingData: with the first thing that is wrong; what was decoded before stays.
+    """
+    read, seen = 0, set()
+    for cell in cells:
+        dataset = open_dataset(cell, places)
+        with _named(cell):
+            split = split_of(cell, dataset)
+        keys, grid = sorted((*split.labelled, *split.unlabelled)), canonical_of(cell)
+        if (grid_of_cell := (dataset.fingerprint(), tuple(keys), grid)) in seen:
+            continue
+        seen.add(grid_of_cell)
+        mark = _checked(strong(dataset), places)
+        others = [] if mark.exists() else sorted(set(dataset.groups()) - set(keys))
+        if not Store.kept(dataset, keys, grid, places.cache):
+            opener = partial(open_dataset, cell, places)
+            read += decode_apart(opener, keys, others, grid, places.cache, workers=workers, say=say)
+            open_store(cell, dataset, split, places.cache)
+            say(f"{cell.dataset}: {len(keys)} cases of fold {cell.fold} decoded for {grid.patch}")
+            _remember(strong(dataset), places)
+    return read
+
+
 @contextmanager
 def _named(cell: Cell) -> Iterator[None]:
     """What split, store, feed or device refuse is said with the cell's name, as all that a person can mend."""
@@ -90,16 +122,24 @@ def _compile(say: Say) -> None:
 
 def _cases(dataset: Dataset, places: Places, say: Say) -> None:
     """Load and check every case once; remembered, so that the second start is instant."""
-    mark = places.cache / f"checked-{dataset.name}-{dataset.fingerprint()}"
-    if mark.exists():
+    if _checked(dataset, places).exists():
         return
     groups = dataset.groups()
     say(f"{dataset.name}: checking {len(groups)} cases once")
     for key in groups:
         dataset.check(dataset.load(key))
+    _remember(dataset, places)
+
+
+def _checked(dataset: Dataset, places: Places) -> Path:
+    """The mark that every case was read once and is as it should be."""
+    return places.cache / f"checked-{dataset.name}-{dataset.fingerprint()}"
+
+
+def _remember(dataset: Dataset, places: Places) -> None:
     manifest(dataset, places.cache)
     places.cache.mkdir(parents=True, exist_ok=True)
-    atomic_write(mark, b"")
+    atomic_write(_checked(dataset, places), b"")
 
 
 def _cell(cell: Cell, dataset: Dataset) -> None:

@@ -136,9 +136,14 @@ def split_of(cell: Cell, dataset: Dataset) -> Split:
 
 def open_store(cell: Cell, dataset: Dataset, split: Split, cache: Path | None) -> Store:
     """The training side, decoded once per machine."""
-    assert cell.training.patch is not None
     keys = sorted((*split.labelled, *split.unlabelled))
-    return Store.open(dataset, keys, Canonical(cell.training.patch, cell.training.interpolation), cache=cache)
+    return Store.open(dataset, keys, canonical_of(cell), cache=cache)
+
+
+def canonical_of(cell: Cell) -> Canonical:
+    """The grid on which the cell trains."""
+    assert cell.training.patch is not None
+    return Canonical(cell.training.patch, cell.training.interpolation)
 
 
 def build_method(cell: Cell, dataset: Dataset) -> Method:
