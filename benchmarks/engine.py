@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from benchmark.plan import Cell
 from benchmark.prepare import Prepared, prepare
@@ -18,7 +18,7 @@ from methods.base import Clock, Method
 
 from .settings import Setting
 
-_PASSES = ("convolution", "_convolution", "convolution_backward")
+_PASSES = (torch.ops.aten.convolution, torch.ops.aten._convolution, torch.ops.aten.convolution_backward)
 
 
 class Work(NamedTuple):
@@ -61,12 +61,9 @@ class Engine:
                 ready.feed.set_pseudo(indices, samples.label)
             ready.method.relabel_at = MethodType(lambda self, step: False, ready.method)  # type: ignore[method-assign]
         self._ready[cell.method], self._step[cell.method] = ready, cell.training.steps // 2
-        with FlopCounterMode(display=False) as counter, Moved() as moved:
+        with Counted() as counted:
             self._one_step(cell.method)
-        by_operation = counter.get_flop_counts()["Global"]
-        passes = sum(n for operation, n in by_operation.items() if str(operation).split(".")[1] in _PASSES)
-        precision = str(ready.on["dtype"]).removeprefix("torch.")
-        return Work(counter.get_total_flops(), passes, moved.bytes, precision)
+        return Work(counted.flops, counted.passes, counted.bytes, str(ready.on["dtype"]).removeprefix("torch."))
 
     def steps(self, method: str, n: int) -> float:
         """Seconds of one step, on average over ``n``."""
@@ -96,15 +93,24 @@ class Engine:
         self._step[method] = (self._step[method] + 1) % trainer.training.steps
 
 
-class Moved(TorchDispatchMode):
-    """Counts the bytes of the tensors that operations take and give; views move nothing."""
+class Counted(TorchDispatchMode):
+    """Counts what operations compute, and the bytes of the tensors that they take and give; views move nothing.
+
+    torch's own ``FlopCounterMode`` follows modules as well, and fails where one is given a leaf that asks for gradient.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.bytes = 0.0
+        self.flops = self.passes = self.bytes = 0.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        found = func(*args, **kwargs)
+        packet = func.overloadpacket
+        if packet in flop_registry:
+            flops = flop_registry[packet](*args, **kwargs, out_val=found)
+            self.flops += flops
+            self.passes += flops if packet in _PASSES else 0
         if not func.is_view:
             tensors = [leaf for leaf in tree_leaves((args, kwargs, found)) if isinstance(leaf, torch.Tensor)]
             self.bytes += sum(tensor.nbytes for tensor in tensors)

@@ -93,7 +93,7 @@ def hippocampus(run: Run, **subset: Any) -> Setting:
     training: dict[str, Any] = {"labelled_batch": 8, "network": "vnet", "width": 8, "optimizer": "adam", "lr": 0.002}
     patch = [32, 48, 32]
     if run.quick:
-        patch, training = [16, 16, 16], TINY | {"network": "vnet", "labelled_batch": 4}
+        patch, training = [32, 16, 16], TINY | {"network": "vnet", "labelled_batch": 4}
     source = sources.hippocampus(run, **subset)
     entry = {"name": "msd", "options": {"task_folder": sources.TASK, "patch": patch}}
     return Setting(f"Hippocampus 3-D ({source.kind})", source, entry, training | {"patch": patch})
@@ -104,7 +104,7 @@ def la(run: Run, **subset: Any) -> Setting:
     training: dict[str, Any] = {"labelled_batch": 4, "network": "vnet", "width": 16, "optimizer": "sgd", "lr": 0.01}
     patch = [112, 112, 80]
     if run.quick:
-        patch, training = [16, 16, 16], TINY | {"network": "vnet", "labelled_batch": 4}
+        patch, training = [32, 16, 16], TINY | {"network": "vnet", "labelled_batch": 4}
     source = sources.la(run, **subset)
     entry = {"name": "la", "options": {"partial": True, "patch": patch}}
     return Setting(f"LA ({source.kind})", source, entry, training | {"patch": patch})
