@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from math import nan
 from typing import Any
 
 import pandas as pd
 
 from .frame import Results
 from .summary import ENTRY, HEADLINE, amounts, entries
-from .tables import NOT_PLANNED, Column, Number, Row, Table, columns_of, rows_of
+from .tables import NOT_PLANNED, Column, Look, Number, Row, Table, columns_of, rows_of
 
 SELECTIONS = {
     "best_val": "best on validation",
@@ -17,9 +18,10 @@ SELECTIONS = {
 
 
 def selection_tables(results: Results, table: pd.DataFrame, patients: pd.DataFrame) -> list[Table]:
-    """Dice of other selections of weights minus that of the last step, in points; none where only the last was scored.
+    """Dice of other selections of weights, and what they add to the last step; none where only that was scored.
 
-    The difference to the oracle is what a paper gains by choosing its checkpoint on the test set.
+    The difference to the oracle is what a paper gains by choosing its checkpoint on the test set. Its numbers are
+    watermarked, and never bold.
     """
     made, columns = [], columns_of(table)
     headline = table.set_index(ENTRY)["dice_mean"]
@@ -27,20 +29,25 @@ def selection_tables(results: Results, table: pd.DataFrame, patients: pd.DataFra
         if selection not in set(results.scores["selection"]):
             continue
         other = entries(results, patients, selection=selection).set_index(ENTRY)["dice_mean"]
-        gain = 100 * (other - headline).reindex(headline.index)
+        gains = 100 * (other - headline).reindex(headline.index)
+        look: Look = "oracle" if selection == "oracle" else ""
 
-        def number(entry: Any, gain: pd.Series = gain) -> Number:
-            value = float(gain[tuple(getattr(entry, key) for key in ENTRY)])
-            return Number("–" if value != value else f"{value:+.1f}", entry.ids, value)
+        def number(entry: Any, other: pd.Series = other, gains: pd.Series = gains, look: Look = look) -> Number:
+            key = tuple(getattr(entry, name) for name in ENTRY)
+            value, gain = float(other.get(key, nan)), float(gains[key])
+            if gain != gain:
+                return Number("–", entry.ids)
+            return Number(f"{100 * value:.1f} ({gain:+.1f})", entry.ids, gain, look)
 
         made.append(
             Table(
                 key=f"selection-{selection}",
-                title=f"Dice points that other weights would add: {words}",
+                title=f"Dice (%) of other weights: {words}",
                 columns=columns,
                 rows=tuple(rows_of(table, columns, number)),
                 notes=(
-                    f"Mean Dice of the weights {words.split(' (')[0]} minus that of the {HEADLINE} step, in points.",
+                    f"Mean Dice of the weights {words.split(' (')[0]}, and in brackets what they add to that of the "
+                    f"{HEADLINE} step, in points. Columns sort by what is added.",
                 ),
             )
         )

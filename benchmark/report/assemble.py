@@ -15,13 +15,19 @@ from . import (
     costs,
     economics,
     evidence,
+    exports,
+    footnotes,
     frame,
     intervals,
+    main_tables,
     page,
     plots,
     published,
+    receipts,
     render,
     sensitivity,
+    setup_text,
+    sources,
     stale,
     stat_figures,
     stat_tables,
@@ -30,6 +36,7 @@ from . import (
     tables,
     verdict_tables,
     verdicts,
+    winners,
     worth,
 )
 
@@ -71,13 +78,17 @@ def assemble(
     labels = worth.quantities(entries, curves)
     notes = (*loaded.notes, *sensitivity.flips(loaded, entries, rule=rule), *worth.cost_note(curves))
     loaded = replace(loaded, notes=notes)
-    built = tables.build(loaded, entries, rule=rule)
+    shown = winners.standings(found.judged, found.pairs)
+    over = tables.build(loaded, entries, rule=rule, standings=shown)
+    if entries["dataset"].nunique() == 1:  # the main table says it all
+        over = [table for table in over if table.key == "cells"]
     wide = [
-        *(table for table in built if table.shared),
+        *main_tables.main_tables(loaded, entries, rule=rule, standings=shown),
+        *(table for table in over if table.shared),
         *verdict_tables.verdict_tables(entries, found.judged, looked=loaded.looks is not None),
         *verdict_tables.overall_tables(entries, found),
         *worth.tables(labels, entries),
-        *(table for table in built if not table.shared),
+        *(table for table in over if not table.shared),
         *costs.table(loaded, entries, fronts),
         *stat_tables.rank_tables(entries, found.rankings),
         *stat_tables.component_tables(entries, found.components),
@@ -86,21 +97,25 @@ def assemble(
     ]
     made = [part for table in wide for part in tables.panels(table)]
     per_class = [part for table in appendix.class_tables(classes, entries) for part in tables.panels(table)]
-    state = tables.state(loaded)
+    state = footnotes.state(loaded)
     papers = published.beside(loaded, entries)
     with style.settings():
         figures = [
             (replace(picture, figure=None), _write_figure(report / "figures", picture))
             for picture in chain(  # one at a time: each is large
-                plots.pictures(loaded, entries, patients, rule=rule, fronts=fronts),
+                plots.pictures(loaded, entries, patients, rule=rule, fronts=fronts, curves=curves),
                 stat_figures.pictures(found, entries),
             )
         ]
     if out is None:
         _forget_figures(report / "figures", {picture.name for picture, _ in figures})
+    draft = setup_text.paragraphs(loaded, entries, rule=rule)
+    items = setup_text.checklist(loaded)
+    floats = render.latex(made, plan=plan_name)
     texts = {
         "table.md": render.markdown(made, title=loaded.title, state=state) + published.markdown(papers),
         "table.csv": render.csv(entries.merge(intervals.intervals(entries, designs), on=summary.ENTRY, how="left")),
+        "numbers.csv": render.flat_csv(sources.numbers(made)),
         "verdicts.csv": render.flat_csv(found.judged),
         "overall.csv": render.flat_csv(found.overall),
         "pairs.csv": render.flat_csv(found.pairs),
@@ -108,17 +123,36 @@ def assemble(
         "components.csv": render.flat_csv(found.components),
         "economics.csv": render.flat_csv(labels.assign(ids=labels["ids"].map(" ".join))),
         **({"published.csv": published.csv(papers)} if papers else {}),
-        "table.tex": render.latex(made, plan=plan_name),
+        "table.tex": render.inputs(list(floats)),
         "table_standalone.tex": render.standalone(loaded.title),
+        **{f"tables/{key}.tex": text for key, text in floats.items()},
+        "numbers.tex": render.macros(made),
+        "setup.md": setup_text.markdown(draft, items, title=loaded.title),
+        "setup.tex": setup_text.latex(draft),
         "scores.csv": render.flat_csv(cells.drop(columns="cell")),
         "classes.csv": render.flat_csv(classes),
         "index.html": page.render(
-            loaded, made, per_class, figures, cells, state=state, report=report, published=published.html(papers)
+            loaded, made, per_class, figures, cells, state=state, report=report, draft=draft, items=items,
+            published=published.html(papers),
         ),
-    }
-    for name, text in texts.items():
-        atomic_write(report / name, text.encode())
+    }  # fmt: skip
+    contents = {name: text.encode() for name, text in texts.items()}
+    contents |= {f"exports/{name}": content for name, content in exports.exports(designs).items()}
+    drawn = {f"figures/{path.name}": path.read_bytes() for path in sorted((report / "figures").glob("*.p[nd][gf]"))}
+    made_with = receipts.receipt(loaded, made, contents | drawn, rule=rule, selection=summary.HEADLINE)
+    contents[receipts.FILE] = receipts.as_text(made_with).encode()
+    _write(report, contents, forget=out is None)
     return report
+
+
+def _write(report: Path, contents: dict[str, bytes], *, forget: bool) -> None:
+    """Write every file; ``forget``: remove single tables and exports of an earlier report that are no longer made."""
+    for name, content in contents.items():
+        (report / name).parent.mkdir(exist_ok=True)
+        atomic_write(report / name, content)
+    for path in sorted((*report.glob("tables/*.tex"), *report.glob("exports/*"))) if forget else ():
+        if path.relative_to(report).as_posix() not in contents:
+            path.unlink()
 
 
 def _write_figure(folder: Path, picture: plots.Picture) -> bytes:

@@ -15,10 +15,10 @@ import pandas as pd
 from . import style
 from .blocks import Block
 from .frame import Results
-from .multiples import small_multiples, smallest_amounts
+from .multiples import small_multiples
 from .ranks import resampled
 from .style import Look, Picture, known, named
-from .summary import ENTRY, amounts
+from .summary import ENTRY
 from .tables import NOT_PLANNED, Column, Number, Row, Table, columns_of, rows_of
 from .verdicts import ENDPOINTS
 
@@ -79,7 +79,7 @@ def table(results: Results, entries: pd.DataFrame, fronts: Mapping[Key, tuple[bo
         "predict_seconds": ("inference (s/case)", lambda of: _number(of, "predict_seconds", "mean", digits=3)),
     }
     recorded = [name for name in kinds if entries[name].notna().any()]
-    datasets, least = list(dict.fromkeys(entries["dataset"])), smallest_amounts(amounts(entries))
+    datasets, least = list(dict.fromkeys(entries["dataset"])), _smallest(entries)
     columns = [Column(d, head) for d in datasets for head in [*(kinds[name][0] for name in recorded), "on the front"]]
     rows = []
     for row in _everybody(entries):
@@ -88,7 +88,8 @@ def table(results: Results, entries: pd.DataFrame, fronts: Mapping[Key, tuple[bo
             of = entries[(entries["role"] == row.role) & (entries["label"] == row.label)]
             of = of[of["dataset"] == dataset]
             numbers += [kinds[name][1](of) if len(of) else Number(NOT_PLANNED) for name in recorded]
-            key = (row.role, row.label, dataset, least.get(dataset, ""))
+            kind = of["annotation"].iloc[0] if len(of) else ""
+            key = (row.role, row.label, dataset, least.get((dataset, kind), ""))
             numbers.append(_standing(fronts.get(key), of.loc[of["amount"] == key[3], "ids"]))
         rows.append(Row(row.label, row.role, tuple(numbers), row.marks))
     return [Table("cost", "Cost", tuple(columns), tuple(rows), _notes(results, recorded))]
@@ -100,9 +101,12 @@ def pareto(
     """Dice against training time at the smallest amount of labels, where times were recorded."""
     if entries["train_seconds"].notna().sum() == 0:
         return
+    least = _smallest(entries)
 
-    def draw(axes: Any, dataset: str, amount: str) -> None:
-        of = entries[(entries["dataset"] == dataset) & ((entries["amount"] == amount) | (entries["role"] == "upper"))]
+    def draw(axes: Any, dataset: str, _: str) -> None:
+        of = entries[(entries["dataset"] == dataset)]
+        amounts_of = of["annotation"].map({kind: where for (name, kind), where in least.items() if name == dataset})
+        of = of[(of["amount"] == amounts_of) | (of["role"] == "upper")]
         place = {label: number for number, label in enumerate(rows)}
         for entry in sorted(of.itertuples(), key=lambda entry: place.get(entry.label, -1)):
             look = looks.get(entry.label, style.UPPER)
@@ -128,9 +132,9 @@ def pareto(
         "Dice against cost",
         "Dice against training time, at the smallest amount of labels. On the front: " + _words(entries, fronts),
         "Training time of one cell, mean over seeds, against Dice ± one standard deviation over seeds, at the smallest "
-        "amount of labels of each dataset. Grey steps: the Pareto front of the methods with one kind of labels; pale: "
+        "amount of each kind of labels. Grey steps: the Pareto front of the methods with one kind of labels; pale: "
         "some other method is as fast and as good. Times compare only where the receipts name one kind of hardware.",
-        small_multiples(smallest_amounts(amounts(entries)), draw),
+        small_multiples(_panels(entries, least), draw),
     )
 
 
@@ -168,7 +172,7 @@ def _notes(results: Results, recorded: Sequence[str]) -> tuple[str, ...]:
         "Means over finished cells of all amounts of labels; memory and parameters are the largest. Memory: the "
         "accelerator's at its peak, or where there is none that of the whole process. Parameters: those that are "
         "trained. Inference: from the image in memory to the label map in native geometry.",
-        "On the front: at the smallest amount of labels, no other row with the same kind of labels trains as fast and "
+        "On the front: at the smallest amount of its kind of labels, no other row with that kind trains as fast and "
         "segments as well; in brackets the share of resampled seeds and patients in which that is so.",
     ]
     if "predict_seconds" not in recorded:
@@ -178,7 +182,29 @@ def _notes(results: Results, recorded: Sequence[str]) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _smallest(entries: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """By dataset and kind of labels, the smallest amount that methods and lower bounds have."""
+    others = entries[entries["role"] != "upper"].sort_values("level", kind="stable")
+    found: dict[tuple[str, str], str] = {}
+    for entry in others.itertuples():
+        found.setdefault((entry.dataset, entry.annotation), entry.amount)
+    return found
+
+
+def _panels(entries: pd.DataFrame, least: Mapping[tuple[str, str], str]) -> dict[str, str]:
+    """Datasets in their order, with the amounts that are drawn."""
+    named: dict[str, dict[str, None]] = {dataset: {} for dataset in entries["dataset"]}
+    for (dataset, _), amount in least.items():
+        named[dataset][amount] = None
+    return {dataset: " and ".join(found) or "all labels" for dataset, found in named.items()}
+
+
 def _words(entries: pd.DataFrame, fronts: Mapping[Key, tuple[bool, float]]) -> str:
-    least = smallest_amounts(amounts(entries))
-    names = [f"{key[1]} ({key[2]})" for key, (member, _) in fronts.items() if member and least.get(key[2]) == key[3]]
+    least = set(_smallest(entries).items())
+    kinds = {(entry.label, entry.dataset): entry.annotation for entry in entries.itertuples() if entry.role != "upper"}
+    names = [
+        f"{label} ({dataset})"
+        for (_, label, dataset, amount), (member, _) in fronts.items()
+        if member and ((dataset, kinds.get((label, dataset), "")), amount) in least
+    ]
     return (", ".join(names) or "nobody") + "."

@@ -46,7 +46,12 @@ def validation(
 
 
 def small_multiples(panels: dict[str, str], draw: Callable[[Any, str, str], None]) -> Any:
-    """One panel per dataset, three in a row, and one legend for all."""
+    """One panel per dataset, three in a row, and one legend for all.
+
+    Args:
+        panels: what is written behind the name of each dataset, such as an amount of labels; "" is nothing.
+        draw: draws into the axes of a dataset, with that text.
+    """
     across = min(3, len(panels))
     down = -(-len(panels) // across)
     figure = style.canvas(style.COLUMN if across == 1 else style.PAGE, 0.5 + 2.2 * down)
@@ -54,11 +59,15 @@ def small_multiples(panels: dict[str, str], draw: Callable[[Any, str, str], None
     found: dict[str, Any] = {}
     for axes, (dataset, amount) in zip(grid, panels.items(), strict=False):
         draw(axes, dataset, amount)
-        axes.set_title(f"{dataset}, {amount}")
+        axes.set_title(f"{dataset}, {amount}" if amount else dataset)
         found |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
-    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=2 if across == 1 else 3)
+    # a handle and its gaps are as wide as eight letters; 20 letters are an inch
+    widest = max((len(label) for label in found), default=1) + 8
+    columns = max(1, min(3, int(20 * figure.get_figwidth()) // widest))
+    figure.set_figheight(0.25 + 2.2 * down + 0.17 * -(-len(found) // columns))
+    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
     return figure
 
 

@@ -13,13 +13,17 @@ from typing import Any
 import pandas as pd
 
 from .frame import Results
+from .setup_text import Item
 from .style import Picture
 from .summary import ENTRY, HEADLINE, cell_units
-from .tables import Row, Table
+from .tables import Number, Row, Table
 
 _HERE = Path(__file__).parent
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 """The browser itself refuses any request that a later change might add."""
+
+MOST_NAMED = 6
+"""Cells that a number names itself; its link leads to all of its own, and ``numbers.csv`` names every one."""
 
 
 def render(
@@ -31,6 +35,8 @@ def render(
     *,
     state: str,
     report: Path,
+    draft: Sequence[str] = (),
+    items: Sequence[Item] = (),
     published: str = "",
 ) -> str:
     """The page as text.
@@ -43,10 +49,11 @@ def render(
         cells: `summary.cell_values`.
         state: sentence on what there is.
         report: folder that the page will lie in, to link the files of each cell.
+        draft, items: `setup_text.paragraphs` and `setup_text.checklist`.
         published: published numbers beside ours, as HTML; without, there is no such section.
     """
     anchors = {name: number for number, ids in enumerate(_entry_ids(results)) for name in ids}
-    main = [table for table in tables if table.shared or table.key.startswith("verdicts")]
+    main = [table for table in tables if table.shared or table.key.startswith(("verdicts", "overall"))]
     shared = dict.fromkeys(note for table in tables for note in table.shared)
     sections = {
         "State": _state(results, state),
@@ -57,6 +64,7 @@ def render(
         "Classes": "\n".join(_folded(table, anchors) for table in per_class) or "<p>No class has a number yet.</p>",
         **({"Published numbers": published} if published else {}),
         "Cells": _cells(results, cells, anchors, report),
+        "Set-up": _set_up(draft, items),
         "Receipts": _receipts(results),
     }
     slugs = {title: title.lower().replace(" ", "-") for title in sections}
@@ -127,9 +135,9 @@ def _table(table: Table, anchors: dict[str, int]) -> str:
     others = [row for row in table.rows if row.role != "upper"]
     bodies = []
     if upper:
-        rows = "\n".join(_row(row, anchors, [width for _, width in table.spans]) for row in upper)
+        rows = "\n".join(_row(row, table, anchors) for row in upper)
         bodies.append(f'<tbody class="upper">\n{rows}\n</tbody>')
-    bodies.append("<tbody>\n" + "\n".join(_row(row, anchors) for row in others) + "\n</tbody>")
+    bodies.append("<tbody>\n" + "\n".join(_row(row, table, anchors) for row in others) + "\n</tbody>")
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(table.title)}">\n'
         f'<table class="sortable" id="table-{escape(table.key)}">\n<caption>{escape(table.title)}</caption>\n'
@@ -138,22 +146,27 @@ def _table(table: Table, anchors: dict[str, int]) -> str:
     )
 
 
-def _row(row: Row, anchors: dict[str, int], spans: Sequence[int] = ()) -> str:
-    """One row; ``spans``: each number stands for that many columns."""
+def _row(row: Row, table: Table, anchors: dict[str, int]) -> str:
     badges = "".join(f' <span class="badge">{escape(mark)}</span>' for mark in row.marks)
     parts = [f'<th scope="row">{escape(row.label)}{badges}</th>']
-    place = 0
-    for width in spans or [1] * len(row.numbers):
-        number = row.numbers[place]
-        place += width
+    for number, width in table.cells(row):
         colspan = f' colspan="{width}"' if width > 1 else ""
         sort = f' data-sort="{number.sort:.6g}"' if number.sort == number.sort else ""
-        text = escape(number.text).replace("\n", "<br>")
-        if number.ids:
-            title = f"from {len(number.ids)} cells: " + ", ".join(number.ids)
-            text = f'<a href="#from-{anchors[number.ids[0]]}" title="{escape(title)}">{text}</a>'
-        parts.append(f"<td{colspan}{sort}>{text}</td>")
+        parts.append(f"<td{colspan}{sort}>{_number(number, anchors)}</td>")
     return f"<tr>{''.join(parts)}</tr>"
+
+
+def _number(number: Number, anchors: dict[str, int]) -> str:
+    text = escape(number.text).replace("\n", "<br>")
+    if number.look == "winner":
+        text = f"<strong>{text}</strong>"
+    elif number.look == "oracle":
+        text = f'<em class="oracle">{text}<span> oracle</span></em>'
+    if not number.ids:
+        return text
+    title = f"from {len(number.ids)} cells: " + ", ".join(number.ids[:MOST_NAMED])
+    title += ", …" if len(number.ids) > MOST_NAMED else ""
+    return f'<a href="#from-{anchors[number.ids[0]]}" title="{escape(title)}">{text}</a>'
 
 
 def _folded(table: Table, anchors: dict[str, int]) -> str:
@@ -202,6 +215,19 @@ def _cells(results: Results, values: pd.DataFrame, anchors: dict[str, int], repo
         '<div class="scroll" role="region" tabindex="0" aria-label="Cells">\n<table id="every-cell">\n'
         "<caption>Every cell; its name leads to its scores by case and class</caption>\n"
         f"<thead><tr>{head}</tr></thead>\n{body}\n</table>\n</div>"
+    )
+
+
+def _set_up(draft: Sequence[str], items: Sequence[Item]) -> str:
+    words = {True: ("yes", "good"), False: ("no", "bad"), None: ("open", "faint")}
+    rows = "".join(
+        f'<li><strong class="{words[met][1]}">{words[met][0]}</strong> {escape(text)}</li>' for met, text in items
+    )
+    text = "".join(f"<p>{escape(part)}</p>" for part in draft)
+    return (
+        f'<div class="draft">{text}</div>\n<h3>Reproducibility checklist</h3>\n<ul class="checklist">{rows}</ul>\n'
+        '<p class="faint">Both are drafts made of the receipts: <a href="setup.md">setup.md</a>, '
+        '<a href="setup.tex">setup.tex</a>.</p>'
     )
 
 

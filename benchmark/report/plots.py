@@ -10,7 +10,9 @@ import pandas as pd
 
 from . import style
 from .costs import pareto
+from .economics import Curve
 from .frame import Results
+from .minutes import against_minutes
 from .multiples import validation
 from .overlays import comparison, overlay_png
 from .sizes import by_size
@@ -38,6 +40,7 @@ def pictures(
     *,
     rule: str,
     fronts: Mapping[tuple[str, ...], tuple[bool, float]],
+    curves: Sequence[Curve],
 ) -> Iterator[Picture]:
     """Every figure that the records allow, one at a time; to be used within `style.settings`.
 
@@ -47,6 +50,7 @@ def pictures(
         patients: `summary.patient_values`.
         rule: what failures count for.
         fronts: `costs.on_front`.
+        curves: `economics.curves`.
     """
     table = entries[entries["n"] > 0]
     if table.empty:
@@ -66,6 +70,7 @@ def pictures(
             yield _dots(dataset, of, seeds[seeds["dataset"] == dataset], rows, looks, names)
         yield _patients(dataset, of, _patient_means(results, patients, of), levels, rows, looks, names)
         yield from comparison(results, dataset, of, levels[0], rows)
+    yield from against_minutes(table, curves, rows, looks)
     yield from by_size(results, table, columns, rows, looks, rule)
     yield from pareto(table, rows, looks, fronts)
     yield from validation(results, table, columns, rows, looks)

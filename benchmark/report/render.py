@@ -1,17 +1,21 @@
 r"""Tables -> Markdown, LaTeX (booktabs) and CSV.
 
-``table.tex`` holds floats to ``\input`` into a paper that loads booktabs and graphicx; ``table_standalone.tex`` wraps
-it into a document that compiles as it is.
+``tables/<key>.tex`` hold one float each, ``table.tex`` has them all: to be ``\input`` into a paper that loads booktabs
+and graphicx. ``table_standalone.tex`` wraps them into a document that compiles as it is.
 """
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 
 import pandas as pd
 
-from .tables import Column, Row, Table
+from . import sources
+from .tables import Column, Number, Row, Table
+
+_HEAD = "% Made from records. Needs \\usepackage{booktabs,graphicx}, T1 fonts and UTF-8.\n"
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -20,18 +24,21 @@ _LATEX = {
     "–": "--", "—": "---", "≤": r"$\le$", "≥": r"$\ge$", "≈": r"$\approx$", "→": r"$\to$", "°": r"$^\circ$",
     "∈": r"$\in$", "∞": r"$\infty$", "’": "'", "‘": "`", "“": "``", "”": "''", "…": r"\dots{}", "\n": " ",
     "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "λ": r"$\lambda$", "μ": r"$\mu$", "σ": r"$\sigma$",
-    "τ": r"$\tau$",
+    "τ": r"$\tau$", "†": r"$^\dagger$", "‡": r"$^\ddagger$",
 }  # fmt: skip
 
 
 def markdown(tables: Sequence[Table], *, title: str, state: str) -> str:
     """All tables as one Markdown document."""
-    parts = [f"# {title}\n", f"{state}\n"]
+    parts, first = [f"# {title}\n", f"{state}\n"], sources.firsts(tables)
     for table in tables:
         parts.append(f"## {table.title}\n")
         head = [table.head, *(f"{_head(column)}" for column in table.columns)]
         lines = [pipes(head), pipes(["---", *["---:"] * len(table.columns)])]
-        lines += [pipes([name(row), *(number.text for number in row.numbers)]) for row in table.rows]
+        lines += [pipes([name(row), *(_marked(number) for number in row.numbers)]) for row in table.rows]
+        if table.rows:
+            last = first[table.key] + len(table.rows) * len(table.columns) - 1
+            lines.append(f"<!-- row by row, numbers {first[table.key]} to {last} of numbers.csv -->")
         parts.append("\n".join(lines) + "\n")
         parts += [f"- {note}" for note in table.notes] + [""]
     shared = dict.fromkeys(note for table in tables for note in table.shared)
@@ -55,12 +62,35 @@ def flat_csv(frame: pd.DataFrame) -> str:
     return text.getvalue()
 
 
-def latex(tables: Sequence[Table], *, plan: str) -> str:
-    """All tables as floats, captions and notes included."""
-    parts = ["% Made from records. Needs \\usepackage{booktabs,graphicx}, T1 fonts and UTF-8.\n"]
+def latex(tables: Sequence[Table], *, plan: str) -> dict[str, str]:
+    """Each table as a float of its own, by key: caption and notes included, the source of each row in a comment."""
+    first = sources.firsts(tables)
+    return {table.key: _HEAD + _float(table, plan, first[table.key]) for table in tables}
+
+
+def inputs(keys: Sequence[str]) -> str:
+    """All tables at once."""
+    return _HEAD + "".join(f"\\input{{tables/{key}}}\n" for key in keys)
+
+
+def macros(tables: Sequence[Table]) -> str:
+    r"""Every number as a macro, for running text: ``\scant{dice/cps/acdc/10pc}``; an unknown key does not compile.
+
+    The key is that of the table, then row, column group and column; of what is not a letter, digit or one of ``_.+-``
+    only ``%`` stays, as "pc".
+    """
+    lines = [
+        "% Made from records. \\input this file, then write \\scant{table/row/group/column} for a number.",
+        r"\newcommand{\scant}[1]{\ifcsname scant@#1\endcsname\csname scant@#1\endcsname"
+        r"\else\errmessage{There is no number #1: the table it was in has changed}\fi}",
+    ]
     for table in tables:
-        parts.append(_float(table, plan))
-    return "\n".join(parts)
+        for row in table.rows:
+            for column, number in zip(table.columns, row.numbers, strict=True):
+                parts = (table.key, name(row), column.dataset, column.amount)
+                key = "/".join(_key(part) for part in parts)
+                lines.append(rf"\expandafter\def\csname scant@{key}\endcsname{{{_latex_number(number)}}}")
+    return "\n".join(lines) + "\n"
 
 
 def standalone(title: str) -> str:
@@ -97,17 +127,19 @@ def name(row: Row) -> str:
     return f"{row.label} ({', '.join(row.marks)})" if row.marks else row.label
 
 
-def _float(table: Table, plan: str) -> str:
+def _float(table: Table, plan: str, first: int) -> str:
     columns = "l" + "c" * len(table.columns)
     groups, rules, start = [], [], 2
     for dataset, width in table.spans:
         groups.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(dataset)}}}")
         rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
         start += width
+    protocol = [note for note in table.shared if note.startswith("Protocol: ")]
+    caption = [f"{table.title}.", *table.notes[:1], *protocol]
     lines = [
         r"\begin{table*}[!htbp]",
         r"\centering\footnotesize\setlength{\belowcaptionskip}{4pt}",
-        rf"\caption{{{escape(table.title)}. {' '.join(escape(note) for note in table.notes[:1])}}}",
+        rf"\caption{{{' '.join(escape(sentence) for sentence in caption)}}}",
         rf"\label{{tab:{plan}-{table.key}}}",
         # shrinks a table that is too wide, and leaves the others alone
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
@@ -119,24 +151,38 @@ def _float(table: Table, plan: str) -> str:
         r"\midrule",
     ]
     for place, row in enumerate(table.rows):
-        lines.append(" & ".join([escape(name(row)), *_latex_numbers(row, table)]) + r" \\")
+        start = first + place * len(table.columns)
+        source = f" % numbers {start} to {start + len(table.columns) - 1} of numbers.csv"
+        numbers = (
+            _latex_number(number) if width == 1 else rf"\multicolumn{{{width}}}{{c}}{{{_latex_number(number)}}}"
+            for number, width in table.cells(row)
+        )
+        lines.append(" & ".join([escape(name(row)), *numbers]) + r" \\" + source)
         if row.role == "upper" and place + 1 < len(table.rows) and table.rows[place + 1].role != "upper":
             lines.append(r"\midrule")
     lines += [r"\bottomrule", r"\end{tabular}}", ""]
-    below = [escape(note) for note in (*table.notes[1:], *table.shared)]
+    below = [escape(note) for note in (*table.notes[1:], *table.shared) if note not in protocol]
     if below:
         lines += [r"\par\smallskip\raggedright\scriptsize", "\\\\\n".join(below)]
     return "\n".join([*lines, r"\end{table*}", ""])
 
 
-def _latex_numbers(row: Row, table: Table) -> list[str]:
-    if row.role != "upper":
-        return [_stacked(number.text) for number in row.numbers]
-    texts, place = [], 0
-    for _, width in table.spans:
-        texts.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(row.numbers[place].text)}}}")
-        place += width
-    return texts
+def _latex_number(number: Number) -> str:
+    text = _stacked(number.text)
+    if number.look == "winner":
+        return rf"{{\boldmath\textbf{{{text}}}}}"
+    return rf"\textit{{{text}}}\textsuperscript{{oracle}}" if number.look == "oracle" else text
+
+
+def _marked(number: Number) -> str:
+    """As Markdown prints it."""
+    if number.look == "winner":
+        return f"**{number.text}**"
+    return f"_{number.text}_ (oracle)" if number.look == "oracle" else number.text
+
+
+def _key(part: str) -> str:
+    return re.sub(r"[^\w.+-]+", "-", part.replace("%", "pc"), flags=re.ASCII).strip("-")
 
 
 def _stacked(text: str) -> str:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
-from ..metrics.policy import DEFAULT_RULE, RULES
-from ..shapes import EXTRA
+from ..metrics.policy import DEFAULT_RULE
+from .footnotes import failed_cells, means_note, notes
 from .frame import Results
 from .summary import ENTRY, amounts, order
+from .winners import Standing, Standings
 
 MOST_COLUMNS = 12
 """Columns of one table; further datasets go into the next panel. Twelve fit on a page in landscape."""
@@ -22,10 +23,13 @@ MOST_COLUMNS = 12
 BOUNDS = {"upper": "upper bound", "lower": "lower bound"}
 NOT_PLANNED = "n/a"
 
-_FAILURES = (
+FAILURES = (
     "Pairs of test case and class that were missed, spurious or not predicted, of all pairs that are in the reference "
     "or the prediction. +k: pairs in neither, which the rule for empty masks deals with."
 )
+
+
+Look = Literal["", "winner", "oracle"]
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Number:
-    """One printed number, or several lines, and the cells that it comes from."""
+    """One printed number, or several lines, and the cells that it comes from.
+
+    ``look``: "" as it is; "winner" is printed bold; "oracle" is watermarked, for nobody may claim it.
+    """
 
     text: str
     ids: tuple[str, ...] = ()
     sort: float = float("nan")
+    look: Look = ""
 
 
 @dataclass(frozen=True)
@@ -84,24 +92,33 @@ class Table:
             found[name] = found.get(name, 0) + 1
         return list(found.items())
 
+    def cells(self, row: Row) -> list[tuple[Number, int]]:
+        """The numbers of a row and how many columns each spans: an upper bound is the same for every amount."""
+        found: list[tuple[Number, int]] = []
+        place = 0
+        for _, width in self.spans:
+            block = row.numbers[place : place + width]
+            same = row.role == "upper" and len({(number.text, number.ids) for number in block}) == 1
+            found += [(block[0], width)] if same else [(number, 1) for number in block]
+            place += width
+        return found
 
-def build(results: Results, table: pd.DataFrame, *, rule: str = DEFAULT_RULE) -> list[Table]:
-    """The main tables of a report from `summary.entries`."""
+
+def build(
+    results: Results, table: pd.DataFrame, *, rule: str = DEFAULT_RULE, standings: Standings | None = None
+) -> list[Table]:
+    """The tables over all datasets, from `summary.entries` and `winners.standings`."""
+    shown = standings or {}
     units = {dataset: "/".join(sorted(set(rows["unit"]) - {""})) for dataset, rows in table.groupby("dataset")}
     unit = next(iter(set(units.values()))) if len(set(units.values())) == 1 else ""
     in_title = f" ({unit})" if unit else " (unit in the header)" if any(units.values()) else ""
-    shared = notes(results, table)
-    means = _means_note(table, rule)
+    shared = notes(results, table, shown)
+    means = means_note(table, rule)
     kinds: list[tuple[str, str, Callable[[Any], Number], tuple[str, ...]]] = [
-        ("dice", "Dice (%), higher is better", lambda e: _mean(e, "dice", scale=100, digits=1), means),
-        (
-            "hd95",
-            f"HD95{in_title}, lower is better",
-            lambda e: _mean(e, "hd95", scale=1, digits=2),
-            means,
-        ),
-        ("failures", "Failed predictions", _failures, (_FAILURES,)),
-        ("cells", "Cells finished, of those planned", _cells, _failed_cells(results)),
+        ("dice", "Dice (%), higher is better", lambda e: mean(e, "dice", shown), means),
+        ("hd95", f"HD95{in_title}, lower is better", lambda e: mean(e, "hd95", shown), means),
+        ("failures", "Failed predictions", _failures, (FAILURES,)),
+        ("cells", "Cells finished, of those planned", _cells, failed_cells(results)),
     ]
     columns = columns_of(table)
     made = []
@@ -137,80 +154,6 @@ def panels(table: Table) -> list[Table]:
     return made
 
 
-def state(results: Results) -> str:
-    """One sentence: how much of the plan there is."""
-    counts = results.cells["status"].value_counts()
-    parts = [f"{counts[name]} {name}" for name in ("failed", "killed", "missing") if counts.get(name, 0)]
-    finished, planned = int(counts.get("finished", 0)), len(results.cells)
-    sentence = f"{finished} of {planned} cells finished" + (f"; {', '.join(parts)}" if parts else "") + "."
-    if not finished:
-        sentence = f"No cell has finished yet, so there is no number to show. {sentence}"
-    if results.strays:
-        sentence += (
-            f" {len(results.strays)} further records belong to other settings or versions and are not shown: "
-            f"{', '.join(results.strays[:5])}{' …' if len(results.strays) > 5 else ''}."
-        )
-    return sentence
-
-
-def notes(results: Results, table: pd.DataFrame) -> tuple[str, ...]:
-    """What every table of means says below: bounds, order, protocol, label budget, tuning, what is missing."""
-    sentences = []
-    roles = set(table["role"])
-    if "upper" in roles:
-        sentences.append("Upper bound: supervised with all training labels; it is the same for every labelled amount.")
-    if "lower" in roles:
-        sentences.append("Lower bound: the same labels without anything that a label-efficient method adds.")
-    if table.loc[table["role"] != "upper", "annotation"].nunique() > 1:
-        sentences.append(
-            "Dense labels name every pixel, scribble labels a few strokes: at the same share of patients they are not "
-            "the same amount of work, and methods of one kind are to be read against the lower bound of that kind."
-        )
-    sentences.append(
-        "Rows are sorted by mean Dice. Nothing is bold: a higher mean alone is no evidence. Which methods differ from "
-        "their lower bound is said under “Against the lower bound”; other differences have not been tested."
-    )
-    if results.tuned:
-        sentences.append(f"Hyper-parameters: {results.tuned}.")
-    if results.protocol:
-        sentences.append(f"Protocol: {results.protocol.strip()}")
-    sentences += budget(results) + extra_labels(results)
-    return (*sentences, *results.notes)
-
-
-def budget(results: Results) -> list[str]:
-    """The label budget of every dataset: labelled and validation groups both cost annotation."""
-    cells = results.cells[results.cells["role"] != "upper"]
-    sentences = []
-    for dataset, of_dataset in cells.groupby("dataset", sort=False):
-        parts, train, test = [], set(), set()
-        for (_, amount), rows in of_dataset.groupby(["level", "amount"]):
-            splits = [results.records[name].split for name in rows["id"] if name in results.records]
-            splits = [split for split in splits if split]
-            if splits:
-                labelled = _range(len(split.get("labelled_groups", ())) for split in splits)
-                parts.append(f"{amount} = {labelled} + {_range(split.get('val_groups', 0) for split in splits)}")
-                train |= {split.get("train_groups", 0) for split in splits}
-                test |= {split.get("test_groups", 0) for split in splits}
-        if parts:
-            sentences.append(
-                f"Label budget of {dataset}, in patients or videos, labelled + validation: {'; '.join(parts)}; of "
-                f"{_range(train)} for training. Test: {_range(test)}."
-            )
-    return sentences
-
-
-def extra_labels(results: Results) -> list[str]:
-    """Who trained with dense labels that the other methods did not have, one sentence per method and dataset."""
-    found: dict[str, None] = {}
-    for cell in results.cells.itertuples():
-        record = results.records.get(cell.id)
-        for note in record.notes if record else ():
-            if note.startswith(EXTRA):
-                found[f"{cell.label} on {cell.dataset} {note.split(';')[0]}."] = None
-    return list(found)
-
-
 def rows_of(table: pd.DataFrame, columns: tuple[Column, ...], number: Callable[[Any], Number]) -> Iterable[Row]:
     """Upper bounds, then methods and lower bounds by mean Dice, each with ``number`` of its entry in every column."""
     found = {tuple(getattr(entry, key) for key in ENTRY): entry for entry in table.itertuples()}
@@ -234,16 +177,19 @@ def rows_of(table: pd.DataFrame, columns: tuple[Column, ...], number: Callable[[
                 yield Row(label, role, tuple(numbers), marks(role, label))
 
 
-def _mean(entry: Any, metric: str, *, scale: float, digits: int) -> Number:
-    mean, spread = getattr(entry, f"{metric}_mean"), getattr(entry, f"{metric}_sd")
-    if not entry.n or mean != mean:
+def mean(entry: Any, metric: str, standings: Standings) -> Number:
+    """Mean ± standard deviation over seeds of Dice (in %) or HD95, with its standing."""
+    scale, digits = {"dice": (100, 1), "hd95": (1, 2)}[metric]
+    value, spread = getattr(entry, f"{metric}_mean"), getattr(entry, f"{metric}_sd")
+    if not entry.n or value != value:
         return Number("–" if entry.n == entry.planned else f"– ({entry.n}/{entry.planned})", entry.ids)
-    text = f"{scale * mean:.{digits}f}"
+    text = f"{scale * value:.{digits}f}"
     if spread == spread:
         text += f" ± {scale * spread:.{digits}f}"
     if entry.n != entry.planned:
         text += f" ({entry.n}/{entry.planned})"
-    return Number(text, entry.ids, mean)
+    standing = standings.get((metric, *(getattr(entry, key) for key in ENTRY)), Standing())
+    return Number(text + standing.sign, entry.ids, value, "winner" if standing.winner else "")
 
 
 def _failures(entry: Any) -> Number:
@@ -260,27 +206,3 @@ def _cells(entry: Any) -> Number:
     parts += [f"{entry.failed_cells} failed"] if entry.failed_cells else []
     parts += [f"{entry.missing} missing"] if entry.missing else []
     return Number(", ".join(parts), entry.ids, entry.finished)
-
-
-def _means_note(table: pd.DataFrame, rule: str) -> tuple[str, ...]:
-    planned = _range(table["planned"])
-    folds = "; all folds of a seed are one set of patients" if any(table["planned"] < table["ids"].map(len)) else ""
-    return (
-        f"Mean ± standard deviation over seeds, n = {planned} (complete/planned where a seed is unfinished){folds}. "
-        "Scans are averaged within a patient, then classes, then patients, then seeds. Weights of the last step.",
-        f"Rule for empty masks and failures: {rule}. {RULES[rule].description}",
-    )
-
-
-def _failed_cells(results: Results) -> tuple[str, ...]:
-    rows = results.cells[results.cells["status"].isin(["failed", "killed"])]
-    return tuple(
-        f"{row.status.capitalize()}: {row.label}, {row.dataset} {row.amount}, seed {row.seed}, fold {row.fold}: "
-        f"{row.reason or 'no reason recorded'}"
-        for row in rows.itertuples()
-    )
-
-
-def _range(values: Iterable[int]) -> str:
-    found = sorted(set(values))
-    return str(found[0]) if len(found) == 1 else f"{found[0]}–{found[-1]}"

@@ -67,7 +67,9 @@ def legend(shown: Standings) -> str:
             "correction over all its pairs, and at least one is worse; ties share it."
         )
     else:
-        parts.append("Nothing is bold: no two rows of a column could be told apart.")
+        parts.append(
+            "Nothing is bold: no two rows of any column could be told apart, or there are too few seeds to try."
+        )
     if any(standing.sign for standing in shown.values()):
         parts.append("† better, ‡ worse than the lower bound, ≈ equivalent to it (see “Against the lower bound”).")
     return " ".join([*parts, "A higher mean alone is no evidence."])

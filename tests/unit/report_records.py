@@ -51,6 +51,7 @@ def write_cell(
     hyper: dict[str, Any] | None = None,
     annotation: str = "dense",
     status: str = "finished",
+    training: dict[str, Any] | None = None,
     **more: Any,
 ) -> Path:
     """Write one cell's record and return its folder."""
@@ -59,8 +60,8 @@ def write_cell(
     cell = {
         "plan": plan, "label": label or method, "role": role, "title": f"{label or method} {dataset} {amount} s{seed}",
         "amount": amount, "method": method, "hyper": hyper or {}, "dataset": dataset, "options": {},
-        "annotation": annotation, "ratio": ratio, "count": None, "seed": seed, "fold": fold, "training": {"steps": 100},
-        "versions": {"protocol": "1", "metrics": "1", "data": "1"},
+        "annotation": annotation, "ratio": ratio, "count": None, "seed": seed, "fold": fold,
+        "training": training or {"steps": 100}, "versions": {"protocol": "1", "metrics": "1", "data": "1"},
     }  # fmt: skip
     split = {
         "labelled_groups": [f"p{i}" for i in range(max(1, round(40 * ratio)))], "train_groups": 40,

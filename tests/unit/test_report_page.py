@@ -92,7 +92,9 @@ def test_every_number_of_the_main_tables_names_its_cells(report: Path) -> None:
     page = _Page((report / "index.html").read_text())
     titles = [attributes["title"] for attributes in page.all("a") if "title" in attributes]
     assert any("cps-phantom_2d-5pc-s0-1method, cps-phantom_2d-5pc-s1-1method" in title for title in titles)
-    assert {int(re.match(r"from (\d+) cells", title).group(1)) for title in titles} == {3, 12}  # type: ignore[union-attr]
+    counts = {int(re.match(r"from (\d+) cells", title).group(1)) for title in titles}  # type: ignore[union-attr]
+    assert min(counts) == 3
+    assert all(count % 3 == 0 for count in counts), "every entry has three seeds"
 
 
 def test_the_page_can_be_read_without_seeing_it(report: Path) -> None:

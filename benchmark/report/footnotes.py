@@ -1,0 +1,110 @@
+"""The sentences below tables: what a mean is of, bounds, protocol, label budget, what failed and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from ..metrics.policy import RULES
+from ..shapes import EXTRA
+from .frame import Results
+from .winners import Standings, legend
+
+
+def state(results: Results) -> str:
+    """One sentence: how much of the plan there is."""
+    counts = results.cells["status"].value_counts()
+    parts = [f"{counts[name]} {name}" for name in ("failed", "killed", "missing") if counts.get(name, 0)]
+    finished, planned = int(counts.get("finished", 0)), len(results.cells)
+    sentence = f"{finished} of {planned} cells finished" + (f"; {', '.join(parts)}" if parts else "") + "."
+    if not finished:
+        sentence = f"No cell has finished yet, so there is no number to show. {sentence}"
+    if results.strays:
+        sentence += (
+            f" {len(results.strays)} further records belong to other settings or versions and are not shown: "
+            f"{', '.join(results.strays[:5])}{' …' if len(results.strays) > 5 else ''}."
+        )
+    return sentence
+
+
+def notes(results: Results, table: pd.DataFrame, standings: Standings) -> tuple[str, ...]:
+    """What every table of means says below: bounds, order, protocol, label budget, tuning, what is missing."""
+    sentences = []
+    roles = set(table["role"])
+    if "upper" in roles:
+        sentences.append("Upper bound: supervised with all training labels; it is the same for every labelled amount.")
+    if "lower" in roles:
+        sentences.append("Lower bound: the same labels without anything that a label-efficient method adds.")
+    if table.loc[table["role"] != "upper", "annotation"].nunique() > 1:
+        sentences.append(
+            "Dense labels name every pixel, scribble labels a few strokes: at the same share of patients they are not "
+            "the same amount of work, and methods of one kind are to be read against the lower bound of that kind."
+        )
+    sentences.append(f"Rows are sorted by mean Dice. {legend(standings)}")
+    if results.tuned:
+        sentences.append(f"Hyper-parameters: {results.tuned}.")
+    if results.protocol:
+        sentences.append(f"Protocol: {results.protocol.strip()}")
+    datasets = set(table["dataset"])
+    sentences += budget(results, datasets) + extra_labels(results, datasets)
+    return (*sentences, *results.notes)
+
+
+def budget(results: Results, datasets: set[str]) -> list[str]:
+    """The label budget of some datasets: labelled and validation groups both cost annotation."""
+    cells = results.cells[(results.cells["role"] != "upper") & results.cells["dataset"].isin(datasets)]
+    sentences = []
+    for dataset, of_dataset in cells.groupby("dataset", sort=False):
+        parts, train, test = [], set(), set()
+        for (_, amount), rows in of_dataset.groupby(["level", "amount"]):
+            splits = [results.records[name].split for name in rows["id"] if name in results.records]
+            splits = [split for split in splits if split]
+            if splits:
+                labelled = _range(len(split.get("labelled_groups", ())) for split in splits)
+                parts.append(f"{amount} = {labelled} + {_range(split.get('val_groups', 0) for split in splits)}")
+                train |= {split.get("train_groups", 0) for split in splits}
+                test |= {split.get("test_groups", 0) for split in splits}
+        if parts:
+            sentences.append(
+                f"Label budget of {dataset}, in patients or videos, labelled + validation: {'; '.join(parts)}; of "
+                f"{_range(train)} for training. Test: {_range(test)}."
+            )
+    return sentences
+
+
+def extra_labels(results: Results, datasets: set[str]) -> list[str]:
+    """Who trained with dense labels that the other methods did not have, one sentence per method and dataset."""
+    found: dict[str, None] = {}
+    for cell in results.cells[results.cells["dataset"].isin(datasets)].itertuples():
+        record = results.records.get(cell.id)
+        for note in record.notes if record else ():
+            if note.startswith(EXTRA):
+                found[f"{cell.label} on {cell.dataset} {note.split(';')[0]}."] = None
+    return list(found)
+
+
+def means_note(table: pd.DataFrame, rule: str) -> tuple[str, ...]:
+    """What a mean is, how many seeds it is of, and what failures count for."""
+    planned = _range(table["planned"])
+    folds = "; all folds of a seed are one set of patients" if any(table["planned"] < table["ids"].map(len)) else ""
+    return (
+        f"Mean ± standard deviation over seeds, n = {planned} (complete/planned where a seed is unfinished){folds}. "
+        "Scans are averaged within a patient, then classes, then patients, then seeds. Weights of the last step.",
+        f"Rule for empty masks and failures: {rule}. {RULES[rule].description}",
+    )
+
+
+def failed_cells(results: Results) -> tuple[str, ...]:
+    """One sentence for every cell that failed or was killed."""
+    rows = results.cells[results.cells["status"].isin(["failed", "killed"])]
+    return tuple(
+        f"{row.status.capitalize()}: {row.label}, {row.dataset} {row.amount}, seed {row.seed}, fold {row.fold}: "
+        f"{row.reason or 'no reason recorded'}"
+        for row in rows.itertuples()
+    )
+
+
+def _range(values: Iterable[int]) -> str:
+    found = sorted(set(values))
+    return str(found[0]) if len(found) == 1 else f"{found[0]}–{found[-1]}"

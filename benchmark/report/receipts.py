@@ -1,0 +1,167 @@
+"""What the tables were made with: ``receipt.json``, and whether the files beside it still are what it says.
+
+Per cell: digests of its record and scores, code, lock, hardware, data, split, labels, seed and the runs that trackers
+know it by. Per table: which numbers of ``numbers.csv``, and each distinct answer of its cells. Nothing here names the
+machine, the time or the commit that the report was built at, so that a rebuilt receipt is the same byte for byte;
+``built_by`` is the digest of the code that aggregates and prints.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import ROOT, record
+from ..record import digest
+from .frame import Results
+from .sources import firsts
+from .tables import Table
+
+FILE = "receipt.json"
+
+_SHARED = (
+    "commit",
+    "diff",
+    "tree",
+    "lock",
+    "versions",
+    "hardware",
+    "precision",
+    "data",
+    "split",
+    "source",
+    "annotation",
+)
+"""Of a cell's receipt, what a table's receipt gathers."""
+
+
+def receipt(
+    results: Results, tables: Sequence[Table], outputs: Mapping[str, bytes], *, rule: str, selection: str
+) -> dict[str, Any]:
+    """The receipt of a report.
+
+    Args:
+        results: the records.
+        tables: all tables in print, in the order of ``numbers.csv``.
+        outputs: every other file of the report, by its path in it.
+        rule, selection: what the numbers are under.
+    """
+    first = firsts(tables)
+    return {
+        "plan": results.plan,
+        "rule": rule,
+        "selection": selection,
+        "built_by": built_by(),
+        "cells": {name: _cell(results, name) for name in results.cells["id"] if name in results.records},
+        "strays": list(results.strays),
+        "tables": {
+            table.key: {"numbers": [first[table.key], first[table.key] + _size(table) - 1]}
+            | _gathered(results, dict.fromkeys(name for row in table.rows for n in row.numbers for name in n.ids))
+            for table in tables
+        },
+        "files": {name: digest(content) for name, content in sorted(outputs.items())},
+    }
+
+
+def built_by() -> str:
+    """Digest of the code that makes numbers of records: this folder, and what failures count for."""
+    here = Path(__file__).parent
+    paths = [*here.rglob("*.py"), *here.glob("page.*"), *(here.parent / "metrics").glob("policy.py")]
+    parts = (f"{path.relative_to(ROOT).as_posix()}|{digest(path.read_bytes())}" for path in sorted(paths))
+    return digest("\n".join(parts).encode())
+
+
+def outdated(plan_folder: Path, report: Path) -> list[str]:
+    """What has changed since a report was built, one sentence each; none: it is what its records and this code give.
+
+    Args:
+        plan_folder: where the records lie.
+        report: the report's folder.
+    """
+    try:
+        known = json.loads((report / FILE).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return [f"{report} has no readable {FILE}: it was built by an earlier version, or not at all"]
+    found = []
+    if known["built_by"] != built_by():
+        found.append("the code that makes tables of records has changed")
+    there = {folder.name for folder, _ in record.read_all(plan_folder)}
+    listed = set(known["cells"]) | set(known["strays"])
+    found += [f"{name}: a new record" for name in sorted(there - listed)]
+    for name, cell in known["cells"].items():
+        for file, key in (("record.json", "record"), ("scores.csv", "scores")):
+            if _digest(plan_folder / name / file) != cell[key]:
+                found.append(f"{name}: {file} is no longer the one that was reported")
+    for name, expected in known["files"].items():
+        if _digest(report / name) != expected:
+            found.append(f"{name} is no longer the file that was built")
+    return found
+
+
+def as_text(content: Mapping[str, Any]) -> str:
+    """JSON with one line for each cell and each table: readable, and still small for ten thousand cells."""
+    lines = []
+    for key, value in content.items():
+        if isinstance(value, dict) and value:
+            inner = ",\n".join(f"  {json.dumps(name)}: {json.dumps(v, sort_keys=True)}" for name, v in value.items())
+            lines.append(f" {json.dumps(key)}: {{\n{inner}\n }}")
+        else:
+            lines.append(f" {json.dumps(key)}: {json.dumps(value)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _cell(results: Results, name: str) -> dict[str, Any]:
+    rec, folder = results.records[name], results.folders[name]
+    shown = {key: rec.receipt[key] for key in _SHARED if key in rec.receipt}
+    if isinstance(shown.get("annotation"), dict):
+        shown["annotation"] = {key: shown["annotation"].get(key) for key in ("kind", "recipe")}
+    return {
+        "record": _digest(folder / "record.json"),
+        "scores": results.digests.get(name, _digest(folder / "scores.csv")),
+        "status": rec.status,
+        "seed": rec.cell.get("seed"),
+        "subset": digest("\n".join(rec.split.get("labelled_groups", ())).encode()),
+        "made_under": rec.cell.get("versions"),
+        "runs": _runs(folder),
+        **shown,
+    }
+
+
+def _gathered(results: Results, names: Iterable[str]) -> dict[str, Any]:
+    """What the finished cells of a table were made with: each distinct answer once."""
+    records = [(name, results.records[name]) for name in names if name in results.records]
+    done = [(name, rec) for name, rec in records if rec.status == "finished"]
+    content = "\n".join(f"{name} {results.digests.get(name, '')}" for name, _ in sorted(done, key=lambda pair: pair[0]))
+    answers: dict[str, list[Any]] = {}
+    for key in ("commit", "diff", "tree", "lock", "versions", "hardware", "precision"):
+        distinct = {json.dumps(rec.receipt.get(key), sort_keys=True) for _, rec in done}
+        answers[key] = [json.loads(text) for text in sorted(distinct)]
+    data = {(str(rec.cell.get("dataset")), str(rec.receipt.get("data", ""))) for _, rec in done}
+    versions = {json.dumps(rec.cell.get("versions"), sort_keys=True) for _, rec in done}
+    return {
+        "cells": len(done),
+        "content": digest(content.encode()),
+        "data": sorted(map(list, data)),
+        "seeds": sorted({int(rec.cell.get("seed", 0)) for _, rec in done}),
+        "made_under": [json.loads(text) for text in sorted(versions)],
+        **answers,
+    }
+
+
+def _runs(folder: Path) -> dict[str, str]:
+    """Run ids by tracker, from ``tracked.json`` where the cell was tracked."""
+    try:
+        found = json.loads((folder / "tracked.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return {name: str(entry.get("run_id", "")) for name, entry in sorted(found.items()) if isinstance(entry, dict)}
+
+
+def _digest(path: Path) -> str:
+    return digest(path.read_bytes()) if path.is_file() else ""
+
+
+def _size(table: Table) -> int:
+    return len(table.rows) * len(table.columns)
