@@ -5,11 +5,10 @@ MaskMix Siamese network", Bioengineering 2024.
 Code: https://github.com/lichen14/MaskMixAdv/blob/eb170d6/code/train_weakly_supervised_segmentation_pCE_MaskMixAdv.py
 Differences: intended, two segmentation decoders, and both branches reconstruct what they do not see; the critic judges
 one-hot maps that carry the gradient of the probabilities, after a warm-up; each sample has its own mask. Released: one
-segmentation decoder, one mask per batch, reconstruction by the first branch only, and a critic of class indices, through
-whose argmax no gradient comes. Only images are masked (in the paper, features too). The first branch predicts whole
-images with batch-norm statistics of masked ones (``bn: masked``, as released) or of whole ones, by one more pass per step
-(``full``), or both predict a masked pair (``pair``). On ACDC (fold 1, 96², 900 steps, one seed) validation Dice was 0.64,
-0.48 (with statistics re-estimated after training) and 0.60.
+segmentation decoder, one mask per batch, reconstruction by the first branch only, and a critic of class indices; an
+argmax has no gradient. Only images are masked (in the paper, features too). The first branch predicts whole images with
+batch-norm statistics of masked ones (``bn: masked``, as released) or of whole ones by one more pass per step (``full``),
+or both predict a masked pair (``pair``): validation Dice .64, .48 and .60 where compared (docs/protocols.md).
 """
 
 from __future__ import annotations
