@@ -7,7 +7,7 @@ Differences: intended, two segmentation decoders, and both branches reconstruct 
 one-hot maps that carry the gradient of the probabilities, after a warm-up; each sample has its own mask. Released: one
 segmentation decoder, one mask per batch, reconstruction by the first branch only, and a critic of class indices; an
 argmax has no gradient. Only images are masked (in the paper, features too). The first branch predicts whole images with
-batch-norm statistics of masked ones (``bn: masked``, as released) or of whole ones by one more pass per step (``full``),
+batch-norm statistics of masked ones (``bn: masked``, as released) or of whole ones by one more pass a step (``full``),
 or both predict a masked pair (``pair``): validation Dice .64, .48 and .60 where compared (docs/protocols.md).
 """
 
