@@ -6,6 +6,7 @@ that all fit below IGNORE), and the image holds their row and column.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.augment import KINDS, Params, apply, draw
+from datasets.augment import KINDS, Params, _reorient_at_once, _reorient_each, apply, draw
 from datasets.types import IGNORE
 
 SIDE = 12
@@ -263,3 +264,15 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
 def test_swapping_unequal_sides_is_refused() -> None:
     with pytest.raises(ValueError, match="different length 6 and 10"):
         apply(params(swap=True), None, [places(1, 6, 10)[1]])
+
+
+@pytest.mark.parametrize("space", [(6, 6), (6, 6, 4), (6, 4, 5)])
+def test_a_core_and_a_gpu_reorient_alike(space: tuple[int, ...]) -> None:
+    square = space[0] == space[1]
+    every = list(itertools.product((False, True), repeat=len(space) + 1))
+    fates = [fate for fate in every if square or not fate[-1]]
+    mirror, swap = np.array([fate[:-1] for fate in fates]), np.array([fate[-1] for fate in fates])
+    given = Params(mirror, swap, np.zeros(len(fates)))
+    image = torch.randn(len(fates), 2, *space)
+    for values, first in ((image, 2), (image[:, 0].mul(100).long(), 1)):
+        assert torch.equal(_reorient_each(values, first, given), _reorient_at_once(values, first, given))
