@@ -21,7 +21,7 @@ def call(app: typer.Typer, console: Console) -> NoReturn:
     # typer carries a click of its own since 0.2x; the base of its errors is found the same way in both
     bad_usage: Any = typer.BadParameter.__mro__[2]
     try:
-        from datasets.base import DataError
+        from datasets.base import DataError, SealedLabel
 
         from .preflight import NotReady
         from .record import NewerRecord
@@ -32,7 +32,7 @@ def call(app: typer.Typer, console: Console) -> NoReturn:
     except bad_usage as error:
         error.show()
         sys.exit(2)
-    except (ConfigError, DataError, NotReady, NewerRecord) as error:
+    except (ConfigError, DataError, NotReady, NewerRecord, SealedLabel) as error:
         _refuse(console, str(error))
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in _OWN:

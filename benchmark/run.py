@@ -69,10 +69,11 @@ def _run(
 ) -> Record:
     began = time.monotonic()
     ready = prepare(cell, places, folder, heartbeat=heartbeat, checkpoint_seconds=checkpoint_seconds)
-    ready.trainer.run()
-    evaluating = time.monotonic()
-    last = {name: value.detach().cpu().clone() for name, value in ready.method.state_dict().items()}
-    scores, selections, predicting = _final_evaluation(cell, ready, last, folder, heartbeat)
+    with ready.vault.watch(f"method {cell.method} in plan {cell.plan}"):
+        ready.trainer.run()
+        evaluating = time.monotonic()
+        last = {name: value.detach().cpu().clone() for name, value in ready.method.state_dict().items()}
+        scores, selections, predicting = _final_evaluation(cell, ready, last, folder, heartbeat)
     _save_weights(folder / "last.pt", last)
     evaluated = time.monotonic() - evaluating
     data = receipt.manifest(ready.dataset, places.cache)

@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from datasets.base import SealedLabel
 from methods.hyper import Range
 
 from .execute import child
@@ -43,6 +44,7 @@ class Trial:
     process: Any = None
     pipe: Any = None
     values: dict[int, float] | None = None
+    sealed: str = ""
 
 
 def tune(
@@ -98,6 +100,7 @@ class _Runner:
         from optuna.storages.journal import JournalFileBackend
 
         self.budget, self.study, self.root, self.places = plan.tuning, study, root, places
+        self.plan = plan.name
         self.workers, self.say = workers, say
         storage = JournalStorage(JournalFileBackend(str(root / f"{study.id}.journal")))
         sampler = optuna.samplers.TPESampler(seed=self.budget.seed, n_startup_trials=max(3, self.budget.trials // 3))
@@ -169,7 +172,11 @@ class _Runner:
         assert trial.values is not None
         try:
             while trial.pipe.poll():
-                _, (step, dice) = trial.pipe.recv()
+                kind, told = trial.pipe.recv()
+                if kind == "sealed":
+                    trial.sealed = told
+                    return False
+                step, dice = told
                 trial.values[step] = dice
                 trial.handle.report(dice, step)
                 if step < self.study.cell.training.steps and dice < self._median_at(step, trial.number):
@@ -194,6 +201,12 @@ class _Runner:
         assert trial.values is not None
         trial.process.join()
         trial.pipe.close()
+        if trial.sealed:
+            self.optuna.tell(trial.handle, state=self.states.FAIL)
+            raise SealedLabel(
+                f"plan {self.plan} would be tuned on test, and was stopped at {self.study.name}, trial {trial.number}: "
+                f"{trial.sealed}"
+            )
         final = trial.values.get(self.study.cell.training.steps)
         killed = not pruned and final is None and trial.process.exitcode < 0
         if killed:

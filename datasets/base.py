@@ -6,18 +6,18 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from . import seal
 from .types import IGNORE, Annotation, Card, Case, Task
+from .vault import SealedLabel, Vault
 
-KEPT_BYTES = 2**29
-"""How much of decoded cases a vault keeps in memory: 512 MiB, some five times ACDC's test fold."""
+__all__ = ["DataError", "Dataset", "MissingData", "Partition", "SealedLabel", "Vault", "data_root"]
 
 
 class DataError(ValueError):
@@ -39,10 +39,6 @@ class MissingData(DataError, FileNotFoundError):
     """The folder of a dataset is absent; the message says what is expected there and where to get it."""
 
     kind = "missing"
-
-
-class SealedLabel(PermissionError):
-    """A test label was asked for outside the final evaluation."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +76,10 @@ class Dataset(ABC):
     folds: ClassVar[int] = 1
     unavailable: ClassVar[str] = ""
     """Why nobody can get these data: such a dataset has a card, and never opens."""
+
+    def __init_subclass__(cls) -> None:
+        if "load" in cls.__dict__:
+            cls.load = seal.watched(cls.load)  # type: ignore[assignment, method-assign]
 
     def __init__(self, root: Path, options: Any = None) -> None:
         if self.unavailable:
@@ -230,68 +230,6 @@ class Dataset(ABC):
         if root.is_dir() and self.recognises(root):
             return root
         raise self.missing(f"folder {str(root / folder)!r}")
-
-
-class Vault:
-    """Reads cases and keeps test labels sealed until the final evaluation opens them, once and on record."""
-
-    def __init__(self, dataset: Dataset, sealed: Sequence[str]) -> None:
-        self.dataset = dataset
-        self.openings: list[str] = []
-        self._sealed = frozenset(sealed)
-        self._open = False
-        self._kept: dict[str, Case] = {}
-        self._kept_bytes = 0
-
-    def image(self, key: str) -> Case:
-        """A case without its labels: always allowed."""
-        return self._load(key).without_label()
-
-    def case(self, key: str) -> Case:
-        """A case with its labels.
-
-        Raises:
-            SealedLabel: ``key`` is a test case and the vault is closed.
-            DataError: the case has no label to score against.
-        """
-        if key in self._sealed and not self._open:
-            raise SealedLabel(
-                f"{self.dataset.name}: the label of test case {key!r} is sealed while training, selecting or tuning; "
-                "only the final evaluation may open it. Use validation cases instead."
-            )
-        case = self._load(key)
-        if case.label is None:
-            raise DataError(f"{self.dataset.name}: case {key!r} has no label to score against: add its label file")
-        return case
-
-    def _load(self, key: str) -> Case:
-        """Decoded and checked once, kept while there is room: validation and every selection rule read it again."""
-        if key in self._kept:
-            return self._kept[key]
-        case = self.dataset.check(self.dataset.load(key))
-        size = sum(array.nbytes for array in (case.image, case.label, case.scribble) if array is not None)
-        if self._kept_bytes + size <= KEPT_BYTES:
-            self._kept[key] = case
-            self._kept_bytes += size
-        return case
-
-    @contextmanager
-    def open(self, reason: str) -> Iterator[None]:
-        """Break the seal for the duration of the final evaluation; ``reason`` goes into the record.
-
-        Raises:
-            SealedLabel: it was opened before: test labels are read once per cell.
-        """
-        if self.openings:
-            raise SealedLabel(
-                f"{self.dataset.name}: test labels were already opened for {self.openings[0]!r}; a cell opens them once"
-            )
-        self.openings.append(reason)
-        self._open = True
-        try:
-            yield
-        finally:
-            self._open = False
 
 
 def data_root(given: str | os.PathLike[str] | None = None) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from datasets.base import SealedLabel
 from methods.base import Method
 
 from ..plan import Cell
@@ -42,9 +43,13 @@ def main(
 
 
 def trial(cell: Cell, places: Places, folder: Path, pipe: Connection, threads: int, device: str | None) -> None:
-    """Train one trial of a tuning study; tell ``("val", (step, dice))`` at every rung. Test labels stay sealed."""
+    """Train one trial of a tuning study; tell ``("val", (step, dice))`` at every rung. Test labels stay sealed.
+
+    Whoever asks for one is told as ``("sealed", reason)``: such a study must not go on.
+    """
     _set_up(folder, pipe, threads, device)
-    trainer = prepare(cell, places, folder).trainer
+    ready = prepare(cell, places, folder)
+    trainer = ready.trainer
     measured = trainer.validate
     assert measured is not None
 
@@ -54,7 +59,12 @@ def trial(cell: Cell, places: Places, folder: Path, pipe: Connection, threads: i
         return dice
 
     trainer.validate = validate
-    trainer.run()
+    try:
+        with ready.vault.watch(f"method {cell.method} in plan {cell.plan}, tuned"):
+            trainer.run()
+    except SealedLabel as error:
+        pipe.send(("sealed", str(error)))
+        raise
     trainer.finished()
 
 

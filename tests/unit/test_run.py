@@ -304,7 +304,7 @@ def test_validation_that_reads_a_test_label_fails_the_cell_by_name(
     spying(monkeypatch, peek)
     found = run_cell(tiny_cell(), places_in(tmp_path))
     assert found.status == "failed"
-    assert found.reason.startswith("SealedLabel: phantom_2d: the label of test case")
+    assert found.reason.startswith("SealedLabel: method supervised in plan tiny: the label of test case")
 
 
 def test_a_method_that_finds_the_vault_gets_no_test_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,6 +318,26 @@ def test_a_method_that_finds_the_vault_gets_no_test_label(tmp_path: Path, monkey
     found = run_cell(tiny_cell(), places_in(tmp_path))
     assert found.status == "failed"
     assert found.reason.startswith("SealedLabel: ")
+
+
+@pytest.mark.parametrize("hook", ["losses", "predict"])
+def test_a_method_that_opens_the_dataset_by_itself_is_caught_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str
+) -> None:
+    def peek(prepared: Prepared) -> None:
+        again = type(prepared.dataset)(tmp_path, prepared.dataset.options)
+
+        def reads_the_answer(*_: Any) -> Any:
+            return {"cheat": torch.tensor(float(again.load(prepared.split.test[0]).label.sum()))}  # type: ignore[union-attr]
+
+        setattr(prepared.method, hook, reads_the_answer)
+        if hook == "predict":
+            prepared.trainer.validate = None  # so that the final evaluation is where it peeks
+
+    spying(monkeypatch, peek)
+    found = run_cell(tiny_cell(), places_in(tmp_path))
+    assert found.status == "failed"
+    assert found.reason.startswith("SealedLabel: method supervised in plan tiny loaded test case ")
 
 
 def test_an_early_look_at_the_test_labels_makes_the_final_evaluation_impossible(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -201,6 +201,22 @@ class Process:
     def join(self) -> None: ...
 
 
+class SealedPipe:
+    """What a trial says that asked for a test label."""
+
+    def __init__(self, reason: str) -> None:
+        self.messages: list[tuple[str, Any]] = [("sealed", reason)]
+
+    def poll(self) -> bool:
+        return bool(self.messages)
+
+    def recv(self) -> tuple[str, Any]:
+        return self.messages.pop()
+
+    def close(self) -> None:
+        self.messages.clear()
+
+
 def _listener(root: Path, plan: Plan) -> Any:
     (study,) = studies(plan)
     folder = places_in(root).results / plan.name / "tune"
@@ -295,3 +311,43 @@ def test_trials_never_open_test_labels(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(SealedLabel):
         ready.vault.case(ready.split.test[0])
     assert sorted(path.name for path in (tmp_path / "trial").iterdir()) == ["train.csv"]
+
+
+def test_a_trial_whose_validation_reads_a_test_label_tells_so_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = child.prepare
+
+    def on_test(*args: Any, **settings: Any) -> Any:
+        ready = real(*args, **settings)
+        ready.trainer.validate = lambda method: float(ready.vault.case(ready.split.test[0]).label.mean())
+        return ready
+
+    class Told:
+        said: ClassVar[list[Any]] = []
+
+        def send(self, message: Any) -> None:
+            self.said.append(message)
+
+    monkeypatch.setattr(child, "prepare", on_test)
+    monkeypatch.setattr(child, "_set_up", lambda folder, *_: folder.mkdir(parents=True))
+    (study,) = studies(some_plan())
+    with pytest.raises(SealedLabel):
+        child.trial(study.cell, places_in(tmp_path), tmp_path / "trial", Told(), 1, None)  # type: ignore[arg-type]
+    ((kind, reason),) = Told.said
+    assert kind == "sealed"
+    assert reason.startswith("method supervised in plan tiny, tuned: the label of test case")
+
+
+def test_a_plan_that_would_be_tuned_on_test_is_stopped_by_name(tmp_path: Path) -> None:
+    runner = _listener(tmp_path, some_plan())
+    trial = _asked(runner, (1, 0.5), exit_code=1)
+    trial.pipe = SealedPipe(
+        "method supervised in plan tiny, tuned: the label of test case 'p3' of phantom_2d is sealed"
+    )
+    assert runner._listen(trial) is False
+    with pytest.raises(
+        SealedLabel, match=r"^plan tiny would be tuned on test, .*supervised-phantom_2d, trial 0: method sup"
+    ):
+        runner._tell(trial, False, None)
+    assert runner._over() == 0, "it does not count as tried"

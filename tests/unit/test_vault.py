@@ -65,6 +65,37 @@ def test_a_vault_opens_once() -> None:
     assert once.openings == ["final evaluation"]
 
 
+def test_while_it_is_watched_nobody_loads_a_test_case_past_the_vault() -> None:
+    ours = vault()
+    with ours.watch("method peeker in plan demo"):
+        with pytest.raises(
+            SealedLabel, match=r"^method peeker in plan demo loaded test case 'c4' of toy_data past the va"
+        ):
+            toy().load("c4")  # another instance of the same data, such as a method would make
+        assert toy().load("c0").label is not None, "training cases are nobody's secret"
+        assert ours.image("c4").label is None
+        with ours.open("final evaluation"):
+            assert ours.case("c5").label is not None
+            with pytest.raises(SealedLabel, match="past the vault"):
+                ours.dataset.load("c5")  # `predict` could do so while scores are made
+    assert toy().load("c4").label is not None, "afterwards, anybody may"
+
+
+def test_a_watched_vault_names_who_asked_for_a_sealed_label() -> None:
+    ours = vault()
+    with (
+        ours.watch("method peeker in plan demo"),
+        pytest.raises(SealedLabel, match=r"^method peeker in plan demo: the la"),
+    ):
+        ours.case("c4")
+
+
+def test_a_watch_ends_with_its_block_even_after_an_error() -> None:
+    with pytest.raises(RuntimeError, match="boom"), vault().watch("somebody"):
+        raise RuntimeError("boom")
+    assert toy().load("c4").label is not None
+
+
 def test_cases_are_checked_on_their_way_out() -> None:
     spoilt = vault()
     load = spoilt.dataset.load
