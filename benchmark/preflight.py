@@ -147,17 +147,17 @@ def _cell(cell: Cell, dataset: Dataset) -> None:
     reason = methods.get(cell.method).unsupported(task)
     if reason:
         raise NotReady(f"{cell.title}: {reason}")
-    if training.network not in networks.names():
-        raise ConfigError(
-            f"training.network: unknown network {training.network!r}{nearest(training.network, networks.names())}"
-        )
+    if not networks.known(training.network):
+        known = (*networks.names(), f"{networks.ENCODER}MODEL")
+        raise ConfigError(f"training.network: unknown network {training.network!r}{nearest(training.network, known)}")
     if training.augment not in augment.KINDS:
         raise ConfigError(
             f"training.augment: unknown recipe {training.augment!r}{nearest(training.augment, augment.KINDS)}"
         )
-    with torch.device("meta"):
+    with torch.device("meta"):  # its shape alone: no weights are read
+        name = training.network.removesuffix(networks.PRETRAINED)
         network = networks.make(
-            training.network, ndim=task.ndim, channels=task.channels, classes=task.n_classes, width=training.width
+            name, ndim=task.ndim, channels=task.channels, classes=task.n_classes, width=training.width
         )
     device.precision(training.precision, device.pick(), task.ndim)
     assert training.patch is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,7 +89,11 @@ def prepare(
     method = method.to(memory_format=layout)  # type: ignore[call-overload]
     store = open_store(cell, dataset, split, places.cache)
     feed, note = make_feed(cell, dataset, store, split, places, where)
-    notes = (*store.notes, *feed.notes, *filter(None, [note, _never_labelled(cell, dataset, store, split)]))
+    notes = (
+        *store.notes,
+        *feed.notes,
+        *filter(None, [note, _never_labelled(cell, dataset, store, split), encoder_weights(cell.training.network)[1]]),
+    )
     validate = partial(validation_dice, vault=vault, keys=split.val, training=cell.training, **on)
     trainer = Trainer(
         method,
@@ -156,9 +161,28 @@ def build_method(cell: Cell, dataset: Dataset) -> Method:
         channels=dataset.task.channels,
         classes=dataset.task.n_classes,
         width=training.width,
+        **encoder_weights(training.network)[0],
     )
     torch.manual_seed(derive(cell.seed, "init"))
     return methods.get(cell.method)(dataset.task, cell.hyper, make)
+
+
+def encoder_weights(network: str) -> tuple[dict[str, str], str]:
+    """Where a pre-trained encoder's weights lie, as options of the network; and a sentence for the record.
+
+    ``BENCH_WEIGHTS`` names a folder of files ``<model>.safetensors``, ``.pth`` or ``.pt``; else timm fetches them.
+    """
+    if not network.startswith(networks.ENCODER):
+        return {}, ""
+    model = network.removeprefix(networks.ENCODER).removesuffix(networks.PRETRAINED)
+    if not network.endswith(networks.PRETRAINED):
+        return {}, f"encoder {model} is trained from scratch"
+    folder = os.environ.get("BENCH_WEIGHTS")
+    paths = [Path(folder) / f"{model}{end}" for end in (".safetensors", ".pth", ".pt")] if folder else []
+    for path in filter(Path.is_file, paths):
+        digest = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+        return {"weights": str(path)}, f"encoder {model} starts from {path.name} (blake2b {digest})"
+    return {}, f"encoder {model} starts from the weights that timm names for it"
 
 
 def make_feed(

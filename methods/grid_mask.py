@@ -16,10 +16,13 @@ _DEGREES = 90
 
 
 def grid_mask(image: Tensor, p: float, *, periods: tuple[int, int] = (20, 79), stripe: float = 0.4) -> Tensor:
-    """``image`` ``(n, c, *space)``, with probability ``p`` for each sample masked to 0, the mean of a normalised image.
+    """``image`` ``(n, c, *space)``, with probability ``p`` for each sample masked to the mean of its channel.
+
+    The released code masks to 0 after normalisation, which is the mean colour of all images; photographs are not
+    normalised here, and 0 would be black, the background of many.
 
     Args:
-        image: normalised images.
+        image: on any scale.
         p: in [0, 1]; 0 leaves the images as they are.
         periods, stripe: see :func:`visible_stripes`.
     """
@@ -27,7 +30,8 @@ def grid_mask(image: Tensor, p: float, *, periods: tuple[int, int] = (20, 79), s
     space = image.shape[2:]
     seen = visible_stripes(n, space, periods=periods, stripe=stripe, device=image.device)
     spared = torch.rand(n, device=image.device) >= p
-    return image * (seen | spared.view(n, *[1] * (image.ndim - 1)))
+    mean = image.mean(tuple(range(2, image.ndim)), keepdim=True)
+    return torch.where(seen | spared.view(n, *[1] * (image.ndim - 1)), image, mean)
 
 
 def visible_stripes(

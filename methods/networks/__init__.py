@@ -10,6 +10,10 @@ from typing import Any
 
 from .base import SegmentationNetwork
 
+ENCODER = "encoder:"
+"""A name that begins so is a network on an encoder of timm, see ``_encoder``; it may end in PRETRAINED."""
+PRETRAINED = "@pretrained"
+
 _PARTS = frozenset({"base", "blocks", "discriminators", "statistics"})
 """Modules that networks and methods are made of, not networks themselves."""
 
@@ -20,11 +24,16 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(name for name in found if name not in _PARTS and not name.startswith("_")))
 
 
+def known(name: str) -> bool:
+    """Whether :func:`make` would try to build it: one of :func:`names`, or an encoder by name."""
+    return name in names() or (name.startswith(ENCODER) and len(name.removesuffix(PRETRAINED)) > len(ENCODER))
+
+
 def make(name: str, *, ndim: int, channels: int, classes: int, width: int = 16, **options: Any) -> SegmentationNetwork:
     """A freshly initialised network.
 
     Args:
-        name: one of :func:`names`.
+        name: one of :func:`names`, or ``encoder:MODEL`` with a model of timm, perhaps followed by ``@pretrained``.
         ndim: 2 or 3.
         channels: image channels.
         classes: output classes, background included.
@@ -35,16 +44,20 @@ def make(name: str, *, ndim: int, channels: int, classes: int, width: int = 16, 
         KeyError: no such network; the message names the nearest.
         ValueError: an option that the network does not have, or a value out of range.
     """
-    if name not in names():
+    if not known(name):
         nearest = difflib.get_close_matches(name, names(), n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise KeyError(f"unknown network {name!r}{hint} (known: {', '.join(names())})")
+        raise KeyError(f"unknown network {name!r}{hint} (known: {', '.join(names())}, {ENCODER}MODEL)")
+    module = name
+    if name.startswith(ENCODER):
+        model, module = name.removeprefix(ENCODER), "_encoder"
+        options = {"model": model.removesuffix(PRETRAINED), "pretrained": model.endswith(PRETRAINED)} | options
     if ndim not in (2, 3):
         raise ValueError(f"network {name!r}: ndim must be 2 or 3, got {ndim}")
     for field, value, least in (("channels", channels, 1), ("classes", classes, 2), ("width", width, 1)):
         if value < least:
             raise ValueError(f"network {name!r}: {field} must be {least} or more, got {value}")
-    network = importlib.import_module(f"{__name__}.{name}").Network
+    network = importlib.import_module(f"{__name__}.{module}").Network
     unknown = sorted(set(options) - set(network.OPTIONS))
     if unknown:
         nearest = difflib.get_close_matches(unknown[0], network.OPTIONS, n=1)

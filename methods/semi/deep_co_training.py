@@ -9,8 +9,7 @@ Deceiving images are not clamped to [0, 1], as images here are normalised otherw
 Each network resists on all its counterpart's images in one mean (the code: the mean of one of labelled and one of
 unlabelled images), by cross-entropy (there KL, the same gradient). The paper has two or more networks, two here. The
 code's runs on ACDC share all labels (``share_labels``); the paper cuts them in two, the default. SSL4MIS calls another
-idea by this name: one network that agrees with itself under rotations. Encoders are trained from scratch. Both
-networks predict.
+idea by this name: one network that agrees with itself under rotations. Both networks predict.
 """
 
 from __future__ import annotations

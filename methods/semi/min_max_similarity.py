@@ -10,8 +10,8 @@ heads keep their random weights, features have unit L1 length, a position does n
 is unweighted and of probabilities: the second network learns from its labels alone. For K classes the heads take K
 logit maps and the structure loss averages the foreground classes. Features are pooled to ``positions`` (the code: 9216
 of 512 x 288 pixels). Of the strong augmentation only GridMask is here, on the images that both networks see; the rest
-is the plan's. Encoders are trained from scratch (the paper: Res2Net-101 of ImageNet). Both networks predict (the
-paper: one, unsaid).
+is the plan's. The encoder is the plan's, from scratch unless it says otherwise (the paper's, Res2Net-101 v1b of
+ImageNet, is ``encoder:res2net101d@pretrained``). Both networks predict (the paper: one, unsaid).
 """
 
 from __future__ import annotations
