@@ -29,16 +29,23 @@ def card(name: Name, as_json: Annotated[bool, typer.Option("--json", help="Machi
     cls = _dataset(name)
     content = {f.name: getattr(cls.card, f.name) for f in dataclasses.fields(cls.card)}
     defaults = {f.name: getattr(cls.Options(), f.name) for f in dataclasses.fields(cls.Options)}
+    task = dataclasses.asdict(cls.nominal_task(cls.Options()))  # as far as it is known without the data
     if as_json:
         whole = {"name": name, "version": cls.version, "folder": cls.folder, "folds": cls.folds, "options": defaults}
+        whole |= {"task": task, "unavailable": cls.unavailable}
         _print(json.dumps(whole | content | {"facts": dict(cls.card.facts)}, indent=2, ensure_ascii=False))
         return
-    _print(f"{name} (version {cls.version})")
+    _print(f"{name} (version {cls.version})" + (f": not available, {cls.unavailable}" if cls.unavailable else ""))
     for title, text in content.items():
+        if not text:
+            continue
         rows = text if isinstance(text, tuple) else [f"{k}: {v}" for k, v in text.items()] if title == "facts" else None
         _print(f"{title.replace('_', ' ')}: {text}" if rows is None else f"{title.replace('_', ' ')}:")
         for row in rows or ():
             _print(f"  - {row}")
+    _print(f"classes: {', '.join(task['classes'])}")
+    _print(f"samples: {task['ndim']}-D, {task['channels']} channel(s), distances in {task['unit']}")
+    _print(f"annotations: {', '.join(task['annotations'])}")
     for option, default in defaults.items():
         _print(f"option {option} = {default!r}")
 

@@ -232,9 +232,22 @@ def test_what_is_wrong_on_the_command_line_is_said_with_the_nearest_name(root: P
         assert message in str(error)
 
 
+@pytest.mark.parametrize("name", datasets.names())
+def test_every_card_says_what_a_person_must_know(name: str) -> None:
+    result = called("card", name)
+    assert result.exit_code == 0, result.exception
+    for heading in ("source", "licence", "how to get", "layout", "protocol", "classes", "samples", "annotations"):
+        assert any(
+            line.startswith(f"{heading}: ") and len(line) > len(heading) + 3 for line in result.stdout.splitlines()
+        )
+    assert ("known issues:" in result.stdout) == bool(datasets.get(name).card.known_issues)
+    assert datasets.get(name).card.known_issues
+
+
 def test_a_card_is_told_in_words_and_as_json() -> None:
     assert "WSL4MIS" in called("card", "acdc").stdout
     content = json.loads(called("card", "acdc", "--json").stdout)
     assert content["folds"] == 5
     assert content["options"]["protocol"] == "folds"
+    assert content["task"]["classes"] == ["background", "RV", "MYO", "LV"]
     assert content["licence"]
