@@ -14,7 +14,7 @@ from benchmark import ROOT
 
 from .output import FULL, PARTS, QUICK, arguments_of
 
-_PASSED_ON = ("data", "out", "repeats", "budget")
+_PASSED_ON = ("data", "out", "repeats", "threads", "budget")
 _GRACE_SECONDS = 120.0  # to start, and to end what was begun
 
 

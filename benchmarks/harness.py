@@ -30,6 +30,7 @@ class Run:
         data: where scans lie; None = phantoms only.
         quick: tiny sizes, to see that everything works; the numbers mean nothing.
         repeats: rounds wanted; fewer if the deadline comes first, but never less than one.
+        threads: of a process that has the machine to itself.
         options: further arguments of the script.
     """
 
@@ -38,16 +39,12 @@ class Run:
     data: Path | None = None
     quick: bool = False
     repeats: int = 3
+    threads: int = 1
     options: Any = None
 
     def left(self) -> float:
         """Seconds until the deadline, never negative."""
         return max(0.0, self.deadline - time.monotonic())
-
-    @property
-    def threads(self) -> int:
-        """Of a process that has the machine to itself. One in quick runs: two that wait for a third are slow."""
-        return 1 if self.quick else cores()
 
     def until(self, share: float) -> float:
         """The deadline of something that may take a share of the time left."""

@@ -49,6 +49,7 @@ def arguments_of(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, only to see that everything works")
     parser.add_argument("--again", action="store_true", help="also what is done for this commit")
     parser.add_argument("--repeats", type=int, help="rounds, if time allows (default: 3)")
+    parser.add_argument("--threads", type=int, help="of a process that has the machine to itself (default: all cores)")
     parser.add_argument("--budget", type=float, help="seconds for this part")
     parser.add_argument("--scratch", type=Path, help="folder for phantoms and results (default: a temporary one)")
     return parser
@@ -73,7 +74,9 @@ def main(part: str, measure: Measure, parser: argparse.ArgumentParser | None = N
         scratch.mkdir(parents=True, exist_ok=True)
         data = Path(options.data).expanduser().resolve() if options.data else None
         repeats = options.repeats or (1 if options.quick else 3)
-        run = Run(scratch, began + (options.budget or budget), data, options.quick, repeats, options)
+        # one in quick runs: where other work takes a core, two threads wait for each other most of the time
+        threads = options.threads or (1 if options.quick else cores())
+        run = Run(scratch, began + (options.budget or budget), data, options.quick, repeats, threads, options)
         for row in measure(run):
             rows.append(replace(row, least=None, most=None) if run.quick else row)
             print(_line(rows[-1]), flush=True)
