@@ -26,6 +26,9 @@ ASSUMED = {0.05: (2.0, 2.5, 3.5), 0.1: (1.0, 2.0, 3.0), 0.2: (0.5, 1.5, 2.5)}
 points. Assumed, not measured; a paired difference of two methods has √2 times each."""
 
 ASSUMED_PATIENTS = 40
+FEW_SEEDS = 5
+"""A variance measured from fewer says little."""
+
 DRAWS = 20_000
 MOST_SEEDS, MOST_PATIENTS = 100, 2000
 """Where the search for enough of either ends."""
@@ -140,6 +143,7 @@ def lines(plan: Plan, places: Places) -> list[Line]:
         level = results.cells[(results.cells["dataset"] == dataset) & (results.cells["amount"] == amount)].iloc[0]
         if row is not None:
             source = f"measured: {row.tables} comparisons, {row.seeds} seeds, {row.patients} patients"
+            source += ", few seeds to go by" if row.seeds < FEW_SEEDS else ""
             variance = Variance(100 * row.sd_seed, 100 * row.sd_patient, 100 * row.sd_residual, source)
         else:
             variance = assumed(level["level"] if level["is_share"] else None)

@@ -131,6 +131,13 @@ def test_after_some_seeds_it_is_judged_by_what_they_show(tmp_path: Path) -> None
     assert each.patient < 0.1
 
 
+def test_a_variance_of_three_seeds_is_called_little_to_go_by(tmp_path: Path) -> None:
+    plan = tiny_plan(methods=["cps"], bounds=True, seeds=3)
+    Simulated(tmp_path / "results" / "tiny")(list(plan.cells()))
+    (line,) = power.lines(plan, places_in(tmp_path))
+    assert line.design.variances[0].source.endswith("3 seeds, 8 patients, few seeds to go by")
+
+
 def test_datasets_are_taken_together_where_they_have_an_amount_in_common(tmp_path: Path) -> None:
     plan = tiny_plan(
         methods=["cps"], bounds=True, seeds=5, ratios=[0.5],
