@@ -12,6 +12,7 @@ from rich.console import Console
 
 from . import plan_file, preflight, receipt
 from .config import ConfigError, nearest
+from .execute.lease import Lease
 from .execute.local import Event, Limits, Summary, default_workers, run_cells
 from .plan import Cell, Plan
 from .prepare import Places, default_places
@@ -51,6 +52,8 @@ def run_plan(
     states = survey(cells, places)
     print_plan(plan, states, workers, console)
     for state in states:
+        if state.state == "done":
+            Lease(places.folder(state.cell)).sweep()
         if state.state == "stale" and redo_stale:
             (places.folder(state.cell) / "record.json").unlink()
     wanted = {"to do", "running"} | (set() if keep_failed else {"failed"}) | ({"stale"} if redo_stale else set())

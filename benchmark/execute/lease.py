@@ -72,6 +72,13 @@ class Lease:
         if self._ours():
             self._path.unlink(missing_ok=True)
 
+    def sweep(self) -> None:
+        """Remove a lease whose owner is gone, as one that was killed just after its record was written."""
+        if self._path.exists():
+            with self._one_taker():
+                if not self.alive():
+                    self._path.unlink(missing_ok=True)
+
     @contextlib.contextmanager
     def _one_taker(self) -> Iterator[None]:
         """A lock, for two takers may find the same dead lease, and one would remove what the other just made."""

@@ -130,3 +130,14 @@ def test_many_that_find_one_dead_lease_end_with_one_owner(tmp_path: Path) -> Non
         for thread in threads:
             thread.join()
         assert sum(taken) == 1
+
+
+def test_a_sweep_removes_what_the_dead_left_and_nothing_that_lives(tmp_path: Path) -> None:
+    Lease(tmp_path).sweep()
+    assert list(tmp_path.iterdir()) == []
+    written(tmp_path)
+    Lease(tmp_path).sweep()
+    assert (tmp_path / "lease.json").exists()
+    written(tmp_path, **ended_process())
+    Lease(tmp_path).sweep()
+    assert not (tmp_path / "lease.json").exists()
