@@ -9,6 +9,7 @@ Memory: a process of its own for each method, that takes a tiny step and then tw
 adds to what it held before.
 
     python -m benchmarks.method_cost scribble --side 128 --batch 6 --memory-side 256 --memory-batch 12
+    python -m benchmarks.method_cost semi --side 48 --depth 32 --batch 2 --width 8 --network vnet --classes 2
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -41,7 +42,13 @@ ESTIMATES = {
     "pce_gated_crf": 2.0, "wsl4mis": 1.65, "scribble2label": 1.4, "ustm": 4.0, "mask_mix_adv": 3.8,
 }  # fmt: skip
 """Forward and backward passes counted on paper, in steps of partial cross-entropy (12 slices of 256² on a GPU)."""
-CLASSES = ("background", "RV", "MYO", "LV")
+SEMI_ESTIMATES = {
+    "entropy_minimisation": 12 / 6, "dtc": 12 / 6, "ict": 11 / 6, "mean_teacher": 14 / 6, "cpcl": 18 / 6,
+    "cvcl": 18 / 6, "bcp": 16 / 12, "cps": 24 / 6, "r_drop": 24 / 6, "ua_mt": 30 / 6, "sassnet": 22.4 / 6,
+    "cct": 32.4 / 6, "mc_net": 26.2 / 6,
+}  # fmt: skip
+"""The same of volumes: forward passes of V-Net on one crop over those of supervised learning on the labelled half."""
+_LAYOUTS = {2: torch.channels_last, 3: torch.channels_last_3d}
 _LATE = 100
 """Progress in per cent at which steps are measured: every ramp and phase is over."""
 
@@ -54,6 +61,17 @@ class Size:
     batch: int
     width: int
     precision: str
+    depth: int = 0
+    network: str = "unet"
+    classes: int = 4
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        """Square images, or with a depth volumes of a square plane."""
+        return (self.side, self.side, self.depth) if self.depth else (self.side, self.side)
+
+    def __str__(self) -> str:
+        return f"{self.batch} × {'×'.join(map(str, self.space))}, {self.network} of width {self.width}"
 
 
 @dataclass(frozen=True)
@@ -72,15 +90,17 @@ class Stepper:
     """One method on one batch, with the optimizers that the trainer would give it."""
 
     def __init__(self, name: str, family: str, size: Size) -> None:
+        ndim = len(size.space)
         self.where = device.pick()
-        self.dtype = device.precision(size.precision, self.where, 2)
+        self.dtype = device.precision(size.precision, self.where, ndim)
         kinds: tuple[str, ...] = ("scribble",) if family == "scribble" else ("dense",)
-        task = Task("made_up", 2, 1, CLASSES, (size.side, size.side), "px", kinds)  # type: ignore[arg-type]
-        build = partial(networks.make, "unet", ndim=2, channels=1, classes=len(CLASSES), width=size.width)
+        names = ("background", *(f"class {k}" for k in range(1, size.classes)))
+        task = Task("made_up", ndim, 1, names, size.space, "px", kinds)  # type: ignore[arg-type]
+        build = partial(networks.make, size.network, ndim=ndim, channels=1, classes=size.classes, width=size.width)
         torch.manual_seed(0)
         cls = methods.get(name)
         made = cls(task, cls.Hyper(), build).to(self.where)
-        self.method: Method = made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.method: Method = made.to(memory_format=_LAYOUTS[ndim])  # type: ignore[call-overload]
         self.batch = _batch(cls, size, self.where)
         self.players = dict(self.method.optimizers(self._sgd))
 
@@ -155,7 +175,7 @@ def table(costs: list[Cost], title: str) -> str:
     lines = [f"# {title}", "", "| method | s per step | × baseline | estimate | peak MiB | × baseline |"]
     lines += ["|---|---:|---:|---:|---:|---:|"]
     for cost in sorted(costs, key=lambda cost: -cost.ratio):
-        estimate = "" if cost.estimate is None else f"{cost.estimate:g}"
+        estimate = "" if cost.estimate is None else f"{cost.estimate:.3g}"
         lines.append(
             f"| {cost.method} | {cost.seconds:.3f} | {cost.ratio:.2f} | {estimate} | {cost.mib:.0f} "
             f"| {cost.memory_ratio:.2f} |"
@@ -170,24 +190,32 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=4, help="labelled samples (and as many unlabelled ones), for time")
     parser.add_argument("--memory-side", type=int, help="for memory; default: as for time")
     parser.add_argument("--memory-batch", type=int)
+    parser.add_argument("--depth", type=int, default=0, help="voxels along the third axis of volumes; 0 = images")
+    parser.add_argument("--memory-depth", type=int)
     parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--memory-width", type=int)
+    parser.add_argument("--network", default="unet", choices=networks.names())
+    parser.add_argument("--classes", type=int, default=4)
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=60_000, help="length of the run that relabelling is spread over")
     parser.add_argument("--samples", type=int, default=1512, help="labelled samples of that run: ACDC's fold 1")
     parser.add_argument("--only", nargs="*", help="methods beside the baseline")
     parser.add_argument("--save", type=Path, help="write the table and its receipt below this folder")
+    parser.add_argument("--name", help="of these files; default: the family")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.child:
         name, family, size = json.loads(given.child)
-        Stepper(name, family, Size(**size | {"side": 32, "batch": 2})).step()  # what torch loads at a first step
+        tiny = size | {"side": 32, "batch": 2, "depth": size["depth"] and 32}
+        Stepper(name, family, Size(**tiny)).step()  # what torch loads at a first step
         print(_peak_of_two_steps(Stepper(name, family, Size(**size))))
         return 0
-    size = Size(given.side, given.batch, given.width, given.precision)
-    large = Size(given.memory_side or size.side, given.memory_batch or size.batch, given.width, given.precision)
-    names = [BASELINE[given.family], *_others(given.family, given.only)]
+    size = Size(given.side, given.batch, given.width, given.precision, given.depth, given.network, given.classes)
+    for_memory = {field: getattr(given, f"memory_{field}") for field in ("side", "batch", "depth", "width")}
+    large = replace(size, **{field: value for field, value in for_memory.items() if value is not None})
+    names = [BASELINE[given.family], *_others(given.family, given.only, len(size.space))]
     seconds = measure_time(names, given.family, size, given.rounds, given.steps, given.samples)
     memory = {name: measure_memory(name, given.family, large) for name in names}
     costs = [
@@ -195,26 +223,23 @@ def main() -> int:
             method=name,
             seconds=seconds[name],
             ratio=seconds[f"{name}/ratio"],
-            estimate=ESTIMATES.get(name),
+            estimate=(ESTIMATES | SEMI_ESTIMATES).get(name),
             mib=memory[name],
             memory_ratio=memory[name] / memory[names[0]],
         )
         for name in names
     ]
-    title = (
-        f"Cost of a step, {given.family}: time at {size.batch} × {size.side}², "
-        f"memory at {large.batch} × {large.side}², baseline {names[0]}"
-    )
+    title = f"Cost of a step, {given.family}: time at {size}; memory at {large}; baseline {names[0]}"
     text = table(costs, title)
     print(text)
     if given.save:
-        _save(given.save, given.family, text, costs, {"time": asdict(size), "memory": asdict(large)})
+        _save(given.save, given.name or given.family, text, costs, {"time": asdict(size), "memory": asdict(large)})
     return 0
 
 
-def _others(family: str, only: list[str] | None) -> list[str]:
+def _others(family: str, only: list[str] | None, ndim: int) -> list[str]:
     known = [name for name, where in methods.families().items() if where == family and name != BASELINE[family]]
-    return [name for name in known if methods.get(name).ndims != (3,) and (only is None or name in only)]
+    return [name for name in known if ndim in methods.get(name).ndims and (only is None or name in only)]
 
 
 def _relabels_while_training(method: Method) -> bool:
@@ -224,13 +249,12 @@ def _relabels_while_training(method: Method) -> bool:
 def _batch(cls: type[Method], size: Size, where: torch.device) -> Batch:
     """Noise, with a scribble on every ninth row and column where the method learns from scribbles."""
     draw = torch.Generator().manual_seed(0)
-    space = (size.batch, size.side, size.side)
 
     def image() -> torch.Tensor:
-        made = torch.rand(size.batch, 1, size.side, size.side, generator=draw)
-        return made.to(where).contiguous(memory_format=torch.channels_last)
+        made = torch.rand(size.batch, 1, *size.space, generator=draw)
+        return made.to(where).contiguous(memory_format=_LAYOUTS[len(size.space)])
 
-    dense = torch.randint(0, len(CLASSES), space, generator=draw).to(where)
+    dense = torch.randint(0, size.classes, (size.batch, *size.space), generator=draw).to(where)
     label = dense
     if cls.supervision == "scribble":
         label = torch.full_like(dense, IGNORE)
@@ -261,12 +285,12 @@ def _resident_mib(line: str) -> float:
     return int(status.split(f"{line}:")[1].split()[0]) / 1024
 
 
-def _save(folder: Path, family: str, text: str, costs: list[Cost], sizes: dict[str, dict[str, object]]) -> None:
+def _save(folder: Path, name: str, text: str, costs: list[Cost], sizes: dict[str, dict[str, object]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{family}.md").write_text(text + "\n")
+    (folder / f"{name}.md").write_text(text + "\n")
     made_with = receipt.code() | {"versions": receipt.versions(), "hardware": receipt.hardware()}
     content = {"sizes": sizes, "costs": [asdict(cost) for cost in costs], "receipt": made_with}
-    (folder / f"{family}.json").write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,29 @@ def test_every_estimate_is_of_a_registered_scribble_method_and_none_but_the_base
     assert set(method_cost.ESTIMATES) == scribble - {method_cost.BASELINE["scribble"]}
 
 
+def test_estimates_of_volumes_are_of_methods_that_take_volumes() -> None:
+    for name in method_cost.SEMI_ESTIMATES:
+        assert methods.families()[name] == "semi"
+        assert 3 in methods.get(name).ndims
+
+
+def test_a_step_on_volumes_is_one_of_the_network_asked_for() -> None:
+    volumes = Size(side=32, batch=2, width=2, precision="float32", depth=16, network="vnet", classes=2)
+    stepper = Stepper("mean_teacher", "semi", volumes)
+    assert stepper.batch.images.shape == (4, 1, 32, 32, 16)
+    assert int(stepper.batch.labelled.label.max()) == 1
+    before = [p.clone() for p in stepper.method.network.parameters()]
+    stepper.step()
+    assert not all(a.equal(b) for a, b in zip(before, stepper.method.network.parameters(), strict=True))
+    assert str(volumes) == "2 × 32×32×16, vnet of width 2"
+
+
+def test_methods_are_asked_whether_they_take_volumes() -> None:
+    assert "deep_co_training" in method_cost._others("semi", None, 2)
+    assert all(3 in methods.get(name).ndims for name in method_cost._others("semi", None, 3))
+    assert method_cost._others("semi", ["cps"], 3) == ["cps"]
+
+
 def test_a_step_is_that_of_every_player_and_of_the_teacher() -> None:
     for name in ("mask_mix_adv", "ustm"):
         stepper = Stepper(name, "scribble", TINY)
