@@ -175,20 +175,12 @@ def report(
     leave_out_stale: Annotated[
         bool, typer.Option(help="Report although cells of another version have not been computed again.")
     ] = False,
+    check: Annotated[bool, typer.Option(help="Only say whether the report is still what the records give.")] = False,
 ) -> None:
     """Rebuild tables, plots and the page of a plan from its records."""
-    from . import plan_file
-    from . import report as reports
-    from .prepare import default_places
+    from .report_verb import report_plan
 
-    found = plan_file.load(name)
-    try:
-        folder = reports.build(
-            found.name, default_places(None, results).results, rule=rule, plan=found, leave_out_stale=leave_out_stale
-        )
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    console.print(f"report: {folder / 'index.html'}")
+    report_plan(name, results=results, rule=rule, leave_out_stale=leave_out_stale, check=check, console=console)
 
 
 @app.command()

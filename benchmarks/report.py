@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import numpy as np
 from benchmark import record
 from benchmark.metrics import METRICS_VERSION
 from benchmark.plan import PROTOCOL_VERSION
+from benchmark.training import Training
 
 DATASETS, RATIOS, METHODS, SEEDS = 8, (0.05, 0.1, 0.2, 0.5, 1.0), 25, 10
 """8 × 5 × 25 × 10 = 10 000 cells; the first method is the lower bound, and at 100 % the upper one."""
@@ -66,7 +68,7 @@ def study(seeds: range) -> Iterator[dict[str, Any]]:
             "plan": "large", "label": name, "role": role, "title": f"{name} organ_{dataset} {100 * ratio:g}% s{seed}",
             "amount": f"{100 * ratio:g}%", "method": name, "hyper": {}, "dataset": f"organ_{dataset}", "options": {},
             "annotation": "dense", "ratio": ratio, "count": None, "seed": seed, "fold": 1,
-            "training": {"steps": 1000, "network": "unet", "optimizer": "sgd", "lr": 0.01},
+            "training": asdict(Training(patch=(64, 64))),
             "versions": {"protocol": PROTOCOL_VERSION, "metrics": METRICS_VERSION, "data": "1"},
         }  # fmt: skip
 

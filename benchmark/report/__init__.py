@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..plan import Plan
 
-__all__ = ["build"]
+__all__ = ["build", "outdated"]
 
 
 def build(
@@ -42,3 +42,11 @@ def build(
     from .assemble import assemble
 
     return assemble(plan_name, results, rule=rule, out=out, plan=plan, leave_out_stale=leave_out_stale)
+
+
+def outdated(plan_name: str, results: Path) -> list[str]:
+    """What has changed since the report of a plan was built, one sentence each; none: it is still true."""
+    from . import receipts
+
+    folder = Path(results) / plan_name
+    return receipts.outdated(folder, folder / "report")

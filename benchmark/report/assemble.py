@@ -13,6 +13,7 @@ from . import (
     appendix,
     caveats,
     costs,
+    drawing,
     economics,
     evidence,
     exports,
@@ -100,15 +101,13 @@ def assemble(
     state = footnotes.state(loaded)
     papers = published.beside(loaded, entries)
     with style.settings():
-        figures = [
-            (replace(picture, figure=None), _write_figure(report / "figures", picture))
-            for picture in chain(  # one at a time: each is large
+        drawn = drawing.draw(
+            chain(
                 plots.pictures(loaded, entries, patients, rule=rule, fronts=fronts, curves=curves),
                 stat_figures.pictures(found, entries),
             )
-        ]
-    if out is None:
-        _forget_figures(report / "figures", {picture.name for picture, _ in figures})
+        )
+    figures = [(picture, png) for picture, png, _ in drawn]
     draft = setup_text.paragraphs(loaded, entries, rule=rule)
     items = setup_text.checklist(loaded)
     floats = render.latex(made, plan=plan_name)
@@ -138,36 +137,25 @@ def assemble(
     }  # fmt: skip
     contents = {name: text.encode() for name, text in texts.items()}
     contents |= {f"exports/{name}": content for name, content in exports.exports(designs).items()}
-    drawn = {f"figures/{path.name}": path.read_bytes() for path in sorted((report / "figures").glob("*.p[nd][gf]"))}
-    made_with = receipts.receipt(loaded, made, contents | drawn, rule=rule, selection=summary.HEADLINE)
+    contents |= {f"figures/{picture.name}.png": png for picture, png, _ in drawn}
+    contents |= {f"figures/{picture.name}.pdf": pdf for picture, _, pdf in drawn}
+    made_with = receipts.receipt(loaded, made, contents, rule=rule, selection=summary.HEADLINE)
     contents[receipts.FILE] = receipts.as_text(made_with).encode()
     _write(report, contents, forget=out is None)
     return report
 
 
 def _write(report: Path, contents: dict[str, bytes], *, forget: bool) -> None:
-    """Write every file; ``forget``: remove single tables and exports of an earlier report that are no longer made."""
+    """Write every file.
+
+    ``forget``: remove what an earlier report has made and this one has not: it would pass for one of these records.
+    """
     for name, content in contents.items():
         (report / name).parent.mkdir(exist_ok=True)
         atomic_write(report / name, content)
-    for path in sorted((*report.glob("tables/*.tex"), *report.glob("exports/*"))) if forget else ():
+    old = (*report.glob("figures/*.p[nd][gf]"), *report.glob("tables/*.tex"), *report.glob("exports/*"))
+    for path in sorted(old) if forget else ():
         if path.relative_to(report).as_posix() not in contents:
-            path.unlink()
-
-
-def _write_figure(folder: Path, picture: plots.Picture) -> bytes:
-    """Write a figure twice and return its PNG; the figure itself can be forgotten."""
-    folder.mkdir(exist_ok=True)
-    content = style.png(picture.figure)
-    atomic_write(folder / f"{picture.name}.png", content)
-    atomic_write(folder / f"{picture.name}.pdf", style.pdf(picture.figure))
-    return content
-
-
-def _forget_figures(folder: Path, names: set[str]) -> None:
-    """Remove what an earlier report drew and this one did not: it would pass for a figure of these records."""
-    for path in sorted(folder.glob("*.p[nd][gf]")):
-        if path.stem not in names:
             path.unlink()
 
 

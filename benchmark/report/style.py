@@ -145,7 +145,7 @@ def png(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     # laid out once: the PDF, at the same size, must not move anything, and layout takes as long as drawing
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)
     return buffer.getvalue()
 
 

@@ -269,6 +269,13 @@ def test_a_record_of_a_newer_checkout_is_refused_by_name(scant: Command, tmp_pat
     assert (code, "update the checkout" in text) == (2, True)
 
 
+def test_a_report_that_was_never_built_is_not_what_the_records_give(scant: Command, tmp_path: Path) -> None:
+    code, text = scant("report", plan_in(tmp_path), "--check")
+    assert code == 1
+    assert "has no readable receipt.json" in text
+    assert "build it again: python -m benchmark report" in text
+
+
 def test_a_report_of_nothing_or_by_an_unknown_rule_is_one_message(scant: Command, tmp_path: Path) -> None:
     path = plan_in(tmp_path)
     code, text = scant("report", path, "--rule", "penalized")

@@ -1,0 +1,37 @@
+"""What ``python -m benchmark report`` does: build the report of a plan, or say whether it is still true."""
+
+from __future__ import annotations
+
+import typer
+from rich.console import Console
+
+from . import plan_file
+from . import report as reports
+from .config import ConfigError
+from .prepare import default_places
+
+
+def report_plan(
+    name: str, *, results: str | None, rule: str, leave_out_stale: bool, check: bool, console: Console
+) -> None:
+    """Build the report; with ``check`` only compare it with the records.
+
+    Raises:
+        ConfigError: what `benchmark.report.build` refuses.
+        Exit: 1 if a checked report is no longer what the records give.
+    """
+    found, folder = plan_file.load(name), default_places(None, results).results
+    if check:
+        changes = reports.outdated(found.name, folder)
+        for sentence in changes:
+            console.print(sentence, soft_wrap=True)
+        console.print(
+            f"build it again: python -m benchmark report {name}" if changes else "the report is what its records give",
+            soft_wrap=True,
+        )
+        raise typer.Exit(1 if changes else 0)
+    try:
+        page = reports.build(found.name, folder, rule=rule, plan=found, leave_out_stale=leave_out_stale) / "index.html"
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    console.print(f"report: {page}", soft_wrap=True)
