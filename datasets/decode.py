@@ -22,10 +22,11 @@ from torch import Tensor
 from . import cache as disk
 from .base import DataError, Dataset
 from .canonical import KINDS, Canonical, Samples, canonical_samples
+from .packing import packed
 from .types import IGNORE, Annotation
 from .weak import strong
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Decoded(NamedTuple):
@@ -93,7 +94,7 @@ def decode(dataset: Dataset, keys: Sequence[str], canonical: Canonical, pieces: 
                 for each, image in zip(found, images, strict=True)
             ]
             about["annotated"][kind] = [bool((sample != IGNORE).any()) for case in maps[kind] for sample in case]
-    return Decoded(about, images, maps)
+    return Decoded(about, packed(images), maps)
 
 
 def decode_apart(

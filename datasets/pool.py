@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .packing import unpacked
 from .types import IGNORE, Annotation
 
 Column = Tensor | tuple[Tensor, ...]
@@ -67,7 +68,7 @@ class Pool:
 
     def images(self, indices: np.ndarray, starts: np.ndarray | None = None) -> Tensor:
         """``(n, c, *patch)`` float32 of the samples ``indices``; see :func:`gather` for ``starts``."""
-        return gather(self._image, self._rows[indices], starts, self.patch).float()
+        return unpacked(gather(self._image, self._rows[indices], starts, self.patch))
 
     def labels(self, indices: np.ndarray, starts: np.ndarray | None = None) -> Tensor:
         """``(n, *patch)`` uint8 label maps of the samples ``indices``.

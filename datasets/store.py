@@ -1,7 +1,8 @@
 """The training side of a dataset, decoded once into canonical samples and kept as tensors; pools are parts of it.
 
-Images are kept as float32, or as float16 where that is asked for: a value then moves by at most 1/2048 of itself, which
-on images in [0, 1] is 2.5e-4, a sixteenth of an 8-bit grey level; memory halves. Label maps are uint8.
+Images are kept as float32, in fewer bytes where that loses nothing (``datasets.packing``), or as float16 where that is
+asked for: a value then moves by at most 1/2048 of itself, which on images in [0, 1] is 2.5e-4, a sixteenth of an 8-bit
+grey level; memory halves. Label maps are uint8.
 """
 
 from __future__ import annotations
