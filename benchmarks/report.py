@@ -44,7 +44,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         results = arguments.keep or Path(temporary)
         began, cells = time.monotonic(), 0
-        for cells, cell in enumerate(study(range(arguments.seeds)), start=1):
+        for cells, cell in enumerate(study(range(arguments.seeds)), start=1):  # noqa: B007  (how many, said below)
             write(results / "large", cell, SELECTIONS[: arguments.selections])
         print(f"wrote {cells} records in {time.monotonic() - began:.0f} s", flush=True)
         began = time.monotonic()
