@@ -13,6 +13,7 @@ from benchmark.device import pick, precision
 from benchmark.evaluate import WINDOWS_PER_BATCH, predict_case
 from benchmark.plan import Cell
 from benchmark.prepare import build_method, open_dataset
+from datasets.resample import resize
 
 from .peers import testing
 from .settings import Setting
@@ -33,14 +34,20 @@ class Predictor:
         self.task = dataset.task
         self.case = dataset.load(next(iter(dataset.groups())))
         self.method = build_method(cell, dataset).to(self.device).eval()
-        torch.manual_seed(0)
-        for weights in self.method.network.head.parameters():  # else an untrained network names one class everywhere
-            torch.nn.init.normal_(weights)
         if layout == "channels last":
             last = torch.channels_last if self.task.ndim == 2 else torch.channels_last_3d
             self.method = self.method.to(memory_format=last)  # type: ignore[call-overload]
         assert cell.training.patch is not None
         self.patch = cell.training.patch
+        self._balance()
+
+    @torch.no_grad()
+    def _balance(self) -> None:
+        """Move the logits' means to 0, for an untrained network names one class everywhere."""
+        image = torch.from_numpy(self.case.image)
+        image = image[None] if self.task.ndim == 3 else image.transpose(0, 1)[image.shape[1] // 2][None]
+        logits = self.method.network(resize(image, self.patch).to(self.device))
+        self.method.network.head.bias -= logits.mean((0, *range(2, logits.ndim)))
 
     def time(self, name: str, times: int) -> float:
         """Seconds of one case."""

@@ -30,17 +30,17 @@ _fresh = count()
 
 
 def measure(run: Run) -> Iterator[Row]:
-    parts: list[tuple[Callable[[], Setting], str, int, float]] = [
-        (partial(settings.acdc, run, 128), "pce", 40, 4.0),
-        (partial(settings.hippocampus, run), "mean_teacher", 30, 3.0),
-        (partial(settings.acdc, run, 256), "pce", 10, 3.0),
+    parts: list[tuple[str, Callable[[], Setting], str, int, float]] = [
+        ("ACDC 128²", partial(settings.acdc, run, 128), "pce", 40, 4.0),
+        ("Hippocampus 3-D", partial(settings.hippocampus, run), "mean_teacher", 30, 3.0),
+        ("ACDC 256²", partial(settings.acdc, run, 256), "pce", 10, 3.0),
     ]
-    for number, (make, method, steps, goal) in enumerate(parts[:2] if run.quick else parts, start=1):
+    for number, (title, make, method, steps, goal) in enumerate(parts[:2] if run.quick else parts, start=1):
         if run.left() > 0:
             until = run.until(number / (len(parts) + 1))
             yield from _plan(run, make(), method, 1 if run.quick else steps, goal, until)
         else:
-            yield skipped(f"plan {number} of {len(parts)}")
+            yield skipped(f"cells of {method}, {title}")
     if run.left() > 0:
         yield from _scaling(run)
     else:
