@@ -156,9 +156,11 @@ def _cell(cell: Cell, dataset: Dataset) -> None:
         )
     with torch.device("meta"):  # its shape alone: no weights are read
         name = training.network.removesuffix(networks.PRETRAINED)
-        network = networks.make(
-            name, ndim=task.ndim, channels=task.channels, classes=task.n_classes, width=training.width
-        )
+        sizes = {"ndim": task.ndim, "channels": task.channels, "classes": task.n_classes, "width": training.width}
+        try:
+            network = networks.make(name, **sizes, **training.network_options)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"training: {error}") from error
     device.precision(training.precision, device.pick(), task.ndim)
     assert training.patch is not None
     for side in training.patch:

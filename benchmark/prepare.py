@@ -162,6 +162,7 @@ def build_method(cell: Cell, dataset: Dataset) -> Method:
         classes=dataset.task.n_classes,
         width=training.width,
         **encoder_weights(training.network)[0],
+        **training.network_options,
     )
     torch.manual_seed(derive(cell.seed, "init"))
     return methods.get(cell.method)(dataset.task, cell.hyper, make)

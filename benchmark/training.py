@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 
@@ -28,6 +28,8 @@ class Training:
         overlap: share by which neighbouring windows overlap in sliding-window inference, in [0, 1).
         stride: voxels between neighbouring windows along each axis instead, as published protocols give it; needs
             ``patch``.
+        network_options: what else the network takes, by name; ``{dropout: 0.1}``, say, for a narrow V-Net, which may
+            lose a class for good when half of its last few channels are dropped.
     """
 
     steps: int = 1000
@@ -50,6 +52,7 @@ class Training:
     subset: Literal["random", "first", "stratified"] = "random"
     overlap: float = 0.5
     stride: tuple[int, ...] | None = None
+    network_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -82,4 +85,4 @@ class Training:
     def canonical(self) -> dict[str, Any]:
         """What a cell's id holds: all settings, but those added later only where they are set, so that ids stay."""
         settings = asdict(self)
-        return settings if self.stride else {name: value for name, value in settings.items() if name != "stride"}
+        return {name: value for name, value in settings.items() if value or name not in ("stride", "network_options")}

@@ -131,13 +131,19 @@ def _training(results: Results, table: pd.DataFrame, done: Sequence[Record]) -> 
 
     return (
         f"We compare {_and(methods) or 'no method'}" + (f" with {_and(bounds)} as bounds" if bounds else "") + ". All "
-        f"methods share network ({of('network')} of width {of('width')}), patches of {of('patch')}, "
+        f"methods share network ({of('network')} of width {of('width')}{_options(done)}), patches of {of('patch')}, "
         f"{of('steps')} optimiser steps with {of('optimizer')} (learning rate {of('lr')}, schedule {of('schedule')}, "
         f"weight decay {of('weight_decay')}), batches of {of('labelled_batch')} labelled and {of('unlabelled_batch')} "
         f"unlabelled samples, and augmentation ({of('augment')}). Training ran in "
         f"{_and(sorted({str(record.receipt.get('precision', '')) for record in done}))}. "
         + (f"Hyper-parameters were {results.tuned}." if results.tuned else "Hyper-parameters are those of the plan.")
     )
+
+
+def _options(done: Sequence[Record]) -> str:
+    """What the plan changed in the network: ", dropout 0.1"."""
+    changed = [dict(record.cell["training"].get("network_options", {})) for record in done]
+    return "".join(f", {name} {value}" for name, value in {k: v for one in changed for k, v in one.items()}.items())
 
 
 def _evaluation(table: pd.DataFrame, done: Sequence[Record], rule: str) -> str:

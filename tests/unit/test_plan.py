@@ -105,6 +105,13 @@ def test_only_the_supervised_baseline_may_have_a_labelled_batch_of_its_own() -> 
         tiny_plan(methods=[{"name": "cps", "training": {"labelled_batch": 8}}])
 
 
+def test_options_of_the_network_change_the_id_and_without_them_it_is_as_it_was() -> None:
+    assert "network_options" not in tiny_cell().canonical()["training"]
+    thin = tiny_cell(network="vnet", network_options={"dropout": 0.1})
+    assert thin.canonical()["training"]["network_options"] == {"dropout": 0.1}
+    assert thin.id != tiny_cell(network="vnet").id
+
+
 def test_a_stride_changes_the_id_and_without_one_the_id_is_as_it_was_before_there_were_strides() -> None:
     assert "stride" not in tiny_cell().canonical()["training"]
     plain = Training(patch=(32, 32, 32))

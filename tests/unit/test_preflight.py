@@ -115,6 +115,19 @@ def test_bfloat16_volumes_on_a_cpu_are_refused(tmp_path: Path) -> None:
         checked(tmp_path, cell)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dropuot": 0.1}, r"training: network 'vnet' has no option 'dropuot'; did you mean 'dropout'\?"),
+        ({"dropout": 1.5}, r"training: vnet: dropout must be in \[0, 1\), got 1.5"),
+        ({"dropout": "much"}, r"training: .*'<=' not supported between instances of 'int' and 'str'"),
+    ],
+)
+def test_wrong_options_of_the_network_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        checked(tmp_path, tiny_cell(network="vnet", network_options=options))
+
+
 def test_a_device_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setenv("BENCH_DEVICE", "cuda")
