@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
 def conv(ndim: int, channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1) -> nn.Module:
     """Convolution with bias; an odd kernel keeps the side at stride 1, kernel = stride divides it."""
-    layer = (nn.Conv2d, nn.Conv3d)[ndim - 2]
+    layer = (nn.Conv2d, _Conv3d)[ndim - 2]
     return layer(channels_in, channels_out, kernel, stride=stride, padding=kernel // 2 if kernel % 2 else 0)
+
+
+class _Conv3d(nn.Conv3d):
+    """Convolution that never meets PyTorch's reference for volumes on a CPU.
+
+    One volume on its own, unless it is large, is not given to oneDNN but to a loop that takes about ten times as long
+    (``use_mkldnn`` in ATen/native/Convolution.cpp); so it is computed twice over.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.shape[0] == 1 and input.device.type == "cpu" and self.kernel_size != (1, 1, 1):
+            return super().forward(input.expand(2, *input.shape[1:]))[:1]
+        return super().forward(input)
 
 
 def conv_down(ndim: int, channels_in: int, channels_out: int) -> nn.Module:

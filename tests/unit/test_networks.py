@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from methods import networks
+from methods.networks import blocks
 from methods.networks.discriminators import Critic
 
 EVERY = [("unet", 2), ("unet", 3), ("vnet", 2), ("vnet", 3)]
@@ -244,3 +245,21 @@ def test_kaiming_initialisation_of_the_3d_unet_has_its_standard_deviation():
     assert weight.shape == (16, 16, 3, 3, 3)
     # 6912 draws estimate it within 5 % (six standard errors of 1/sqrt(2 n))
     assert weight.std().item() == pytest.approx(math.sqrt(2 / (16 * 27)), rel=0.05)
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3])
+def test_a_convolution_of_one_volume_is_that_of_pytorch(kernel: int) -> None:
+    """It is computed twice over on a CPU, which must show neither in the output nor in a gradient."""
+    layer = blocks.conv(3, 3, 5, kernel=kernel)
+    exact = nn.Conv3d(3, 5, kernel, padding=kernel // 2 if kernel % 2 else 0)
+    exact.load_state_dict(layer.state_dict())
+    image = torch.randn(1, 3, 6, 4, 5)
+    images = image.clone().requires_grad_(), image.clone().requires_grad_()
+    outputs = layer(images[0]), exact(images[1])
+    weights = torch.randn(outputs[1].shape)
+    for output in outputs:
+        (output * weights).sum().backward()
+    torch.testing.assert_close(*outputs)
+    torch.testing.assert_close(images[0].grad, images[1].grad)
+    torch.testing.assert_close(layer.weight.grad, exact.weight.grad)
+    torch.testing.assert_close(layer.bias.grad, exact.bias.grad)
