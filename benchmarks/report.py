@@ -26,8 +26,8 @@ from benchmark.metrics import METRICS_VERSION
 from benchmark.plan import PROTOCOL_VERSION
 from benchmark.training import Training
 
-DATASETS, RATIOS, METHODS, SEEDS = 8, (0.05, 0.1, 0.2, 0.5, 1.0), 25, 10
-"""8 × 5 × 25 × 10 = 10 000 cells; the first method is the lower bound, and at 100 % the upper one."""
+DATASETS, RATIOS, METHODS, SEEDS = 5, (0.05, 0.1, 0.2, 0.5, 1.0), 20, 20
+"""5 × 5 × 20 × 20 = 10 000 cells; the first method is the lower bound, and at 100 % the upper one."""
 
 PATIENTS, SCANS, CLASSES = 20, 2, ("left", "middle", "right")
 SELECTIONS = ("last", "best_val", "oracle")
@@ -37,7 +37,7 @@ BUILD = "import sys, pathlib; from benchmark.report import build; build('large',
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="fewer make a smaller study, of 1000 cells each")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="fewer make a smaller study, of 500 cells each")
     parser.add_argument("--selections", type=int, default=3, choices=(1, 2, 3))
     parser.add_argument("--keep", type=Path, help="write the records below this folder and leave them there")
     arguments = parser.parse_args()

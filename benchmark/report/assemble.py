@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from ..metrics.policy import DEFAULT_RULE
 from ..record import atomic_write
@@ -65,84 +67,135 @@ def assemble(
         )
     stale.refuse(loaded, folder, leave_out=leave_out_stale)
     report = folder / "report" if out is None else Path(out)
+    study = _study(loaded, rule)
+    pictures = chain(
+        plots.pictures(
+            study.results, study.entries, study.patients, rule=rule, fronts=study.fronts, curves=study.curves
+        ),
+        stat_figures.pictures(study.found, study.entries),
+    )
+    with style.settings(), drawing.drawing(pictures) as drawn:
+        made = [part for table in _tables(study) for part in tables.panels(table)]
+        contents = _files(study, made)
+        contents["index.html"] = _page(study, made, drawn(), report).encode()
+        for picture, png, pdf in drawn():
+            contents |= {f"figures/{picture.name}.png": png, f"figures/{picture.name}.pdf": pdf}
+    made_with = receipts.receipt(study.results, made, contents, rule=rule, selection=summary.HEADLINE)
+    contents[receipts.FILE] = receipts.as_text(made_with).encode()
     report.mkdir(parents=True, exist_ok=True)
+    _write(report, contents, forget=out is None)
+    return report
+
+
+@dataclass(frozen=True)
+class _Study:
+    """The records and all numbers that follow from them."""
+
+    results: frame.Results
+    rule: str
+    patients: pd.DataFrame
+    entries: pd.DataFrame
+    cells: pd.DataFrame
+    classes: pd.DataFrame
+    designs: dict[verdicts.Key, verdicts.Design]
+    found: evidence.Evidence
+    fronts: dict[verdicts.Key, tuple[bool, float]]
+    curves: list[economics.Curve]
+    labels: pd.DataFrame
+
+
+def _study(loaded: frame.Results, rule: str) -> _Study:
     loaded = replace(loaded, notes=(*loaded.notes, *caveats.caveats(loaded)))
     by_class = summary.class_values(loaded, rule)
     patients = summary.patient_values(by_class)
     entries = summary.entries(loaded, patients)
-    cells = summary.cell_values(loaded, patients)
-    classes = summary.class_entries(loaded, by_class)
     designs = verdicts.designs(loaded, patients)
     found = evidence.gather(loaded, designs)
-    fronts = costs.on_front(entries, found.columns)
     curves = economics.curves(loaded, entries, designs)
-    labels = worth.quantities(entries, curves)
     notes = (*loaded.notes, *sensitivity.flips(loaded, entries, rule=rule), *worth.cost_note(curves))
-    loaded = replace(loaded, notes=notes)
+    return _Study(
+        results=replace(loaded, notes=notes),
+        rule=rule,
+        patients=patients,
+        entries=entries,
+        cells=summary.cell_values(loaded, patients),
+        classes=summary.class_entries(loaded, by_class),
+        designs=designs,
+        found=found,
+        fronts=costs.on_front(entries, found.columns),
+        curves=curves,
+        labels=worth.quantities(entries, curves),
+    )
+
+
+def _tables(study: _Study) -> list[tables.Table]:
+    """Every table in print, in its order."""
+    loaded, entries, found = study.results, study.entries, study.found
     shown = winners.standings(found.judged, found.pairs)
-    over = tables.build(loaded, entries, rule=rule, standings=shown)
+    over = tables.build(loaded, entries, rule=study.rule, standings=shown)
     if entries["dataset"].nunique() == 1:  # the main table says it all
         over = [table for table in over if table.key == "cells"]
-    wide = [
-        *main_tables.main_tables(loaded, entries, rule=rule, standings=shown),
+    return [
+        *main_tables.main_tables(loaded, entries, rule=study.rule, standings=shown),
         *(table for table in over if table.shared),
         *verdict_tables.verdict_tables(entries, found.judged, looked=loaded.looks is not None),
         *verdict_tables.overall_tables(entries, found),
-        *worth.tables(labels, entries),
+        *worth.tables(study.labels, entries),
         *(table for table in over if not table.shared),
-        *costs.table(loaded, entries, fronts),
+        *costs.table(loaded, entries, study.fronts),
         *stat_tables.rank_tables(entries, found.rankings),
         *stat_tables.component_tables(entries, found.components),
         *stat_tables.look_tables(loaded),
-        *appendix.selection_tables(loaded, entries, patients),
+        *appendix.selection_tables(loaded, entries, study.patients),
     ]
-    made = [part for table in wide for part in tables.panels(table)]
-    per_class = [part for table in appendix.class_tables(classes, entries) for part in tables.panels(table)]
-    state = footnotes.state(loaded)
-    papers = published.beside(loaded, entries)
-    with style.settings():
-        drawn = drawing.draw(
-            chain(
-                plots.pictures(loaded, entries, patients, rule=rule, fronts=fronts, curves=curves),
-                stat_figures.pictures(found, entries),
-            )
-        )
-    figures = [(picture, png) for picture, png, _ in drawn]
-    draft = setup_text.paragraphs(loaded, entries, rule=rule)
-    items = setup_text.checklist(loaded)
-    floats = render.latex(made, plan=plan_name)
+
+
+def _files(study: _Study, made: list[tables.Table]) -> dict[str, bytes]:
+    """Everything but the page, the figures and the receipt."""
+    loaded, entries, found = study.results, study.entries, study.found
+    draft, papers = setup_text.paragraphs(loaded, entries, rule=study.rule), published.beside(loaded, entries)
+    means = entries.merge(intervals.intervals(entries, study.designs), on=summary.ENTRY, how="left")
+    floats = render.latex(made, plan=loaded.plan)
     texts = {
-        "table.md": render.markdown(made, title=loaded.title, state=state) + published.markdown(papers),
-        "table.csv": render.csv(entries.merge(intervals.intervals(entries, designs), on=summary.ENTRY, how="left")),
+        "table.md": render.markdown(made, title=loaded.title, state=footnotes.state(loaded))
+        + published.markdown(papers),
+        "table.csv": render.csv(means),
         "numbers.csv": render.flat_csv(sources.numbers(made)),
         "verdicts.csv": render.flat_csv(found.judged),
         "overall.csv": render.flat_csv(found.overall),
         "pairs.csv": render.flat_csv(found.pairs),
         "ranks.csv": render.flat_csv(evidence.ranking_rows(found.rankings)),
         "components.csv": render.flat_csv(found.components),
-        "economics.csv": render.flat_csv(labels.assign(ids=labels["ids"].map(" ".join))),
+        "economics.csv": render.flat_csv(study.labels.assign(ids=study.labels["ids"].map(" ".join))),
         **({"published.csv": published.csv(papers)} if papers else {}),
         "table.tex": render.inputs(list(floats)),
         "table_standalone.tex": render.standalone(loaded.title),
         **{f"tables/{key}.tex": text for key, text in floats.items()},
         "numbers.tex": render.macros(made),
-        "setup.md": setup_text.markdown(draft, items, title=loaded.title),
+        "setup.md": setup_text.markdown(draft, setup_text.checklist(loaded), title=loaded.title),
         "setup.tex": setup_text.latex(draft),
-        "scores.csv": render.flat_csv(cells.drop(columns="cell")),
-        "classes.csv": render.flat_csv(classes),
-        "index.html": page.render(
-            loaded, made, per_class, figures, cells, state=state, report=report, draft=draft, items=items,
-            published=published.html(papers),
-        ),
-    }  # fmt: skip
-    contents = {name: text.encode() for name, text in texts.items()}
-    contents |= {f"exports/{name}": content for name, content in exports.exports(designs).items()}
-    contents |= {f"figures/{picture.name}.png": png for picture, png, _ in drawn}
-    contents |= {f"figures/{picture.name}.pdf": pdf for picture, _, pdf in drawn}
-    made_with = receipts.receipt(loaded, made, contents, rule=rule, selection=summary.HEADLINE)
-    contents[receipts.FILE] = receipts.as_text(made_with).encode()
-    _write(report, contents, forget=out is None)
-    return report
+        "scores.csv": render.flat_csv(study.cells.drop(columns="cell")),
+        "classes.csv": render.flat_csv(study.classes),
+    }
+    files = {name: text.encode() for name, text in texts.items()}
+    return files | {f"exports/{name}": content for name, content in exports.exports(study.designs).items()}
+
+
+def _page(study: _Study, made: list[tables.Table], drawn: list[drawing.Drawn], report: Path) -> str:
+    loaded, entries = study.results, study.entries
+    per_class = [part for table in appendix.class_tables(study.classes, entries) for part in tables.panels(table)]
+    return page.render(
+        loaded,
+        made,
+        per_class,
+        [(picture, png) for picture, png, _ in drawn],
+        study.cells,
+        state=footnotes.state(loaded),
+        report=report,
+        draft=setup_text.paragraphs(loaded, entries, rule=study.rule),
+        items=setup_text.checklist(loaded),
+        published=published.html(published.beside(loaded, entries)),
+    )
 
 
 def _write(report: Path, contents: dict[str, bytes], *, forget: bool) -> None:

@@ -2,61 +2,83 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
+from queue import SimpleQueue
 
+from .. import ROOT
 from . import style
 from .style import Picture
 
 FEW = 24
-"""So many figures are drawn here: other processes would take as long to start."""
+"""Fewer figures than that are drawn here, for other processes take as long to start."""
 
 Drawn = tuple[Picture, bytes, bytes]
 """A picture without its figure, its PNG and its PDF."""
 
 
-def draw(pictures: Iterable[Picture], *, workers: int | None = None) -> list[Drawn]:
-    """Draw every picture, in order; the bytes do not depend on where.
+@contextmanager
+def drawing(pictures: Iterable[Picture], *, workers: int | None = None) -> Iterator[Callable[[], list[Drawn]]]:
+    """Begin to draw; what is yielded waits for the last picture and returns all of them, in order.
+
+    Where pictures are many, whatever else is done inside the block is done meanwhile. The bytes do not depend on that.
 
     Args:
         pictures: made one at a time; to be called within `style.settings`.
         workers: processes; None: one per core that this one may use.
     """
     waiting = iter(pictures)
-    cores = workers or len(os.sched_getaffinity(0))
-    found = [_drawn(picture) for picture in (waiting if cores == 1 else islice(waiting, FEW))]
-    following = next(waiting, None)
-    if following is not None:
-        # a fresh interpreter: a copy of this one would share its threads
-        with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
-            found += list(_apart(following, waiting, pool, 2 * cores))
-    return found
+    first, cores = list(islice(waiting, FEW)), workers or len(os.sched_getaffinity(0))
+    if len(first) < FEW or cores == 1:
+        drawn = [_drawn(picture) for picture in chain(first, waiting)]
+        yield lambda: drawn
+        return
+    with ExitStack() as stack:
+        artists: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+        for _ in range(cores):
+            artists.put(stack.enter_context(_artist()))
+        pool = ThreadPoolExecutor(cores)
+        stack.callback(pool.shutdown, cancel_futures=True)
+        going = [
+            (replace(picture, figure=None), pool.submit(_asked, artists, picture.figure))
+            for picture in chain(first, waiting)
+        ]
+        yield lambda: [(picture, *future.result()) for picture, future in going]
 
 
-def render(pickled: bytes) -> tuple[bytes, bytes]:
-    """PNG and PDF of a pickled figure: what a worker does."""
-    with style.settings():
-        figure = pickle.loads(pickled)
-        return style.png(figure), style.pdf(figure)
+def serve() -> None:
+    """What another process does: figures in, their bytes out, until nobody asks any more."""
+    with style.settings(), suppress(EOFError):
+        while True:
+            figure = pickle.load(sys.stdin.buffer)
+            _send(sys.stdout.buffer, (style.png(figure), style.pdf(figure)))
 
 
-def _apart(first: Picture, others: Iterator[Picture], pool: ProcessPoolExecutor, ahead: int) -> Iterator[Drawn]:
-    """Hand pictures to the pool, no more than ``ahead`` at a time, and take them back in order."""
-    going: deque[tuple[Picture, Future[tuple[bytes, bytes]]]] = deque()
-    picture: Picture | None = first
-    while picture is not None or going:
-        if picture is not None:
-            going.append((replace(picture, figure=None), pool.submit(render, pickle.dumps(picture.figure))))
-            picture = next(others, None)
-        if picture is None or len(going) >= ahead:
-            done, future = going.popleft()
-            yield (done, *future.result())
+def _artist() -> subprocess.Popen[bytes]:
+    """A fresh interpreter; unlike those of multiprocessing, it does not run the caller's script a second time."""
+    command = [sys.executable, "-c", f"from {__name__} import serve; serve()"]
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def _asked(artists: SimpleQueue[subprocess.Popen[bytes]], figure: object) -> tuple[bytes, bytes]:
+    """PNG and PDF of one figure, by the next artist who has nothing to do."""
+    artist = artists.get()
+    _send(artist.stdin, figure)
+    drawn = pickle.load(artist.stdout)  # type: ignore[arg-type]
+    artists.put(artist)
+    return drawn
+
+
+def _send(stream: object, content: object) -> None:
+    pickle.dump(content, stream, protocol=pickle.HIGHEST_PROTOCOL)  # type: ignore[arg-type]
+    stream.flush()  # type: ignore[attr-defined]
 
 
 def _drawn(picture: Picture) -> Drawn:

@@ -56,11 +56,9 @@ def _challenge(tasks: Mapping[str, Task]) -> pd.DataFrame:
     rows = []
     for task, algorithms in tasks.items():
         seeds = _common(design["dice"].index for design in algorithms.values())
-        for label, design in algorithms.items():
-            if not len(seeds):
-                continue
+        cases = sorted({case for design in algorithms.values() for case in design["dice"].columns})
+        for label, design in algorithms.items() if seeds else ():
             means = {metric: design[metric].loc[seeds].mean(axis=0) for metric in ("dice", "hd95")}
-            cases = sorted({case for other in algorithms.values() for case in other["dice"].columns})
             values = {metric: series.reindex(cases).to_numpy() for metric, series in means.items()}
             rows.append(pd.DataFrame({"task": task, "algorithm": label, "case": cases, **values}))
     columns = ["task", "algorithm", "case", "dice", "hd95"]

@@ -76,11 +76,12 @@ def budget(results: Results, datasets: set[str]) -> list[str]:
 def extra_labels(results: Results, datasets: set[str]) -> list[str]:
     """Who trained with dense labels that the other methods did not have, one sentence per method and dataset."""
     found: dict[str, None] = {}
-    for cell in results.cells[results.cells["dataset"].isin(datasets)].itertuples():
-        record = results.records.get(cell.id)
+    cells = results.cells[results.cells["dataset"].isin(datasets)]
+    for name, label, dataset in zip(cells["id"], cells["label"], cells["dataset"], strict=True):
+        record = results.records.get(name)
         for note in record.notes if record else ():
             if note.startswith(EXTRA):
-                found[f"{cell.label} on {cell.dataset} {note.split(';')[0]}."] = None
+                found[f"{label} on {dataset} {note.split(';')[0]}."] = None
     return list(found)
 
 

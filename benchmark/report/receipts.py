@@ -34,7 +34,10 @@ _SHARED = (
     "source",
     "annotation",
 )
-"""Of a cell's receipt, what a table's receipt gathers."""
+"""Of a cell's receipt, what the receipt of a report repeats."""
+
+_ASKED = ("commit", "diff", "tree", "lock", "versions", "hardware", "precision")
+"""Of these, what the receipt of a table gathers."""
 
 
 def receipt(
@@ -49,6 +52,7 @@ def receipt(
         rule, selection: what the numbers are under.
     """
     first = firsts(tables)
+    answers = {name: _answers(rec) for name, rec in results.records.items() if rec.status == "finished"}
     return {
         "plan": results.plan,
         "rule": rule,
@@ -58,7 +62,7 @@ def receipt(
         "strays": list(results.strays),
         "tables": {
             table.key: {"numbers": [first[table.key], first[table.key] + _size(table) - 1]}
-            | _gathered(results, dict.fromkeys(name for row in table.rows for n in row.numbers for name in n.ids))
+            | _gathered(results, answers, {name for row in table.rows for n in row.numbers for name in n.ids})
             for table in tables
         },
         "files": {name: digest(content) for name, content in sorted(outputs.items())},
@@ -119,7 +123,7 @@ def _cell(results: Results, name: str) -> dict[str, Any]:
         shown["annotation"] = {key: shown["annotation"].get(key) for key in ("kind", "recipe")}
     return {
         "record": _digest(folder / "record.json"),
-        "scores": results.digests.get(name, _digest(folder / "scores.csv")),
+        "scores": results.digests.get(name) or _digest(folder / "scores.csv"),
         "status": rec.status,
         "seed": rec.cell.get("seed"),
         "subset": digest("\n".join(rec.split.get("labelled_groups", ())).encode()),
@@ -129,24 +133,22 @@ def _cell(results: Results, name: str) -> dict[str, Any]:
     }
 
 
-def _gathered(results: Results, names: Iterable[str]) -> dict[str, Any]:
+def _answers(rec: record.Record) -> dict[str, str]:
+    """What a table's receipt asks of each of its cells, as JSON, so that distinct answers can be found quickly."""
+    asked: dict[str, Any] = {key: rec.receipt.get(key) for key in _ASKED}
+    asked["data"] = [str(rec.cell.get("dataset")), str(rec.receipt.get("data", ""))]
+    asked |= {"seeds": int(rec.cell.get("seed", 0)), "made_under": rec.cell.get("versions")}
+    return {key: json.dumps(value, sort_keys=True) for key, value in asked.items()}
+
+
+def _gathered(results: Results, answers: Mapping[str, Mapping[str, str]], names: Iterable[str]) -> dict[str, Any]:
     """What the finished cells of a table were made with: each distinct answer once."""
-    records = [(name, results.records[name]) for name in names if name in results.records]
-    done = [(name, rec) for name, rec in records if rec.status == "finished"]
-    content = "\n".join(f"{name} {results.digests.get(name, '')}" for name, _ in sorted(done, key=lambda pair: pair[0]))
-    answers: dict[str, list[Any]] = {}
-    for key in ("commit", "diff", "tree", "lock", "versions", "hardware", "precision"):
-        distinct = {json.dumps(rec.receipt.get(key), sort_keys=True) for _, rec in done}
-        answers[key] = [json.loads(text) for text in sorted(distinct)]
-    data = {(str(rec.cell.get("dataset")), str(rec.receipt.get("data", ""))) for _, rec in done}
-    versions = {json.dumps(rec.cell.get("versions"), sort_keys=True) for _, rec in done}
-    return {
-        "cells": len(done),
-        "content": digest(content.encode()),
-        "data": sorted(map(list, data)),
-        "seeds": sorted({int(rec.cell.get("seed", 0)) for _, rec in done}),
-        "made_under": [json.loads(text) for text in sorted(versions)],
-        **answers,
+    done = sorted(name for name in names if name in answers)
+    content = "\n".join(f"{name} {results.digests.get(name, '')}" for name in done)
+    distinct = {key: {answers[name][key] for name in done} for key in (*_ASKED, "data", "seeds", "made_under")}
+    return {"cells": len(done), "content": digest(content.encode())} | {
+        key: [json.loads(text) for text in sorted(found, key=lambda text: (len(text), text))]
+        for key, found in distinct.items()
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -21,8 +22,8 @@ def _pictures(count: int) -> Iterator[Picture]:
 
 
 def _drawn(count: int, workers: int) -> list[drawing.Drawn]:
-    with style.settings():
-        return drawing.draw(_pictures(count), workers=workers)
+    with style.settings(), drawing.drawing(_pictures(count), workers=workers) as drawn:
+        return drawn()
 
 
 @pytest.mark.slow
@@ -36,12 +37,25 @@ def test_many_figures_are_drawn_by_other_processes_in_order_and_byte_for_byte(mo
 
 
 def test_few_figures_start_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(drawing, "_artist", None)
     assert len(_drawn(2, workers=4)) == 2
 
 
 def test_nothing_to_draw_is_nothing() -> None:
-    assert drawing.draw([], workers=2) == []
+    with drawing.drawing([], workers=2) as drawn:
+        assert drawn() == []
+
+
+@pytest.mark.slow
+def test_an_error_meanwhile_leaves_no_process_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "FEW", 1)
+    started: list[subprocess.Popen[bytes]] = []
+    real = drawing._artist
+    monkeypatch.setattr(drawing, "_artist", lambda: started.append(real()) or started[-1])
+    with pytest.raises(RuntimeError, match="boom"), style.settings(), drawing.drawing(_pictures(3), workers=2):
+        raise RuntimeError("boom")
+    assert len(started) == 2
+    assert all(process.poll() is not None for process in started)
 
 
 def test_a_figure_keeps_its_place_whether_it_was_laid_out_before_or_not() -> None:
