@@ -30,8 +30,7 @@ def precision(wanted: str, device: torch.device, ndim: int) -> torch.dtype:
 
     3-D convolutions on CPUs stay in float32: the bfloat16 weight gradient of a padded 3x3x3 convolution is wrong,
     often infinite, where the first spatial axis has length 2 (measured with oneDNN under torch 2.13; any network with
-    four poolings reaches that length from a patch of 32). Nor would it pay: with all other layers in bfloat16, a step of
-    V-Net or U-Net at 32x48x32 took 2 to 3 times as long as in float32. 2-D is not affected.
+    four poolings reaches that length from a patch of 32). 2-D is not affected.
 
     Raises:
         ValueError: bfloat16 was asked for in 3-D on a CPU.
