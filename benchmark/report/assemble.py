@@ -135,10 +135,11 @@ def _tables(study: _Study) -> list[tables.Table]:
     over = tables.build(loaded, entries, rule=study.rule, standings=shown)
     if entries["dataset"].nunique() == 1:  # the main table says it all
         over = [table for table in over if table.key == "cells"]
+    judged = verdict_tables.verdict_tables(entries, found.judged, looked=loaded.looks is not None)
     return [
         *main_tables.main_tables(loaded, entries, rule=study.rule, standings=shown),
         *(table for table in over if table.shared),
-        *verdict_tables.verdict_tables(entries, found.judged, looked=loaded.looks is not None),
+        *(replace(t, shared=caveats.caveats(loaded, {column.dataset for column in t.columns})) for t in judged),
         *verdict_tables.overall_tables(entries, found),
         *worth.tables(study.labels, entries),
         *(table for table in over if not table.shared),

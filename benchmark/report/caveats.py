@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import datasets
 
 from .frame import Results
 
 
-def caveats(results: Results) -> tuple[str, ...]:
-    """One sentence per dataset of the records that has a caveat, in the order of the records."""
+def caveats(results: Results, among: Container[str] | None = None) -> tuple[str, ...]:
+    """One sentence per dataset of the records (``among`` these) that has a caveat, in the order of the records."""
     names = dict.fromkeys(record.cell["dataset"] for record in results.records.values())
+    names = {name: None for name in names if among is None or name in among}
     cards = {name: datasets.get(name).card for name in names if name in datasets.names()}
     return tuple(f"{name}: {card.caveat}" for name, card in cards.items() if card.caveat)
