@@ -26,6 +26,7 @@ BUSY_SECONDS = 5.0
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines per cell between those of the progress
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     # a server that is down is asked again later, by our own back-off; MLflow's own retries would take 4 minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
