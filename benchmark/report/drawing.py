@@ -17,7 +17,7 @@ from .. import ROOT
 from . import style
 from .style import Picture
 
-FEW = 24
+FEW = 16
 """Fewer figures than that are drawn here, for other processes take as long to start."""
 
 Drawn = tuple[Picture, bytes, bytes]
