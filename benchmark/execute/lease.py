@@ -36,14 +36,12 @@ class Lease:
             if self.alive():
                 return False
             self._path.unlink(missing_ok=True)
-            try:
-                handle = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-            except FileExistsError:
-                return False
             owner = {"host": socket.gethostname(), "pid": os.getpid(), "born": psutil.Process().create_time()}
             self._owner = owner | {"taken": uuid.uuid4().hex}
-            with os.fdopen(handle, "w") as file:
-                json.dump(self._owner, file)
+            try:
+                self._create(json.dumps(self._owner))
+            except FileExistsError:
+                return False
             return True
 
     def alive(self) -> bool:
@@ -86,6 +84,21 @@ class Lease:
             with contextlib.suppress(OSError):  # a file system without locks: the window stays, and is short
                 fcntl.flock(guard, fcntl.LOCK_EX)
             yield
+
+    def _create(self, content: str) -> None:
+        """The file, whole at once: whoever is killed meanwhile must not leave an empty one, which nobody may take."""
+        draft = self._path.with_name(f".lease.{self._owner['taken']}")
+        try:
+            draft.write_text(content)
+            try:
+                os.link(draft, self._path)
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without hard links
+                with self._path.open("x") as file:
+                    file.write(content)
+        finally:
+            draft.unlink(missing_ok=True)
 
     def _ours(self) -> bool:
         try:

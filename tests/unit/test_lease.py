@@ -141,3 +141,24 @@ def test_a_sweep_removes_what_the_dead_left_and_nothing_that_lives(tmp_path: Pat
     written(tmp_path, **ended_process())
     Lease(tmp_path).sweep()
     assert not (tmp_path / "lease.json").exists()
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_lease_appears_whole_and_leaves_no_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """With hard links it never exists empty, so whoever is killed while taking it blocks nobody."""
+    seen = []
+
+    def link(source: Path, target: Path) -> None:
+        if not links:
+            raise PermissionError("no hard links here")
+        seen.append((json.loads(source.read_text())["pid"], target.exists()))
+        real(source, target)
+
+    real = os.link
+    monkeypatch.setattr(os, "link", link)
+    assert Lease(tmp_path).take()
+    assert seen == ([(os.getpid(), False)] if links else [])
+    assert not Lease(tmp_path).take()
+    assert {path.name for path in tmp_path.iterdir()} == {"lease.json", ".lease.lock"}
