@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
+_ALONE = 20480
+"""A volume on its own is small, for PyTorch, up to so many numbers in channels × its first two axes."""
+
 
 def conv(ndim: int, channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1) -> nn.Module:
     """Convolution with bias; an odd kernel keeps the side at stride 1, kernel = stride divides it."""
@@ -18,12 +21,13 @@ def conv(ndim: int, channels_in: int, channels_out: int, kernel: int = 3, stride
 class _Conv3d(nn.Conv3d):
     """Convolution that never meets PyTorch's reference for volumes on a CPU.
 
-    One volume on its own, unless it is large, is not given to oneDNN but to a loop that takes about ten times as long
-    (``use_mkldnn`` in ATen/native/Convolution.cpp); so it is computed twice over.
+    One small volume on its own is not given to oneDNN but to a loop that takes up to five times as long (PyTorch 2.13,
+    ``use_mkldnn`` in ATen/native/Convolution.cpp); so it is computed twice over.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if input.shape[0] == 1 and input.device.type == "cpu" and self.kernel_size != (1, 1, 1):
+        small = input.shape[0] == 1 and input.shape[:4].numel() <= _ALONE
+        if small and input.device.type == "cpu" and self.kernel_size != (1, 1, 1):
             return super().forward(input.expand(2, *input.shape[1:]))[:1]
         return super().forward(input)
 

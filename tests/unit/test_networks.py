@@ -263,3 +263,13 @@ def test_a_convolution_of_one_volume_is_that_of_pytorch(kernel: int) -> None:
     torch.testing.assert_close(images[0].grad, images[1].grad)
     torch.testing.assert_close(layer.weight.grad, exact.weight.grad)
     torch.testing.assert_close(layer.bias.grad, exact.bias.grad)
+
+
+def test_only_a_small_volume_on_its_own_is_computed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    real = nn.Conv3d.forward
+    monkeypatch.setattr(nn.Conv3d, "forward", lambda self, images: seen.append(len(images)) or real(self, images))
+    layer = blocks.conv(3, 1, 1)
+    for shape in ((1, 1, 8, 8, 8), (2, 1, 8, 8, 8), (1, 1, 160, 160, 2)):  # 160 x 160 is more than 20 480
+        assert layer(torch.zeros(shape)).shape == shape
+    assert seen == [2, 2, 1]
