@@ -25,7 +25,7 @@ from . import device
 from .config import ConfigError, nearest
 from .metrics import ENGINE, measure
 from .plan import Cell
-from .prepare import Places, canonical_of, make_feed, open_dataset, open_store, split_of
+from .prepare import Places, canonical_of, make_feed, network_settings, open_dataset, open_store, split_of
 from .receipt import manifest
 from .record import atomic_write
 
@@ -156,9 +156,8 @@ def _cell(cell: Cell, dataset: Dataset) -> None:
         )
     with torch.device("meta"):  # its shape alone: no weights are read
         name = training.network.removesuffix(networks.PRETRAINED)
-        sizes = {"ndim": task.ndim, "channels": task.channels, "classes": task.n_classes, "width": training.width}
         try:
-            network = networks.make(name, **sizes, **training.network_options)
+            network = networks.make(name, **network_settings(training, task))
         except (TypeError, ValueError) as error:
             raise ConfigError(f"training: {error}") from error
     device.precision(training.precision, device.pick(), task.ndim)

@@ -18,6 +18,7 @@ from datasets.base import Dataset, Vault, data_root
 from datasets.feed import Feed
 from datasets.splits import Split, make_split
 from datasets.store import Canonical, Store
+from datasets.types import Task
 from datasets.weak import Weakened, strong
 from methods import networks
 from methods.base import Method
@@ -28,6 +29,7 @@ from .plan import Cell
 from .relabel import Relabeller
 from .seeding import derive, streams
 from .train import Trainer
+from .training import Training
 
 
 @dataclass(frozen=True)
@@ -157,15 +159,16 @@ def build_method(cell: Cell, dataset: Dataset) -> Method:
     make = partial(
         networks.make,
         training.network,
-        ndim=dataset.task.ndim,
-        channels=dataset.task.channels,
-        classes=dataset.task.n_classes,
-        width=training.width,
-        **encoder_weights(training.network)[0],
-        **training.network_options,
+        **(encoder_weights(training.network)[0] | network_settings(training, dataset.task)),
     )
     torch.manual_seed(derive(cell.seed, "init"))
     return methods.get(cell.method)(dataset.task, cell.hyper, make)
+
+
+def network_settings(training: Training, task: Task) -> dict[str, Any]:
+    """What `networks.make` is told of a plan and its data, besides the name."""
+    sizes = {"ndim": task.ndim, "channels": task.channels, "classes": task.n_classes, "width": training.width}
+    return sizes | dict(training.network_options)
 
 
 def encoder_weights(network: str) -> tuple[dict[str, str], str]:

@@ -92,9 +92,7 @@ class Lease:
             draft.write_text(content)
             try:
                 os.link(draft, self._path)
-            except FileExistsError:
-                raise
-            except OSError:  # a file system without hard links
+            except OSError:  # a file system without hard links; or there is a lease already, which "x" says as well
                 with self._path.open("x") as file:
                     file.write(content)
         finally:

@@ -102,6 +102,10 @@ class _Study:
     fronts: dict[verdicts.Key, tuple[bool, float]]
     curves: list[economics.Curve]
     labels: pd.DataFrame
+    state: str
+    draft: list[str]
+    items: list[setup_text.Item]
+    papers: tuple[published.Comparison, ...]
 
 
 def _study(loaded: frame.Results, rule: str) -> _Study:
@@ -113,8 +117,9 @@ def _study(loaded: frame.Results, rule: str) -> _Study:
     found = evidence.gather(loaded, designs)
     curves = economics.curves(loaded, entries, designs)
     notes = (*loaded.notes, *sensitivity.flips(loaded, entries, rule=rule), *worth.cost_note(curves))
+    loaded = replace(loaded, notes=notes)
     return _Study(
-        results=replace(loaded, notes=notes),
+        results=loaded,
         rule=rule,
         patients=patients,
         entries=entries,
@@ -125,6 +130,10 @@ def _study(loaded: frame.Results, rule: str) -> _Study:
         fronts=costs.on_front(entries, found.columns),
         curves=curves,
         labels=worth.quantities(entries, curves),
+        state=footnotes.state(loaded),
+        draft=setup_text.paragraphs(loaded, entries, rule=rule),
+        items=setup_text.checklist(loaded),
+        papers=published.beside(loaded, entries),
     )
 
 
@@ -154,12 +163,10 @@ def _tables(study: _Study) -> list[tables.Table]:
 def _files(study: _Study, made: list[tables.Table]) -> dict[str, bytes]:
     """Everything but the page, the figures and the receipt."""
     loaded, entries, found = study.results, study.entries, study.found
-    draft, papers = setup_text.paragraphs(loaded, entries, rule=study.rule), published.beside(loaded, entries)
     means = entries.merge(intervals.intervals(entries, study.designs), on=summary.ENTRY, how="left")
     floats = render.latex(made, plan=loaded.plan)
     texts = {
-        "table.md": render.markdown(made, title=loaded.title, state=footnotes.state(loaded))
-        + published.markdown(papers),
+        "table.md": render.markdown(made, title=loaded.title, state=study.state) + published.markdown(study.papers),
         "table.csv": render.csv(means),
         "numbers.csv": render.flat_csv(sources.numbers(made)),
         "verdicts.csv": render.flat_csv(found.judged),
@@ -168,13 +175,13 @@ def _files(study: _Study, made: list[tables.Table]) -> dict[str, bytes]:
         "ranks.csv": render.flat_csv(evidence.ranking_rows(found.rankings)),
         "components.csv": render.flat_csv(found.components),
         "economics.csv": render.flat_csv(study.labels.assign(ids=study.labels["ids"].map(" ".join))),
-        **({"published.csv": published.csv(papers)} if papers else {}),
+        **({"published.csv": published.csv(study.papers)} if study.papers else {}),
         "table.tex": render.inputs(list(floats)),
         "table_standalone.tex": render.standalone(loaded.title),
         **{f"tables/{key}.tex": text for key, text in floats.items()},
         "numbers.tex": render.macros(made),
-        "setup.md": setup_text.markdown(draft, setup_text.checklist(loaded), title=loaded.title),
-        "setup.tex": setup_text.latex(draft),
+        "setup.md": setup_text.markdown(study.draft, study.items, title=loaded.title),
+        "setup.tex": setup_text.latex(study.draft),
         "scores.csv": render.flat_csv(study.cells.drop(columns="cell")),
         "classes.csv": render.flat_csv(study.classes),
     }
@@ -183,19 +190,18 @@ def _files(study: _Study, made: list[tables.Table]) -> dict[str, bytes]:
 
 
 def _page(study: _Study, made: list[tables.Table], drawn: list[drawing.Drawn], report: Path) -> str:
-    loaded, entries = study.results, study.entries
-    per_class = [part for table in appendix.class_tables(study.classes, entries) for part in tables.panels(table)]
+    per_class = [part for table in appendix.class_tables(study.classes, study.entries) for part in tables.panels(table)]
     return page.render(
-        loaded,
+        study.results,
         made,
         per_class,
         [(picture, png) for picture, png, _ in drawn],
         study.cells,
-        state=footnotes.state(loaded),
+        state=study.state,
         report=report,
-        draft=setup_text.paragraphs(loaded, entries, rule=study.rule),
-        items=setup_text.checklist(loaded),
-        published=published.html(published.beside(loaded, entries)),
+        draft=study.draft,
+        items=study.items,
+        published=published.html(study.papers),
     )
 
 

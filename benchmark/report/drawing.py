@@ -1,4 +1,4 @@
-"""Figures -> PNG and PDF; of many, the later ones on all cores: drawing takes most of the time of a large report."""
+"""Figures -> PNG and PDF; many of them on all cores: drawing takes most of the time of a large report."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain, islice
 from queue import SimpleQueue
+from typing import Any
 
 from .. import ROOT
 from . import style
@@ -58,7 +59,7 @@ def serve() -> None:
     with style.settings(), suppress(EOFError):
         while True:
             figure = pickle.load(sys.stdin.buffer)
-            _send(sys.stdout.buffer, (style.png(figure), style.pdf(figure)))
+            _send(sys.stdout.buffer, _bytes(figure))
 
 
 def _artist() -> subprocess.Popen[bytes]:
@@ -82,5 +83,9 @@ def _send(stream: object, content: object) -> None:
 
 
 def _drawn(picture: Picture) -> Drawn:
-    content = style.png(picture.figure)
-    return replace(picture, figure=None), content, style.pdf(picture.figure)
+    return (replace(picture, figure=None), *_bytes(picture.figure))
+
+
+def _bytes(figure: Any) -> tuple[bytes, bytes]:
+    """PNG and PDF, in this order: the first lays the figure out."""
+    return style.png(figure), style.pdf(figure)

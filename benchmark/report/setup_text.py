@@ -5,7 +5,7 @@ What differs between cells is said to differ; what no record knows is left open 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -129,21 +129,17 @@ def _training(results: Results, table: pd.DataFrame, done: Sequence[Record]) -> 
     def of(key: str, unit: str = "") -> str:
         return _setting(done, key, unit)
 
+    changed = any(record.cell["training"].get("network_options") for record in done)
+    options = f", {of('network_options')}" if changed else ""
     return (
         f"We compare {_and(methods) or 'no method'}" + (f" with {_and(bounds)} as bounds" if bounds else "") + ". All "
-        f"methods share network ({of('network')} of width {of('width')}{_options(done)}), patches of {of('patch')}, "
+        f"methods share network ({of('network')} of width {of('width')}{options}), patches of {of('patch')}, "
         f"{of('steps')} optimiser steps with {of('optimizer')} (learning rate {of('lr')}, schedule {of('schedule')}, "
         f"weight decay {of('weight_decay')}), batches of {of('labelled_batch')} labelled and {of('unlabelled_batch')} "
         f"unlabelled samples, and augmentation ({of('augment')}). Training ran in "
         f"{_and(sorted({str(record.receipt.get('precision', '')) for record in done}))}. "
         + (f"Hyper-parameters were {results.tuned}." if results.tuned else "Hyper-parameters are those of the plan.")
     )
-
-
-def _options(done: Sequence[Record]) -> str:
-    """What the plan changed in the network: ", dropout 0.1"."""
-    changed = [dict(record.cell["training"].get("network_options", {})) for record in done]
-    return "".join(f", {name} {value}" for name, value in {k: v for one in changed for k, v in one.items()}.items())
 
 
 def _evaluation(table: pd.DataFrame, done: Sequence[Record], rule: str) -> str:
@@ -177,6 +173,8 @@ def _setting(done: Sequence[Record], key: str, unit: str) -> str:
     values: dict[str, set[str]] = {}
     for record in done:
         value = (record.cell.get("training") or {}).get(key)
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{name} {chosen}" for name, chosen in value.items())
         text = "×".join(map(str, value)) if isinstance(value, list) else "" if value is None else f"{value}"
         values.setdefault(text, set()).add(str(record.cell.get("dataset")))
     if len(values) == 1:

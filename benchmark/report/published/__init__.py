@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .comparison import beside, csv, html, markdown
+from .comparison import Comparison, beside, csv, html, markdown
 from .numbers import load
 
-__all__ = ["beside", "csv", "html", "load", "markdown"]
+__all__ = ["Comparison", "beside", "csv", "html", "load", "markdown"]
