@@ -7,7 +7,7 @@ https://github.com/HiLab-git/SSL4MIS/tree/06df604), after Ronneberger et al., MI
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeVar
 
 import torch
@@ -59,12 +59,22 @@ class Network(SegmentationNetwork):
         ndim, channels, classes, width: see ``networks.make``.
         levels: resolutions, 2 to 5; fewer suit small images (sides must be divisible by ``2**(levels - 1)``).
         recipe: a name in :data:`RECIPES`; default: "wsl4mis" in 2-D, "ssl4mis" in 3-D.
+        norm: "batch" or "instance" instead of the recipe's; "instance" suits batches of few, unlike images, whose
+            statistics together are not those of the images that it will predict one by one.
     """
 
-    OPTIONS: ClassVar[tuple[str, ...]] = ("levels", "recipe")
+    OPTIONS: ClassVar[tuple[str, ...]] = ("levels", "recipe", "norm")
 
     def __init__(
-        self, *, ndim: int, channels: int, classes: int, width: int, levels: int = 5, recipe: str | None = None
+        self,
+        *,
+        ndim: int,
+        channels: int,
+        classes: int,
+        width: int,
+        levels: int = 5,
+        recipe: str | None = None,
+        norm: Literal["batch", "instance"] | None = None,
     ) -> None:
         if not 2 <= levels <= 5:
             raise ValueError(f"unet: levels must be in [2, 5], got {levels}")
@@ -72,10 +82,12 @@ class Network(SegmentationNetwork):
         if (name, ndim) not in RECIPES:
             known = ", ".join(repr(known) for known, n in RECIPES if n == ndim)
             raise ValueError(f"unet: no recipe {name!r} in {ndim}-D; use one of {known}")
+        if norm not in (None, "batch", "instance"):
+            raise ValueError(f'unet: norm must be "batch" or "instance", got {norm!r}')
         super().__init__(
             ndim=ndim, in_channels=channels, classes=classes, widths=tuple(width * 2**k for k in range(levels))
         )
-        self.recipe = RECIPES[name, ndim]
+        self.recipe = replace(RECIPES[name, ndim], **({"norm": norm} if norm else {}))
         self.encoder = self._initialised(_Encoder(ndim, channels, self.channels, self.recipe))
         self.decoder = self._make_decoder()
         self.head = self._make_head(classes)

@@ -70,6 +70,16 @@ def test_2d_unet_drops_more_elements_the_deeper_and_none_in_the_decoder():
     assert {layer.p for layer in network.decoder.modules() if isinstance(layer, nn.Dropout)} == {0.0}
 
 
+def test_a_unet_of_instance_normalisation_sees_every_image_alone():
+    network = networks.make("unet", ndim=2, channels=1, classes=2, width=4, norm="instance").train()
+    for layer in network.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    image = torch.randn(3, 1, 32, 32) * torch.tensor([1.0, 5.0, 0.2]).view(3, 1, 1, 1)
+    together, alone = network(image), network.eval()(image[1:2])
+    torch.testing.assert_close(together[1:2], alone, rtol=1e-4, atol=1e-5)
+
+
 def test_vnet_drops_whole_channels_after_the_bottleneck_and_before_the_head():
     network = small("vnet", 3).train()
     features = network.encode(torch.randn(2, 1, 16, 16, 16))
@@ -195,6 +205,7 @@ def test_an_unknown_option_names_the_nearest():
         ({"channels": 0}, "channels must be 1 or more, got 0"),
         ({"width": 0}, "width must be 1 or more, got 0"),
         ({"levels": 6}, r"levels must be in \[2, 5\], got 6"),
+        ({"norm": "group"}, 'norm must be "batch" or "instance", got \'group\''),
         ({"recipe": "wsl4mis", "ndim": 3}, "no recipe 'wsl4mis' in 3-D; use one of 'ssl4mis'"),
     ],
 )
