@@ -10,7 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+import datasets
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -85,3 +89,28 @@ def test_every_link_of_the_docs_leads_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}, which does not exist"
+
+
+def test_the_script_for_the_nuclei_writes_the_layout_of_their_plan(tmp_path: Path) -> None:
+    (script,) = blocks(ROOT / "docs" / "nuclei.md", "python")
+    listed = (ROOT / "benchmark" / "plans" / "nuclei_test.txt").read_text().split("\n")[1:]
+    tested, trained, large = listed[0] + "0" * 48, "f" * 64, "e" * 64
+    for case, side in ((tested, 40), (trained, 30), (large, 400)):
+        folder = tmp_path / "kaggle-dsbowl-2018-dataset-fixes" / "stage1_train" / case
+        for kind in ("images", "masks"):
+            (folder / kind).mkdir(parents=True)
+        Image.new("RGBA", (side, 20), (9, 8, 7, 255)).save(folder / "images" / f"{case}.png")
+        for place in (2, 9):
+            nucleus = np.zeros((20, side), np.uint8)
+            nucleus[place : place + 3, :4] = 255
+            Image.fromarray(nucleus).save(folder / "masks" / f"{place}.png")
+    lists = tmp_path / "benchmark" / "plans"
+    lists.mkdir(parents=True)
+    shutil.copy(ROOT / "benchmark" / "plans" / "nuclei_test.txt", lists)
+    done = run([sys.executable, "-c", script], tmp_path, tmp_path)
+    assert done.returncode == 0, done.stderr
+    folders = datasets.get("image_folder")
+    nuclei = folders(tmp_path / "data", folders.Options(folder="nuclei"))
+    assert list(nuclei.groups()) == [f"test/{tested[:16]}", f"train/{trained[:16]}"]
+    assert int(nuclei.load(f"train/{trained[:16]}").label.sum()) == 2 * 3 * 4
+    assert len({line for line in listed if line}) == 113
