@@ -33,7 +33,8 @@ class Network(SegmentationNetwork):
         levels: resolutions, that of the image included; fewer than the encoder has leave its deepest stages out.
 
     Raises:
-        ValueError: volumes; timm is not installed, does not know the encoder, or that gives no such pyramid.
+        ValueError: volumes; timm cannot be imported, does not know the encoder, or that gives no such pyramid or has
+            fewer levels.
     """
 
     OPTIONS: ClassVar[tuple[str, ...]] = ("model", "pretrained", "weights", "levels")
@@ -52,6 +53,8 @@ class Network(SegmentationNetwork):
     ) -> None:
         if ndim != 2:
             raise ValueError(f"encoder:{model} works in 2-D, the task is {ndim}-D; use unet or vnet")
+        if levels < 2:
+            raise ValueError(f"encoder:{model}: levels must be 2 (the image and one stage) or more, got {levels}")
         backbone, found = _backbone(model, channels, levels, pretrained, weights)
         super().__init__(ndim=2, in_channels=channels, classes=classes, widths=(channels, *found))
         self.decoder_channels = width
@@ -77,16 +80,19 @@ def _backbone(
             f"network encoder:{model} needs timm and torchvision, and {error.name} is not installed; run `make env "
             "EXTRAS=encoders`, or use unet"
         ) from error
+    except (ImportError, RuntimeError, OSError) as error:  # torchvision of another PyTorch: operators do not load
+        raise ValueError(
+            f"network encoder:{model} needs timm and torchvision, which cannot be imported here "
+            f"({type(error).__name__}: {error}); install those of this PyTorch with `make env EXTRAS=encoders`, or use "
+            "unet"
+        ) from error
     if model not in timm.list_models():
         close = timm.list_models(f"*{model[:6]}*")[:5]
         raise ValueError(f"timm has no encoder {model!r}; near it are {', '.join(close) or 'none'}")
     overlay: dict[str, Any] = {"pretrained_cfg_overlay": {"file": weights}} if weights else {}
-    stages = tuple(range(levels - 1))
-    backbone = timm.create_model(
-        model, features_only=True, in_chans=channels, pretrained=pretrained, out_indices=stages, **overlay
-    )
+    backbone = _features(timm, model, levels, in_chans=channels, pretrained=pretrained, **overlay)
     reductions = tuple(backbone.feature_info.reduction())
-    wanted = tuple(2 ** (k + 1) for k in stages)
+    wanted = tuple(2 ** (k + 1) for k in range(levels - 1))
     if reductions != wanted:
         raise ValueError(
             f"encoder {model!r} reduces sides by {reductions}; wanted are {wanted}: choose another encoder"
@@ -94,6 +100,19 @@ def _backbone(
     if not pretrained:
         _open_residuals(backbone)
     return backbone, tuple(backbone.feature_info.channels())
+
+
+def _features(timm: Any, model: str, levels: int, **arguments: Any) -> Any:
+    """Timm's encoder, of which the first ``levels`` - 1 stages give maps."""
+    try:
+        return timm.create_model(model, features_only=True, out_indices=tuple(range(levels - 1)), **arguments)
+    except (IndexError, AssertionError) as error:
+        most = 1 + len(timm.create_model(model, features_only=True).feature_info.channels())
+        if levels <= most:
+            raise
+        raise ValueError(
+            f"encoder {model!r} has {most - 1} stages, so levels must be in 2..{most} (the image is one), got {levels}"
+        ) from error
 
 
 def _open_residuals(backbone: nn.Module) -> None:

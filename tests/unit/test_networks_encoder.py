@@ -54,7 +54,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     def create_model(name: str, **arguments: Any) -> Pyramid:
         calls.append({"name": name, **arguments})
-        return Pyramid(arguments["in_chans"], len(arguments["out_indices"]), 4 if name == "leap" else 2)
+        stages = len(arguments.get("out_indices", range(5)))
+        if stages > 5:
+            raise IndexError("list index out of range")
+        return Pyramid(arguments.get("in_chans", 3), stages, 4 if name == "leap" else 2)
 
     timm = ModuleType("timm")
     timm.create_model = create_model  # type: ignore[attr-defined]
@@ -118,6 +121,27 @@ def test_without_timm_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ValueError, match="make env EXTRAS=encoders"):
         make("encoder:toy")
+
+
+@pytest.mark.parametrize("error", [ImportError, RuntimeError, OSError])
+def test_a_torchvision_that_does_not_load_is_told_as_a_missing_one(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "timm.py").write_text(f"raise {error.__name__}('operator torchvision::nms does not exist')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    with pytest.raises(ValueError, match=r"cannot be imported here .*torchvision::nms.*make env EXTRAS=encoders"):
+        make("encoder:toy")
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize(
+    ("levels", "message"), [(1, "levels must be 2 .* or more, got 1"), (9, r"levels must be in 2\.\.6 .*, got 9")]
+)
+def test_levels_that_the_encoder_has_not_are_refused(levels: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make("encoder:toy", levels=levels)
+    assert len(make("encoder:toy", levels=6).channels) == 6
 
 
 def test_names_of_encoders_are_known_without_timm_and_other_names_are_not() -> None:
