@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from .base import DataError
 from .cost import SOURCE, Cost
+from .io import read_json
 from .types import IGNORE, Case
 from .weak import Weakened
 
@@ -26,36 +28,32 @@ GROUP_PATTERN = "^(.+?)__"
 def to_nnunet(weak: Weakened, folder: Path, *, say: Callable[[str], None] = lambda _: None) -> Cost:
     """Write every case, what its marks cost (costs.csv) and where all of it comes from (weak.json).
 
-    A published test set becomes ``imagesTs``; several folds become ``splits_final.json``. Files of the same names are
-    replaced.
+    A published test set becomes ``imagesTs``; several folds become ``splits_final.json``. All labels are simulated once
+    before the first file is written, so that a case that is refused leaves no folder behind. A folder of the same
+    labels, such as an interrupted one, is written again.
 
     Returns:
         What all weak labels together cost.
 
     Raises:
-        DataError: two cases would have one name, or images do not fit the file format.
+        DataError: two cases would have one name, images do not fit the file format, or the folder holds something else.
     """
     groups = weak.groups()
     names = _names(groups)
     if len(set(names.values())) < len(names):
         raise DataError(f"{weak.name}: two cases would be written under one name; rename them")
+    origin = _origin(weak)
+    _must_be_free(folder, origin)
     parts = [weak.partition(fold) for fold in range(1, weak.folds + 1)]
     tests = {key for key in groups if weak.folds == 1 and groups[key] in parts[0].test}
-    costs: dict[str, Cost] = {}
+    costs = _simulated(weak, names, tests, say)
+    total = sum(costs.values(), Cost())
+    folder.mkdir(parents=True, exist_ok=True)
+    _json(folder / "weak.json", origin | _provenance(weak, total))  # first: it says whose folder this is
     for number, (key, name) in enumerate(names.items(), 1):
-        case = weak.check(weak.dense.load(key))
-        ending = _write_images(case, folder / ("imagesTs" if key in tests else "imagesTr"), name)
-        if case.label is None:
-            raise DataError(f"{weak.name}: case {key!r} has no dense label; leave it out")
-        if key in tests:
-            _write(folder / "labelsTs" / f"{name}{ending}", case.label, case)
-        else:
-            marks, costs[name] = weak.simulate(case)
-            ignored = np.where(marks == IGNORE, weak.task.n_classes, marks).astype(np.uint8)
-            _write(folder / "labelsTr" / f"{name}{ending}", ignored, case)
-            _write(folder / "labelsTr_dense" / f"{name}{ending}", case.label, case)
+        ending = _write_case(weak, key, folder, name, key in tests)
         if number % 20 == 0:
-            say(f"{number} of {len(names)} cases")
+            say(f"{number} of {len(names)} cases written")
     labels = {name: place for place, name in enumerate((*weak.task.classes, "ignore"))}
     channels = {str(place): f"channel {place}" for place in range(weak.task.channels)}
     about = {"channel_names": channels, "labels": labels, "numTraining": len(costs), "file_ending": ending}
@@ -64,8 +62,6 @@ def to_nnunet(weak: Weakened, folder: Path, *, say: Callable[[str], None] = lamb
         folds = [({names[key] for key in groups if groups[key] in part.test}) for part in parts]
         splits = [{"train": sorted(set(costs) - held_out), "val": sorted(held_out)} for held_out in folds]
         _json(folder / "splits_final.json", splits)
-    total = sum(costs.values(), Cost())
-    _json(folder / "weak.json", _provenance(weak, total))
     with (folder / "costs.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.DictWriter(file, ["case", *Cost().as_json()], lineterminator="\n")
         rows.writeheader()
@@ -94,14 +90,52 @@ def _names(groups: Mapping[str, str]) -> dict[str, str]:
     return {key: f"{group.replace('/', '_')}__{plain[key]}" for key, group in groups.items()}
 
 
-def _provenance(weak: Weakened, total: Cost) -> dict[str, Any]:
+def _origin(weak: Weakened) -> dict[str, Any]:
+    """What the labels are made of, and how: equal for equal folders."""
     return {
         "dataset": weak.name,
         "version": weak.version,
+        "options": asdict(weak.options),
         "fingerprint": weak.dense.fingerprint(),
+        "recipe": weak.weak.canonical(),
+    }
+
+
+def _must_be_free(folder: Path, origin: Mapping[str, Any]) -> None:
+    """Refuse a folder with anything in it, unless its weak.json says that it is the same."""
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    path, wanted = folder / "weak.json", json.loads(json.dumps(origin, default=str))
+    there = read_json(path) if path.is_file() else {}
+    other = [
+        f"{name} {there.get(name)} there, {value} now" for name, value in wanted.items() if there.get(name) != value
+    ]
+    if other:
+        why = f"its weak.json names another: {'; '.join(other)}" if there else "has no weak.json"
+        raise DataError(f"{folder}: is not empty and {why}. Both would be mixed: choose another folder, or remove it")
+
+
+def _simulated(
+    weak: Weakened, names: Mapping[str, str], tests: Collection[str], say: Callable[[str], None]
+) -> dict[str, Cost]:
+    """Name of every training case -> what its marks cost; nothing is written."""
+    costs: dict[str, Cost] = {}
+    for number, (key, name) in enumerate(names.items(), 1):
+        case = weak.check(weak.dense.load(key))
+        _must_be_writable(case)
+        if case.label is None:
+            raise DataError(f"{weak.name}: case {key!r} has no dense label; leave it out")
+        if key not in tests:
+            costs[name] = weak.simulate(case)[1]
+        if number % 20 == 0:
+            say(f"{number} of {len(names)} cases simulated")
+    return costs
+
+
+def _provenance(weak: Weakened, total: Cost) -> dict[str, Any]:
+    return {
         "manifest": weak.manifest(),
         "licence": weak.card.licence,
-        "recipe": weak.weak.canonical(),
         "cost": total.as_json(),
         "source of the minutes": SOURCE,
         "spacing": "in mm" if weak.task.unit == "mm" else "unknown: volumes say 1, which stands for a voxel",
@@ -109,7 +143,27 @@ def _provenance(weak: Weakened, total: Cost) -> dict[str, Any]:
 
 
 def _json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+
+
+def _write_case(weak: Weakened, key: str, folder: Path, name: str, tests: bool) -> str:
+    """The files of a case; returns their ending."""
+    case = weak.dense.load(key)
+    ending = _write_images(case, folder / ("imagesTs" if tests else "imagesTr"), name)
+    assert case.label is not None
+    if tests:
+        _write(folder / "labelsTs" / f"{name}{ending}", case.label, case)
+        return ending
+    marks = weak.simulate(case)[0]
+    ignored = np.where(marks == IGNORE, weak.task.n_classes, marks).astype(np.uint8)
+    _write(folder / "labelsTr" / f"{name}{ending}", ignored, case)
+    _write(folder / "labelsTr_dense" / f"{name}{ending}", case.label, case)
+    return ending
+
+
+def _must_be_writable(case: Case) -> None:
+    if len(case.space) == 2 and (case.image.min() < 0 or case.image.max() > 1 or len(case.image) not in (1, 3)):
+        raise DataError(f"case {case.key!r}: only images of one or three channels in [0, 1] can be written as PNG")
 
 
 def _write_images(case: Case, folder: Path, name: str) -> str:
@@ -118,8 +172,6 @@ def _write_images(case: Case, folder: Path, name: str) -> str:
         for place, channel in enumerate(case.image):
             _write(folder / f"{name}_{place:04d}.nii.gz", channel, case)
         return ".nii.gz"
-    if case.image.min() < 0 or case.image.max() > 1 or len(case.image) not in (1, 3):
-        raise DataError(f"case {case.key!r}: only images of one or three channels in [0, 1] can be written as PNG")
     pixels = np.rint(255 * case.image).astype(np.uint8)
     _write(folder / f"{name}_0000.png", np.moveaxis(pixels, 0, 2) if len(pixels) == 3 else pixels[0], case)
     return ".png"

@@ -104,6 +104,39 @@ def test_images_outside_what_png_holds_are_refused_by_name(tmp_path: Path) -> No
         to_nnunet(weak, tmp_path / "out")
 
 
+def test_a_refused_case_leaves_no_folder_behind(tmp_path: Path) -> None:
+    folders.write(tmp_path)
+    options = {key: tuple(v) if isinstance(v, list) else v for key, v in folders.OPTIONS.items()}
+    weak = Weakened(opened("image_folder", tmp_path, **options), Weak("slices", slices=1))  # images have no slices
+    with pytest.raises(DataError, match=r"weak\.slices chooses slices of a volume"):
+        to_nnunet(weak, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_other_labels_is_left_as_it_is(tmp_path: Path) -> None:
+    msd.write(tmp_path)
+    out, dense = tmp_path / "out", opened("msd", tmp_path, patch=(16, 16))
+    to_nnunet(Weakened(dense, Weak("points", radius=1)), out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for weak in (Weakened(dense, Weak("skeleton")), Weakened(opened("msd", tmp_path, patch=(32, 32)), Weak("points"))):
+        with pytest.raises(DataError, match=rf"{out}: is not empty .*choose another folder, or remove it"):
+            to_nnunet(weak, out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_the_same_labels_are_written_again_but_not_into_a_strange_folder(tmp_path: Path) -> None:
+    msd.write(tmp_path)
+    weak = Weakened(opened("msd", tmp_path, patch=(16, 16)), Weak("points", radius=1))
+    total = to_nnunet(weak, tmp_path / "out")
+    (tmp_path / "out" / "dataset.json").unlink()  # as an interruption leaves it
+    assert to_nnunet(weak, tmp_path / "out") == total
+    assert (tmp_path / "out" / "dataset.json").is_file()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    with pytest.raises(DataError, match=r"is not empty and has no weak\.json"):
+        to_nnunet(weak, tmp_path / "mine")
+
+
 def called(*words: object) -> Result:
     return CliRunner().invoke(data_verbs.app, [str(word) for word in words])
 
