@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import io
 import os
 import re
 import shlex
@@ -15,6 +18,13 @@ import pytest
 from PIL import Image
 
 import datasets
+
+from benchmark import plan_file
+from benchmark.prepare import open_dataset
+from datasets.verify import verify
+
+from .miniatures.paired_images import save
+from .unit.tiny_cells import places_in
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -47,6 +57,23 @@ def test_every_make_command_of_the_docs_is_a_target(page: str, command: str, tmp
     words = [word.replace("<folder>", str(tmp_path)) for word in shlex.split(command)]
     done = run(["make", "-n", *words[1:]], ROOT, tmp_path)
     assert done.returncode == 0, f"{page}: `{command}`: {done.stderr}"
+
+
+def test_the_table_of_the_docs_opens_under_the_plan_beside_it(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "add_a_dataset.md"
+    (table,), (plan,) = blocks(page, "csv"), blocks(page, "yaml")
+    (tmp_path / "my_scans").mkdir()
+    (tmp_path / "my_scans" / "manifest.csv").write_text(table)
+    (tmp_path / "mine.yaml").write_text(plan)
+    for number, row in enumerate(csv.DictReader(io.StringIO(table))):
+        image = np.random.default_rng(number).integers(0, 256, (32, 32)).astype(np.uint8)
+        save(tmp_path / "my_scans" / row["image"], image)
+        save(tmp_path / "my_scans" / row["label"], (image > 127).astype(np.uint8) * 255)
+    cells = list(plan_file.load(str(tmp_path / "mine.yaml")).cells())
+    dataset = open_dataset(cells[0], dataclasses.replace(places_in(tmp_path), data=tmp_path))
+    report = verify(type(dataset), tmp_path, dataset.options)
+    assert (report.cases, report.groups, report.findings) == (6, 5, [])
+    assert dataset.partition(1).test == ("emil",)
 
 
 @pytest.mark.timeout(900)
