@@ -146,6 +146,10 @@ class Dataset(ABC):
         """What ``data verify`` should say of one case that loads, beyond what every dataset is checked for."""
         return ()
 
+    def remarks(self) -> Sequence[str]:
+        """What ``data verify`` should say of the folder as a whole, beyond what every dataset is checked for."""
+        return ()
+
     @classmethod
     def nominal_task(cls, options: Any) -> Task:
         """The task as far as it is known without the data on disk: what a plan asks methods about.

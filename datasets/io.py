@@ -26,10 +26,15 @@ _MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 
 
 class Volume(NamedTuple):
-    """Voxels as stored, axes in the file's order, and their size along the first three axes in mm."""
+    """Voxels as stored, axes in the file's order, and their size along the first three axes in mm.
+
+    ``affine`` is ``(3, 4)`` in mm: column k one voxel along axis k, the last the centre of the first voxel; None where
+    the file states no place.
+    """
 
     voxels: np.ndarray
     spacing_mm: tuple[float, ...]
+    affine: np.ndarray | None = None
 
 
 def read_h5(
@@ -99,23 +104,6 @@ def write_h5(path: Path, arrays: Mapping[str, np.ndarray], attributes: Mapping[s
     unfinished.replace(path)
 
 
-def read_nifti_axes(path: Path) -> np.ndarray:
-    """Where the axes of a NIfTI file point, ``(3, 3)``: column k is one voxel along axis k, in the header's unit.
-
-    Raises:
-        DataError: the file is absent or not NIfTI.
-    """
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-
-    _must_exist(path)
-    try:
-        image: Any = nibabel.load(path)
-        return np.asarray(image.affine)[:3, :3]
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
-        raise _damaged(path, "NIfTI", error) from error
-
-
 def read_nifti(path: Path) -> Volume:
     """A NIfTI file with its scaling applied; integers stay integers where the file states no scaling.
 
@@ -129,20 +117,32 @@ def read_nifti(path: Path) -> Volume:
     _must_exist(path)
     try:
         image: Any = nibabel.load(path, mmap=False)
-        voxels = np.asanyarray(image.dataobj)
-        unit = image.header.get_xyzt_units()[0]
-        sizes = [float(size) for size in image.header.get_zooms()[:3]]
+        voxels, header = np.asanyarray(image.dataobj), image.header
+        mm, sizes = _MM_PER_UNIT[header.get_xyzt_units()[0]], _stored_sizes(image)
+        affine = mm * np.asarray(image.affine)[:3] if header["qform_code"] > 0 or header["sform_code"] > 0 else None
     except (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError) as error:
         raise _damaged(path, "NIfTI", error) from error
     if len(sizes) < 3 or not all(np.isfinite(size) and size > 0 for size in sizes):
         raise DataError(
-            f"{path}: voxel sizes must be three positive numbers, the header says {sizes}; repair the header"
+            f"{path}: voxel sizes must be three positive numbers, the header says {sizes}; repair the header (pixdim)"
         ).of("spacing")
-    return Volume(voxels, tuple(size * _MM_PER_UNIT[unit] for size in sizes))
+    return Volume(voxels, tuple(size * mm for size in sizes), affine)
 
 
-def read_image(path: Path) -> np.ndarray:
+def _stored_sizes(image: Any) -> list[float]:
+    """The voxel sizes that the header states: nibabel shows 1 for 0, and 1.5 for -1.5."""
+    holder = image.file_map.get("header", image.file_map["image"])
+    with holder.get_prepare_fileobj("rb") as file:
+        header = type(image.header).from_fileobj(file, check=False)
+    return [float(size) for size in header["pixdim"][1 : 1 + min(3, int(header["dim"][0]))]]
+
+
+def read_image(path: Path, *, instead: str = "the values of the classes, or as RGB") -> np.ndarray:
     """The pixels of a PNG, JPEG, BMP or TIFF file: ``(h, w)`` or ``(h, w, 3)``, uint8 or uint16; black and white: 0, 1.
+
+    Args:
+        path: the file.
+        instead: how a palette image should be saved, for the message.
 
     Raises:
         DataError: the file is absent, truncated or no image; it has colour indices (a palette), transparency, several
@@ -161,7 +161,7 @@ def read_image(path: Path) -> np.ndarray:
         indices = np.unique(pixels)[:8].tolist()
         raise DataError(
             f"{path}: a palette image (colour indices {indices}), whose numbers mean nothing by themselves; save it "
-            "with the values of the classes, or as RGB"
+            f"with {instead}"
         ).of("palette")
     if mode == "RGBA" and (pixels[..., 3] == pixels[..., 3].max()).all():
         mode, pixels = "RGB", np.ascontiguousarray(pixels[..., :3])

@@ -156,6 +156,7 @@ class Batch:
 class Card:
     """What a person must know about a dataset before using or citing it (texts, no paths).
 
+    ``spacing`` says where voxel sizes come from and in which order axes are, or that distances are in pixels.
     ``caveat`` is printed under every table that holds a number of the dataset.
     """
 
@@ -164,6 +165,7 @@ class Card:
     licence: str
     how_to_get: str
     layout: str
+    spacing: str
     protocol: str
     known_issues: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from .base import DataError, Dataset
+from .faults import collected
 from .resample import resize
 from .types import IGNORE, Case
 
@@ -36,11 +37,11 @@ KINDS = {
     "unplaced_group": "a case in no part of a split",
     "truncated": "a file that cannot be read to its end",
     "unknown_label": "a label value that is no class",
-    "palette": "a mask of colour indices",
+    "palette": "a mask or a photograph of colour indices",
     "not_finite": "NaN or infinite values in an image",
     "constant": "an image of one value",
     "spacing": "a voxel size that is not positive",
-    "geometry": "image and label of different size or voxel size",
+    "geometry": "image and label of different size, voxel size, direction or place",
     "absent_class": "a class that no label of the dataset holds",
     "scribble_disagreement": "scribbles that contradict the dense label",
     "exact_duplicate": "the same image on two sides of a split",
@@ -108,17 +109,25 @@ def verify(
         say: hears how far it is.
 
     Returns:
-        The report: no exception for anything that is wrong with the data. Faults within a case hide no other case; a
-        folder that cannot be listed hides its cases.
+        The report: no exception for anything that is wrong with the data. Faults within a case hide no other case, and
+        files without their partner no pair; a folder that cannot be listed hides its cases.
     """
     report = Report(cls.__module__.rsplit(".", 1)[-1], cls.version)
+    with collected() as faults:
+        _look_at(cls, root, options, report, say)
+    report.findings[:0] = [_finding(error) for error in faults]
+    return report
+
+
+def _look_at(cls: type[Dataset], root: Path, options: Any, report: Report, say: Callable[[str], None]) -> None:
+    """Fill the report, but for faults that are collected."""
     try:
         dataset = cls(root, options)
         groups = dataset.groups()
         report.fingerprint = dataset.fingerprint()
     except DataError as error:
         report.findings.append(_finding(error))
-        return report
+        return
     report.cases, report.groups = len(groups), len(set(groups.values()))
     look = _Look(dataset, report)
     for number, key in enumerate(groups, 1):
@@ -132,7 +141,6 @@ def verify(
     for fold in range(1, dataset.folds + 1):
         sides = _sides(dataset, fold, report)
         look.compare(sides, fold)
-    return report
 
 
 def kind_of(error: BaseException) -> str:
@@ -186,6 +194,7 @@ class _Look:
                 f"no label holds {', '.join(absent)}: {'all labels are empty' if len(absent) >= len(names) - 1 else ''}"
             )
             self.report.findings.append(Finding("absent_class", tuple(absent), words.rstrip(": ")))
+        self.report.findings += [Finding("oddity", (), words) for words in self.dataset.remarks()]
         rate = self.wrong / self.marked if self.marked else None
         if rate is not None and rate > SCRIBBLE_ERRORS:
             words = f"{self.wrong} of {self.marked} scribbled pixels ({rate:.2%}) contradict the dense label"

@@ -10,11 +10,17 @@ from typing import Any
 from ..base import DataError, Dataset, Partition
 from ..splits import k_fold
 from ..types import Case, Task
-from ._images import SUFFIXES, Pair, codes_of, find_pairs, read_mask, read_pixels
+from ._images import SUFFIXES, Pair, codes_of, find_pairs, mixed_values, read_mask, read_pixels
 from ._options import group_of
 
 IMAGE_FOLDERS = ("image", "images", "img", "imgs")
 MASK_FOLDERS = ("mask", "masks", "label", "labels", "gt")
+SYNONYMS = {
+    IMAGE_FOLDERS: ("frame", "frames", "photo", "photos", "picture", "pictures"),
+    MASK_FOLDERS: ("annotation", "annotations", "segmentation", "segmentations", "seg", "segs", "ground_truth",
+                   "groundtruth", "ground truth", "ground-truth", "gts"),
+}  # fmt: skip
+"""Names that are taken where no folder has a plain one: annotations may be boxes that lie beside masks."""
 PARTS = {"train": ("train", "training"), "val": ("val", "validation"), "test": ("test", "testing")}
 FOLDS = 5
 
@@ -64,6 +70,10 @@ class ImageFolders(Dataset):
             raise DataError(f"{where}: {error}") from error
         return Case(key, self.group(key), image, label)
 
+    def remarks(self) -> Sequence[str]:
+        codes = codes_of(self.options.classes, self.options.values)
+        return [] if self.options.threshold else mixed_values((pair.mask for pair in self.pairs.values()), codes)
+
     def partition(self, fold: int) -> Partition:
         if "test" not in self._places:
             return k_fold(list(self.groups().values()), fold, FOLDS, salt=self.name)
@@ -91,15 +101,21 @@ class ImageFolders(Dataset):
             return {"": whole}
         places = {}
         for part, names in PARTS.items():
-            for name in names:
-                two = self._two_folders(self.root / name)
+            for folder in _named(self.root, names):
+                two = self._two_folders(folder)
                 if two:
                     places[part] = two
         return places if {"train", "test"} <= set(places) else {}
 
     def _two_folders(self, parent: Path) -> tuple[Path, Path] | None:
-        there = [[parent / n for n in names if (parent / n).is_dir()] for names in (IMAGE_FOLDERS, MASK_FOLDERS)]
+        there = [_named(parent, names) or _named(parent, more) for names, more in SYNONYMS.items()]
         for found in there:
             if len(found) > 1:
                 raise DataError(f"{self.name}: {found[0]} and {found[1]} are two folders of one kind; remove one")
         return (there[0][0], there[1][0]) if all(there) else None
+
+
+def _named(parent: Path, names: Sequence[str]) -> list[Path]:
+    """Folders in ``parent`` that are called one of ``names``, whatever the case, in the order of these."""
+    found = [path for path in parent.glob("*") if path.name.lower() in names and path.is_dir()]
+    return sorted(found, key=lambda path: (names.index(path.name.lower()), path.name))

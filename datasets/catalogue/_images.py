@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ..base import DataError
+from ..faults import fault
 from ..io import read_image
+from ._strays import SUFFIXES, first_of, look_for_strays
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 MASK_ENDINGS = ("_mask", "_masks", "_seg", "_gt", "_segmentation", "_anno", "_label")
 
 
@@ -26,9 +27,12 @@ class Pair(NamedTuple):
 def find_pairs(name: str, images: Path, masks: Path, part: str = "") -> dict[str, Pair]:
     """Stem -> pair, sorted; a mask may end in one of ``MASK_ENDINGS``. Every image has one mask, every mask one image.
 
+    What is wrong with single files is a :func:`fault`: `verify` goes on with the pairs that are left.
+
     Raises:
-        DataError: naming files without a partner, and two files of one stem.
+        DataError: naming files that are not read, files without a partner, and two files of one stem.
     """
+    look_for_strays(name, images, masks)
     photographs: dict[str, Path] = {}
     drawn: dict[str, Path] = {}
     for folder, found in ((images, photographs), (masks, drawn)):
@@ -43,17 +47,15 @@ def find_pairs(name: str, images: Path, masks: Path, part: str = "") -> dict[str
     alone = [f"{photographs[stem]} has no mask" for stem in photographs if stem not in drawn]
     alone += [f"{path} has no image" for stem, path in drawn.items() if stem not in photographs]
     if alone:
-        more = f" (and {len(alone) - 8} more)" if len(alone) > 8 else ""
-        raise DataError(
-            f"{name}: {'; '.join(alone[:8])}{more}. Expected is one file of the same stem in {masks}, perhaps ending "
-            f"in {', '.join(MASK_ENDINGS)}; add the missing files or remove the others"
-        ).of("unpaired")
-    return {stem: Pair(photographs[stem], drawn[stem], part) for stem in sorted(photographs)}
+        advice = f"Expected is one file of the same stem in {masks}, perhaps ending in {', '.join(MASK_ENDINGS)}"
+        words = f"{name}: {first_of(alone)}. {advice}; add the missing files or remove the others"
+        fault(DataError(words).of("unpaired"))
+    return {stem: Pair(photographs[stem], drawn[stem], part) for stem in sorted(photographs) if stem in drawn}
 
 
 def read_pixels(path: Path, colour: str) -> np.ndarray:
     """``(c, h, w)`` float32 in [0, 1]: three equal channels of a grey image for "rgb"; luminance (601) for "grey"."""
-    pixels = read_image(path)
+    pixels = read_image(path, instead="its colours: convert it to RGB, or to grey")
     scaled = pixels.astype(np.float32) / np.iinfo(pixels.dtype).max
     if colour == "grey":
         return (scaled @ np.array([0.299, 0.587, 0.114], np.float32) if scaled.ndim == 3 else scaled)[None]
@@ -105,6 +107,26 @@ def codes_of(classes: Sequence[str], values: Sequence[int]) -> dict[int, int]:
     if values:
         return {value: place for place, value in enumerate(values)}
     return {place: place for place in range(len(classes))} | ({255: 1} if len(classes) == 2 else {})
+
+
+def mixed_values(masks: Iterable[Path], codes: Mapping[int, int]) -> list[str]:
+    """A sentence where some masks mark the foreground with 1 and others with 255, with a first file of each.
+
+    Each by itself is clear; together they come from two sources, or from two steps of a conversion.
+    """
+    if codes.get(255) != 1 or codes.get(1) != 1:
+        return []
+    first: dict[int, Path] = {}
+    for path in masks:
+        try:
+            first.setdefault(int(read_image(path).max()), path)
+        except DataError:  # said of its case
+            continue
+    if not {1, 255} <= set(first):
+        return []
+    return [
+        f"some masks mark with 1 (first {first[1]}) and others with 255 (first {first[255]}); both are read as such"
+    ]
 
 
 def _partner(stem: str, images: Mapping[str, Path]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..base import DataError
+from ..faults import fault
 from ..io import read_table
 
 FILES = ("image", "label", "scribble")
@@ -46,9 +47,10 @@ def read_rows(table: Path, annotations: Sequence[str]) -> Mapping[str, Mapping[s
         extra = sorted(kind for kind in FILES[1:] if row[kind] and training and kind not in wanted)
         if extra:
             raise DataError(f"{where}: gives a {extra[0]}, which the option annotations ({annotations}) does not say")
-        for kind in FILES:
-            if row[kind] and not (table.parent / row[kind]).is_file():
-                raise DataError(f"{where}: no {kind} file {table.parent / row[kind]}; mend the row").of("unpaired")
+        gone = [kind for kind in FILES if row[kind] and not (table.parent / row[kind]).is_file()]
+        if gone:
+            fault(DataError(f"{where}: no {gone[0]} file {table.parent / row[gone[0]]}; mend the row").of("unpaired"))
+            continue
         rows[row["case"]] = row
         if row["stratum"] != strata.setdefault(row["group"], row["stratum"]):
             raise DataError(f"{where}: group {row['group']!r} has two strata; a group belongs to one")

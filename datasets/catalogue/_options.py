@@ -21,6 +21,14 @@ def check_patch(patch: Sequence[int], *sizes: int) -> None:
         raise ValueError(f"patch must be {' or '.join(map(str, sizes))} positive numbers, got {tuple(patch)}")
 
 
+def check_classes(classes: Sequence[str], values: Sequence[int]) -> None:
+    """Refuse fewer than two classes, one name twice, and values that are not one for each class."""
+    if not 2 <= len(set(classes)) == len(classes) <= 255:
+        raise ValueError(f"classes must be two or more distinct names, background first, got {classes}")
+    if values and not len(set(values)) == len(values) == len(classes):
+        raise ValueError(f"values must be one distinct value for each of {classes}, got {values}")
+
+
 def check_pattern(pattern: str) -> None:
     """Refuse what is no regular expression."""
     try:

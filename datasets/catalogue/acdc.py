@@ -62,6 +62,8 @@ class ACDC(Dataset):
         how_to_get="Accept the terms on the challenge's page (humanheart-project.creatis.insa-lyon.fr/database), then "
         "take data/ACDC of the repository HiLab-git/WSL4MIS, which is in this layout.",
         layout=f"ACDC/{VOLUMES}/patient001_frame01.h5 and so on (200 files), each with image, label and scribble.",
+        spacing="Not in the published files: distances are in voxels unless files or options state it. It is never "
+        "guessed.",
         protocol="folds: fold k tests patients 20(k-1)+1 to 20k and trains on the other 80, whence validation patients "
         "are carved, for none are published. maag: 70 training, 15 validation, 15 test patients. ssl4mis: 70, 10, 20; "
         "labelled subsets are the first 3, 7 or 14 of its list (none of the first 7 is a normal or a DCM heart).",

@@ -49,6 +49,7 @@ class ArtNet(ImageFolders):
         how_to_get="Fill in the web form that the repository kamruleee51/ART-Net links to; sort the segmented frames "
         "into the folders of the layout. Do not take the images from the repository's history past the form.",
         layout="ART-NET/{train,test}/{image,mask}/<stem>.png, or ART-NET/{images,masks}/<stem>.png undivided.",
+        spacing="Frames have none: distances are in pixels.",
         protocol="The folders' own division, else five folds by a hash of the groups.",
         known_issues=(
             "Which frames Min-Max Similarity trained and tested on is not published: its numbers are not comparable.",

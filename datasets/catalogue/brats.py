@@ -51,6 +51,7 @@ class BraTS(Dataset):
         "non-zero box, clip at the 99.9th percentile, z-score over positive voxels, label > 0 becomes 1), store as "
         "HDF5, and take the three lists from data/BraTS2019 of HiLab-git/SSL4MIS.",
         layout="BraTS2019/data/<case>.h5 (335 cases), BraTS2019/train.txt (250 lines), val.txt (25), test.txt (60).",
+        spacing="1 mm along all axes; published, not stored in the files.",
         protocol="250 training, 25 validation, 60 test cases; labelled subsets are the first 25 or 50 lines of "
         'train.txt (subset "first").',
         known_issues=(

@@ -35,6 +35,7 @@ class Cochlear(Dataset):
         licence="None: never released.",
         how_to_get="It cannot be had; numbers on it cannot be reproduced.",
         layout="Unknown.",
+        spacing="None.",
         protocol="None published.",
         known_issues=("RGB video of a surgical microscope, not CT, as it is sometimes cited.",),
     )

@@ -22,13 +22,13 @@ import numpy as np
 from ..base import DataError, Dataset, Partition
 from ..splits import k_fold
 from ..types import IGNORE, Annotation, Card, Case, Task, Unit
-from ._images import codes_of, map_values, read_mask, read_pixels
+from ._images import codes_of, map_values, mixed_values, read_mask, read_pixels
 from ._manifest import FILES, PARTS, read_rows
 from ._normalise import clip_and_standardise
-from ._options import check_folder
+from ._options import check_classes, check_folder
 from ._volumes import read_zyx, same_grid
 
-FOLDS = 5
+FOLDS, TABLE = 5, "manifest.csv"
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,7 @@ class CsvManifestOptions:
         check_folder(self.folder)
         if len(self.patch) not in (2, 3) or min(self.patch) < 1 or (len(self.patch) == 3 and not self.scans):
             raise ValueError(f"patch must be two positive numbers, or three for scans, got {self.patch}")
-        if not 2 <= len(set(self.classes)) == len(self.classes) <= 255:
-            raise ValueError(f"classes must be two or more distinct names, background first, got {self.classes}")
-        if self.values and not len(set(self.values)) == len(self.values) == len(self.classes):
-            raise ValueError(f"values must be one distinct value for each of {self.classes}, got {self.values}")
+        check_classes(self.classes, self.values)
         if not self.annotations:
             raise ValueError("annotations must be dense, scribble or both")
 
@@ -76,6 +73,7 @@ class CsvManifest(Dataset):
         licence="That of the images: state it where you publish numbers.",
         how_to_get="Write manifest.csv and name its folder with the option folder.",
         layout="<folder>/manifest.csv (columns case, group, image, label[, scribble, part, stratum]) and its files.",
+        spacing="From NIfTI headers, axes (z, y, x); photographs have none.",
         protocol="The column part (train, val, test); without it, five folds by a hash of the groups.",
         known_issues=("The group is yours to state: a patient or video in two groups may be in two parts of a split.",),
         facts={"normalisation": "photographs: values / 255; scans: clipped at percentiles 0.5 and 99.5, standardised"},
@@ -91,8 +89,8 @@ class CsvManifest(Dataset):
         return Task("csv_manifest", len(patch), channels, options.classes, patch, unit, options.annotations)
 
     def make_task(self) -> Task:
-        if not self._table.is_file():
-            raise self.missing(f"file {str(self._table)!r}")
+        if not (self.root / TABLE).is_file():
+            raise self.missing(f"file {str(self.root / TABLE)!r}")
         if any(row["part"] for row in self._rows.values()):
             self.folds = 1  # type: ignore[misc]  # the table is the only division; elsewhere it is the class's
         return self.nominal_task(self.options)
@@ -102,7 +100,7 @@ class CsvManifest(Dataset):
 
     def files(self) -> Sequence[Path]:
         listed = {self.root / row[kind] for row in self._rows.values() for kind in FILES if row[kind]}
-        return [self._table, *sorted(listed)]
+        return [self.root / TABLE, *sorted(listed)]
 
     def groups(self) -> Mapping[str, str]:
         return {key: row["group"] for key, row in self._rows.items()}
@@ -133,6 +131,10 @@ class CsvManifest(Dataset):
             raise DataError(f"csv_manifest: case {key!r}: {error}") from error
         return Case(key, row["group"], image, maps["label"], maps["scribble"], spacing)
 
+    def remarks(self) -> Sequence[str]:
+        masks = [self.root / row["label"] for row in self._rows.values() if row["label"] and not self.options.scans]
+        return mixed_values(masks, codes_of(self.options.classes, self.options.values))
+
     def partition(self, fold: int) -> Partition:
         if self.folds == FOLDS:
             return k_fold(list(self.groups().values()), fold, FOLDS, salt="csv_manifest")
@@ -141,10 +143,6 @@ class CsvManifest(Dataset):
         rows = self._rows.values()
         return Partition(**{part: tuple(sorted({r["group"] for r in rows if r["part"] == part})) for part in PARTS})
 
-    @property
-    def _table(self) -> Path:
-        return self.root / "manifest.csv"
-
     @cached_property
     def _rows(self) -> Mapping[str, Mapping[str, str]]:
-        return read_rows(self._table, self.options.annotations)
+        return read_rows(self.root / TABLE, self.options.annotations)

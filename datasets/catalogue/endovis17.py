@@ -61,6 +61,7 @@ class EndoVis17(Dataset):
         "sets and put instrument_dataset_1 to instrument_dataset_8 into one folder EndoVis17.",
         layout="EndoVis17/instrument_dataset_<1..8>/left_frames/frame<NNN>.png and "
         "ground_truth/<instrument>_labels/frame<NNN>.png.",
+        spacing="Frames have none: distances are in pixels.",
         protocol="Four folds by video; the other six videos train. Validation is carved from them, by video.",
         known_issues=(
             "Min-Max Similarity says neither how it split the frames nor whether Other counts; neighbouring frames are "

@@ -16,7 +16,7 @@ from typing import Literal
 
 from ..types import Card
 from ._image_folders import ImageFolders
-from ._options import check_folder, check_patch, check_pattern
+from ._options import check_classes, check_folder, check_patch, check_pattern
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,7 @@ class ImageFolderOptions:
         check_patch(self.patch, 2)
         if self.colour not in ("rgb", "grey"):
             raise ValueError(f'colour must be "rgb" or "grey", got {self.colour!r}')
-        if not 2 <= len(set(self.classes)) == len(self.classes) <= 255:
-            raise ValueError(f"classes must be two or more distinct names, background first, got {self.classes}")
-        if self.values and not len(set(self.values)) == len(self.values) == len(self.classes):
-            raise ValueError(f"values must be one distinct value for each of {self.classes}, got {self.values}")
+        check_classes(self.classes, self.values)
         if not 0 <= self.threshold < 2**16 or (self.threshold and len(self.classes) != 2):
             raise ValueError(f"threshold must be a grey level, and for two classes, got {self.threshold}")
         check_pattern(self.group_pattern)
@@ -66,6 +63,7 @@ class ImageFolder(ImageFolders):
         licence="That of the images: state it where you publish numbers.",
         how_to_get="Put your images and masks into these folders, and name the parent with the option folder.",
         layout="<folder>/{train,test}/{image,mask}/<stem>.png, or <folder>/{images,masks}/<stem>.png undivided.",
+        spacing="Images have none: distances are in pixels.",
         protocol="Folders train and test as they lie (val too, else validation is carved from train); undivided: five "
         "folds by a hash of the groups.",
         known_issues=(

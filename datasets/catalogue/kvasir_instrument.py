@@ -56,6 +56,7 @@ class KvasirInstrument(ImageFolders):
         how_to_get="Download kvasir-instrument.zip from datasets.simula.no/kvasir-instrument (no registration); unpack "
         "it and the archives of images and masks within.",
         layout="kvasir-instrument/images/<stem>.jpg, masks/<stem>.png, train.txt (472 stems), test.txt (118 stems).",
+        spacing="Photographs have none: distances are in pixels.",
         protocol="472 training and 118 test images as published; validation is carved from the training images. At 5, "
         "20 and 50 % papers label 23, 94 and 236 images of the 472.",
         known_issues=(

@@ -60,6 +60,7 @@ class LA(Dataset):
         how_to_get="Register for the challenge data at cardiacatlas.org; the converted files lie in data/ of the "
         "repositories yulequan/UA-MT, HiLab-git/DTC and himashi92/Co-BioNet.",
         layout=f"LA/{SCANS}/<scan>/{FILE} (100 scans), LA/train.list (80 lines), LA/test.list (20 lines).",
+        spacing="0.625 mm along all axes; published, not stored in the files.",
         protocol="80 training and 20 test scans; labelled subsets are the first 4, 8 or 16 lines of train.list (subset "
         '"first"); papers select the last iteration or, some, the best on test. Ours carve validation from train.',
         known_issues=(

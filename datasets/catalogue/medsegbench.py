@@ -62,6 +62,7 @@ class MedSegBench(Dataset):
         licence="That of each set; see MedSegBench's table.",
         how_to_get="Download <name>_<size>.npz from the Zenodo records of MedSegBench (no registration).",
         layout="MedSegBench/<name>_<size>.npz with {train,val,test}_images and {train,val,test}_label.",
+        spacing="Not stored: distances are in pixels of the resized images.",
         protocol="The archive's own training, validation and test images.",
         known_issues=(
             "Divisions are by image: slices of one patient (promise12) and frames of one video (robotool) leak.",

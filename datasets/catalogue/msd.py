@@ -21,8 +21,10 @@ from ..base import DataError, Dataset, Partition
 from ..io import label_map, read_json, read_nifti
 from ..splits import k_fold
 from ..types import Card, Case, Task
+from ._decathlon import read_pairs, unlisted
 from ._normalise import clip_and_standardise
 from ._options import check_folder, check_patch
+from ._volumes import same_place
 
 # Foreground classes per task, to know before a folder is opened which methods apply; dataset.json has the last word.
 FOREGROUND = {
@@ -62,6 +64,8 @@ class MSD(Dataset):
         licence="CC BY-SA 4.0 for the ten tasks; dataset.json of the folder states it.",
         how_to_get="Download the task's tar file from medicaldecathlon.com (no registration) and unpack it.",
         layout="<task_folder>/dataset.json, imagesTr/<case>.nii.gz, labelsTr/<case>.nii.gz.",
+        spacing="From the header of each image; axes stay in the file's order, (x, y, z), or (z, y, x) for 2-D "
+        "methods.",
         protocol="Five folds of the training cases by a hash of their names; the official test labels are not public.",
         known_issues=(
             "Folds are by case: several cases of one person (both hippocampi, say) are not known from the names.",
@@ -110,9 +114,7 @@ class MSD(Dataset):
             image, label = (read_nifti(path) for path in self._pairs[key])
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
-        if not np.allclose(image.spacing_mm, label.spacing_mm, rtol=0.01):
-            sizes = f"{image.spacing_mm} mm in the image but {label.spacing_mm} mm in the label"
-            raise DataError(f"{where}: voxels are {sizes}; repair the header of {self._pairs[key][1]}").of("geometry")
+        same_place(where, image, label, self._pairs[key][1])
         axes = (0, 1, 2) if self.task.ndim == 3 else (2, 1, 0)
         voxels = image.voxels.reshape(*image.voxels.shape[:3], -1)
         if self.options.channel >= voxels.shape[3]:
@@ -121,6 +123,9 @@ class MSD(Dataset):
         labels = label_map(label.voxels, f"{where}: label in {self._pairs[key][1]}", self.task.classes).transpose(axes)
         spacing = tuple(image.spacing_mm[axis] for axis in axes)
         return Case(key, key, np.ascontiguousarray(scaled)[None], np.ascontiguousarray(labels), None, spacing)
+
+    def remarks(self) -> Sequence[str]:
+        return unlisted(self._json)
 
     def partition(self, fold: int) -> Partition:
         return k_fold(list(self.groups()), fold, self.folds, salt="msd")
@@ -131,20 +136,4 @@ class MSD(Dataset):
 
     @cached_property
     def _pairs(self) -> Mapping[str, tuple[Path, Path]]:
-        """Key -> image and label file of every listed training case, sorted; both must exist."""
-        pairs: dict[str, tuple[Path, Path]] = {}
-        entries = read_json(self._json).get("training")
-        if not entries:
-            raise DataError(f"msd: {self._json} lists no training case; restore the published file")
-        for entry in entries:
-            if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
-                raise DataError(f'msd: {self._json}: "training" must list {{"image": .., "label": ..}}, got {entry!r}')
-            image, label = self.root / entry["image"], self.root / entry["label"]
-            key = image.name.removesuffix(".gz").removesuffix(".nii")
-            if key in pairs:
-                raise DataError(f"msd: case {key!r} is listed twice in {self._json}; restore the published file")
-            for what, path in (("image", image), ("label", label)):
-                if not path.is_file():
-                    raise DataError(f"msd: case {key!r}: no {what} file {path}, though dataset.json lists it; fetch it")
-            pairs[key] = (image, label)
-        return dict(sorted(pairs.items()))
+        return read_pairs(self._json)

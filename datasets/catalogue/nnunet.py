@@ -19,7 +19,8 @@ from pathlib import Path
 from ..base import DataError, Dataset, Partition
 from ..splits import k_fold
 from ..types import Annotation, Card, Case, Task
-from ._nnunet import Descriptor, Files, find_cases, read_descriptor, read_folds, read_images, read_label
+from ._nnunet import Files, find_cases, read_images, read_label
+from ._nnunet_json import Descriptor, check_fold, read_descriptor, read_folds
 from ._options import check_folder, check_patch, check_pattern, group_of
 
 FOLDS = 5
@@ -62,6 +63,7 @@ class Nnunet(Dataset):
         how_to_get="Name a folder of nnUNet_raw (option folder); copy splits_final.json from nnUNet_preprocessed.",
         layout="<folder>/dataset.json, imagesTr/<case>_0000<ending>, labelsTr/<case><ending>[, imagesTs, labelsTs, "
         "labelsTr_dense, splits_final.json].",
+        spacing="From NIfTI headers, axes (z, y, x); photographs have none.",
         protocol="labelsTs test where they exist (fold k of splits_final.json then validates); else fold k tests; "
         "without that file five folds by a hash of the groups.",
         known_issues=(
@@ -107,12 +109,12 @@ class Nnunet(Dataset):
     def load(self, key: str) -> Case:
         where, case = f"nnunet: case {key!r}", self._cases[key]
         try:
-            image, spacing = read_images(case.images, self._about)
-            maps = {path: read_label(path, image, spacing, self._about) for path in case.labels}
+            image, stored = read_images(case.images, self._about)
+            maps = {path: read_label(path, stored, self._about) for path in case.labels}
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
         label, scribble = (None if path is None else maps[path] for path in (case.dense, case.partial))
-        return Case(key, self.groups()[key], image, label, scribble, spacing)
+        return Case(key, self.groups()[key], image, label, scribble, stored and stored.spacing_mm)
 
     def partition(self, fold: int) -> Partition:
         if not 1 <= fold <= self.folds:
@@ -124,14 +126,9 @@ class Nnunet(Dataset):
             return k_fold(list(groups.values()), fold, FOLDS, salt="nnunet")
         training = sorted(set(groups) - set(tests))
         train, held_out = self._splits[fold - 1] if self._splits else (training, ())
-        lost = sorted(set(training) ^ {*train, *held_out})
-        if lost:
-            raise DataError(f"nnunet: fold {fold} of splits_final.json and labelsTr differ in {', '.join(lost[:5])}")
-        return self._part(train, held_out, tests) if tests else self._part(train, (), held_out)
-
-    def _part(self, train: Sequence[str], val: Sequence[str], test: Sequence[str]) -> Partition:
-        groups = self.groups()
-        return Partition(*(tuple(sorted({groups[key] for key in part})) for part in (train, test, val)))
+        check_fold(self.root / "splits_final.json", fold, {*train, *held_out}, training)
+        parts = (train, tests, held_out) if tests else (train, held_out, ())
+        return Partition(*(tuple(sorted({groups[key] for key in part if key in groups})) for part in parts))
 
     @cached_property
     def _about(self) -> Descriptor:

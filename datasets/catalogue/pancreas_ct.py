@@ -62,6 +62,7 @@ class PancreasCT(Dataset):
         "TCIA_pancreas_labels-02-05-2017. Convert as the papers do (resample to 1 mm, window -125 to 275 HU to [0, 1], "
         "crop in the plane to the label's box and 25 voxels, z-score), one HDF5 file per scan, and take their lists.",
         layout="Pancreas-CT/data/image<NNNN>_norm.h5, Pancreas-CT/train.list, Pancreas-CT/test.list.",
+        spacing="1 mm along all axes, by the conversion; not stored in the files.",
         protocol="62 training and 20 or 18 test scans as the lists say; labelled subsets are 6 or 12 scans (subset "
         '"first"). Papers train without flips and turns (augment: none); validation is carved from train.',
         known_issues=(

@@ -58,6 +58,7 @@ class Phantom2D(Phantom):
         licence="Apache-2.0, as this repository.",
         how_to_get="Nothing to get: cases are generated.",
         layout="None on disk.",
+        spacing="8 mm between slices, 112 mm / side in the plane.",
         protocol="Patients 3, 6, 9, ... are test patients; the others train. Distances in mm.",
         known_issues=("A phantom ranks implementations, not clinical merit: never quote its numbers as such.",),
         facts={"classes": "1 RV, 2 MYO, 3 LV", "scribbles": "about 2 % of the pixels, every slice"},

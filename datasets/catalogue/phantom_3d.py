@@ -57,6 +57,7 @@ class Phantom3D(Phantom):
         licence="Apache-2.0, as this repository.",
         how_to_get="Nothing to get: cases are generated.",
         layout="None on disk.",
+        spacing="A field of 50 × 50 × 48 mm, so 1.25 × 1.25 × 2 mm at the default grid.",
         protocol="Patients 3, 6, 9, ... are test patients; the others train. Distances in mm.",
         known_issues=("A phantom ranks implementations, not clinical merit: never quote its numbers as such.",),
         facts={"classes": "1 atrium", "scribbles": "about 1.5 % of the voxels, every slice along the first axis"},

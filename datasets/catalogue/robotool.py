@@ -48,6 +48,7 @@ class RoboTool(ImageFolders):
         licence="CC BY 4.0 as MedSegBench records it; check it on Synapse before you share anything.",
         how_to_get="Make a Synapse account and download syn22427422; sort the frames into the folders of the layout.",
         layout="RoboTool/{train,test}/{image,mask}/<stem>.png, or RoboTool/{images,masks}/<stem>.png undivided.",
+        spacing="Frames have none: distances are in pixels.",
         protocol="The folders' own division, else five folds by a hash of the groups.",
         known_issues=(
             "Which frames Min-Max Similarity trained and tested on is not published: its numbers are not comparable.",

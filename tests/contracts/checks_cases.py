@@ -32,7 +32,7 @@ def check_identity(make: Specimen) -> None:
     assert not absent, f"{make.name}: the module's docstring lacks {absent}"
     assert dataset.name == make.name == dataset.task.name, f"{make.name}: the task is called {dataset.task.name!r}"
     assert isinstance(make.cls.card, Card), f"{make.name}: card must be a Card"
-    texts = ("title", "source", "licence", "how_to_get", "layout", "protocol")
+    texts = ("title", "source", "licence", "how_to_get", "layout", "spacing", "protocol")
     empty = [text for text in texts if not getattr(make.cls.card, text).strip()]
     assert not empty, f"{make.name}: the card says nothing on {empty}"
     options = make.cls.Options

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,25 @@ def first(value: float, dtype: Any = None) -> Callable[[np.ndarray], np.ndarray]
         return voxels
 
     return alter
+
+
+def move(path: Path, *, axis: int = 0, mm: float = 0.0, flip: bool = False) -> None:
+    """Shift a file along an axis of its affine, or mirror that axis there; the voxels stay as they are."""
+    stored = nibabel.load(path)
+    affine = np.array(stored.affine)
+    affine[axis, 3] += mm
+    if flip:
+        affine[:, axis] *= -1
+    image = nibabel.Nifti1Image(np.asarray(stored.dataobj), affine)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, path)
+
+
+def voxel_size(path: Path, axis: int, size: float) -> None:
+    """Write a voxel size into the header's bytes, for nibabel writes no such size: pixdim[1] are bytes 80 to 83."""
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[80 + 4 * axis : 84 + 4 * axis] = struct.pack("<f", size)
+    path.write_bytes(gzip.compress(bytes(content), mtime=0))
 
 
 def truncate(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import nibabel
 import numpy as np
 
 from . import Truth, toy_scan
+from .mscmr import move, voxel_size
 
 STAR = (9, 1, 10)
 OPTIONS: dict[str, Any] = {"patch": (16, 16, 16)}
@@ -95,6 +97,25 @@ def _other_spacing(root: Path) -> tuple[str, ...]:
     return "hippocampus_012", "(0.8"
 
 
+def _lose_image(root: Path) -> tuple[str, ...]:
+    path = root / FOLDER / "imagesTr" / "hippocampus_012.nii.gz"
+    path.unlink()
+    return "hippocampus_012", str(path), "image"
+
+
+def _list_twice(root: Path) -> tuple[str, ...]:
+    describe(root, (*NAMES, NAMES[1]))
+    return "hippocampus_012", "twice"
+
+
+def _header(kind: str, alter: Callable[[Path], object], *words: str) -> Callable[[Path], tuple[str, ...]]:
+    def act(root: Path) -> tuple[str, ...]:
+        alter(root / FOLDER / kind / "hippocampus_012.nii.gz")
+        return "hippocampus_012", *words
+
+    return act
+
+
 DAMAGES: dict[str, Any] = {
     "truncated": _truncate,
     "unknown_label": lambda root: (*_change(root, "labelsTr", _set(3)), "3", "2 Posterior"),
@@ -105,4 +126,10 @@ DAMAGES: dict[str, Any] = {
     "not_a_number": lambda root: (*_change(root, "imagesTr", _set(np.nan, np.float32))[:1], "NaN"),
     "constant": lambda root: (*_change(root, "imagesTr", np.zeros_like)[:1], "constant"),
     "label_missing": _lose_label,
+    "image_missing": _lose_image,
+    "listed_twice": _list_twice,
+    "no_voxel_size": _header("imagesTr", lambda p: voxel_size(p, 0, 0.0), "voxel sizes", "[0.0, 1.0, 1.5]"),
+    "negative_voxel_size": _header("labelsTr", lambda p: voxel_size(p, 2, -1.5), "voxel sizes", "-1.5"),
+    "label_shifted": _header("labelsTr", lambda p: move(p, axis=1, mm=30), "30.0", "half a voxel"),
+    "label_flipped": _header("labelsTr", lambda p: move(p, axis=2, flip=True), "turned or flipped"),
 }

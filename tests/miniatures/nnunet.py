@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import Truth, toy_scan
-from .mscmr import change, first, save, truncate
+from .mscmr import change, first, move, save, truncate, voxel_size
 
 OPTIONS: dict[str, Any] = {
     "folder": "Dataset007_Toy", "patch": (32, 32), "channels": 2, "foreground": 3, "annotations": ("dense", "scribble"),
@@ -79,7 +79,18 @@ DAMAGES: dict[str, Any] = {
     "unknown_scribble": _spoil("labelsTr/heart_001.nii.gz", lambda p: change(p, first(9)), "9", "4 unlabelled"),
     "different_sizes": _spoil(_LABEL, lambda p: change(p, lambda a: a[:-1]), "(2, 17, 14)", "(3, 17, 14)"),
     "different_channels": _spoil(_IMAGE, lambda p: change(p, lambda a: a[:, :-1]), "(3, 16, 14)", "(3, 17, 14)"),
-    "channel_missing": _spoil(_IMAGE, lambda p: p.unlink(), "1 channel", "names 2"),
+    "channel_missing": _spoil(_IMAGE, lambda p: p.unlink(), "no file", "imagesTr/heart_001_0001.nii.gz", "names 2"),
+    "channel_misnumbered": _spoil(
+        _IMAGE, lambda p: p.rename(p.with_name("heart_001_0002.nii.gz")), "no file", "imagesTr/heart_001_0001.nii.gz"
+    ),
+    "channel_without_number": _spoil(
+        _IMAGE, lambda p: p.rename(p.with_name("heart_001.nii.gz")), "heart_001.nii.gz is not named <case>_0000"
+    ),
+    "no_voxel_size": _spoil(_IMAGE, lambda p: voxel_size(p, 1, 0.0), "heart_001_0001.nii.gz", "voxel sizes"),
+    "negative_voxel_size": _spoil(_LABEL, lambda p: voxel_size(p, 2, -5.0), "heart_001.nii.gz", "-5.0"),
+    "channel_shifted": _spoil(_IMAGE, lambda p: move(p, axis=2, mm=50), "heart_001_0001.nii.gz", "50.0"),
+    "label_shifted": _spoil(_LABEL, lambda p: move(p, axis=1, mm=0.41), "heart_001.nii.gz", "half a voxel"),
+    "label_flipped": _spoil(_LABEL, lambda p: move(p, axis=0, flip=True), "heart_001.nii.gz", "turned or flipped"),
     "not_a_number": _spoil(_IMAGE, lambda p: change(p, first(np.nan, np.float32)), "NaN"),
     "label_missing": _spoil("labelsTr/heart_001.nii.gz", lambda p: p.unlink(), "labelsTr"),
 }

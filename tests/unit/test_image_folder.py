@@ -82,6 +82,60 @@ def test_every_file_without_its_partner_is_named_at_once(divided: Path) -> None:
     assert caught.value.kind == "unpaired"
 
 
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("train/image/z.gif", r"train/image/z\.gif: \.gif is not read; convert to PNG"),
+        ("train/mask/a01.webp", r"train/mask/a01\.webp: \.webp is not read; convert to PNG"),
+        ("test/image/z", r"test/image/z: a file without an ending is not read"),
+        ("test/image/sub/z.png", r"test/image/sub/ is not looked into; move its images up"),
+    ],
+)
+def test_what_is_not_read_is_named(file: str, words: str, divided: Path) -> None:
+    path = divided / "mine" / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"x")
+    with pytest.raises(DataError, match=words):
+        opened(divided).groups()
+
+
+def test_what_nobody_would_miss_is_passed_over(divided: Path) -> None:
+    before = opened(divided).groups()
+    for name in (".DS_Store", "Thumbs.db", "notes.txt", "boxes.csv", "boxes.json", "README.md"):
+        (divided / "mine/train/image" / name).write_bytes(b"x")
+    (divided / "mine/train/image/empty").mkdir()
+    assert opened(divided).groups() == before
+
+
+def test_an_image_of_another_format_is_not_said_to_be_missing(divided: Path) -> None:
+    image = divided / "mine/train/image/a02.png"
+    image.rename(image.with_suffix(".webp"))
+    with pytest.raises(DataError, match=r"a02\.webp: \.webp is not read") as caught:
+        opened(divided).groups()
+    assert "has no image" not in str(caught.value)
+
+
+@pytest.mark.parametrize("names", ["Images Masks", "IMG GT", "images Annotations", "photos ground_truth"])
+def test_folders_are_found_by_common_names_in_any_case(names: str, undivided: Path) -> None:
+    before = opened(undivided).groups()
+    for old, new in zip(("images", "masks"), names.split(), strict=True):
+        (undivided / "mine" / old).rename(undivided / "mine" / f"{new}.new").rename(undivided / "mine" / new)
+    assert opened(undivided).groups() == before
+
+
+def test_annotations_beside_masks_are_not_taken_for_masks(undivided: Path) -> None:
+    (undivided / "mine" / "annotations").mkdir()
+    assert len(opened(undivided).groups()) == 10
+
+
+def test_a_palette_photograph_is_to_become_rgb_and_not_a_label_map(divided: Path) -> None:
+    path = divided / "mine/train/image/a01.png"
+    Image.open(path).convert("P").save(path)
+    with pytest.raises(DataError, match=r"a01\.png: a palette image .*convert it to RGB, or to grey") as caught:
+        opened(divided).load("train/a01")
+    assert "classes" not in str(caught.value)
+
+
 def test_two_files_of_one_stem_are_refused(divided: Path) -> None:
     save(divided / "mine/train/image/a02.bmp", toy_image(14)[0])
     with pytest.raises(DataError, match=r"a02\.bmp and .*a02\.png are two files of one case"):

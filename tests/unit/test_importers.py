@@ -83,8 +83,17 @@ def test_a_fold_that_does_not_name_every_case_is_refused(root: Path) -> None:
     folds = json.loads(path.read_text())
     folds[0]["train"].remove("heart_004")
     path.write_text(json.dumps(folds))
-    with pytest.raises(DataError, match=r"fold 1 of splits_final\.json and labelsTr differ in heart_004"):
+    with pytest.raises(DataError, match=rf"{path}: fold 1 does not list heart_004, present in labelsTr; mend"):
         opened("nnunet", root).partition(1)
+
+
+def test_a_fold_that_names_a_case_without_files_is_refused(root: Path) -> None:
+    path = root / nnunet.FOLDER / "splits_final.json"
+    folds = json.loads(path.read_text())
+    folds[1]["val"].append("heart_999")
+    path.write_text(json.dumps(folds))
+    with pytest.raises(DataError, match=rf"{path}: fold 2 lists heart_999, absent from labelsTr; mend"):
+        opened("nnunet", root).partition(2)
 
 
 def test_a_patient_on_both_sides_of_a_fold_is_refused(root: Path) -> None:
@@ -120,6 +129,34 @@ def test_a_descriptor_of_the_first_version_is_told_what_it_lacks(root: Path) -> 
     path.write_text(json.dumps(content))
     with pytest.raises(DataError, match="no 'channel_names'"):
         opened("nnunet", root)
+
+
+def test_a_descriptor_of_nnunet_v1_is_told_how_to_convert(root: Path) -> None:
+    about = {"modality": {"0": "MRI"}, "labels": {"0": "background"}, "training": ["./imagesTr/a.nii.gz"]}
+    (root / nnunet.FOLDER / "dataset.json").write_text(json.dumps(about))
+    with pytest.raises(DataError, match=r"describes nnU-Net v1 .*nnUNetv2_convert_old_nnUNet_dataset"):
+        opened("nnunet", root)
+
+
+def test_a_channel_that_the_descriptor_does_not_name_is_refused(root: Path) -> None:
+    folder = root / nnunet.FOLDER / "imagesTr"
+    shutil.copy(folder / "heart_001_0001.nii.gz", folder / "heart_001_0002.nii.gz")
+    with pytest.raises(DataError, match=r"heart_001_0002\.nii\.gz: dataset\.json names 2 channel\(s\), from _0000"):
+        opened("nnunet", root).groups()
+
+
+def test_one_grey_photograph_where_three_channels_are_named_lacks_the_second(tmp_path: Path) -> None:
+    image, label = toy_image(14)
+    folder = tmp_path / "Dataset003_Grey"
+    for number in range(6):
+        save(folder / "imagesTr" / f"p{number}_0000.png", image[..., 0])
+        save(folder / "labelsTr" / f"p{number}.png", label)
+    about = {"channel_names": {"0": "R", "1": "G", "2": "B"}, "labels": {"background": 0, "tool": 1}}
+    (folder / "dataset.json").write_text(json.dumps(about | {"file_ending": ".png"}))
+    cls = datasets.get("nnunet")
+    dataset = cls(tmp_path, cls.Options(folder=folder.name, patch=(32, 32), channels=3))
+    with pytest.raises(DataError, match=rf"p3_0000\.png: 1 channel.*add {folder}/imagesTr/p3_0001\.png"):
+        dataset.load("p3")
 
 
 def test_a_folder_of_coloured_photographs_has_three_channels_and_no_spacing(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from datasets.base import DataError
 from datasets.io import label_map, read_h5, read_h5_attributes, read_json, read_nifti
 from datasets.types import IGNORE
+from tests.miniatures.mscmr import voxel_size
 
 CLASSES = ("background", "RV", "MYO")
 
@@ -110,6 +111,24 @@ def test_a_header_with_an_unknown_type_of_voxel_is_refused(tmp_path: Path) -> No
     path.write_bytes(bytes(whole))
     with pytest.raises(DataError, match=r"odd\.nii: cannot be read as NIfTI.*12"):
         read_nifti(path)
+
+
+@pytest.mark.parametrize(("axis", "size"), [(0, 0.0), (1, -2.0), (2, np.nan)])
+def test_a_voxel_size_that_nibabel_would_repair_is_refused(axis: int, size: float, nifti: Path) -> None:
+    voxel_size(nifti, axis, size)
+    with pytest.raises(DataError, match=rf"case\.nii\.gz: voxel sizes must be three positive.*{size}") as caught:
+        read_nifti(nifti)
+    assert caught.value.kind == "spacing"
+
+
+def test_the_place_of_a_volume_is_in_mm_and_none_where_the_header_states_none(tmp_path: Path) -> None:
+    affine = np.array([[0, -2000, 0, 7000], [500, 0, 0, 0], [0, 0, 3000, -1000], [0, 0, 0, 1.0]])
+    image = nibabel.Nifti1Image(np.zeros((3, 3, 3), np.uint8), affine)
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, tmp_path / "turned.nii.gz")
+    np.testing.assert_allclose(read_nifti(tmp_path / "turned.nii.gz").affine, affine[:3] / 1000)
+    nibabel.save(nibabel.Nifti1Image(np.zeros((3, 3, 3), np.uint8), None), tmp_path / "nowhere.nii")
+    assert read_nifti(tmp_path / "nowhere.nii").affine is None
 
 
 def test_a_two_dimensional_nifti_has_no_three_voxel_sizes(tmp_path: Path) -> None:

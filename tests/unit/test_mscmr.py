@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import datasets
-from datasets.base import Dataset
+from datasets.base import DataError, Dataset
 from tests.miniatures import mscmr as miniature
 
 
@@ -36,8 +36,15 @@ def test_an_oblique_image_beside_a_label_with_straight_axes_is_named_though_voxe
     assert case.spacing == pytest.approx(miniature.ZOOMS[::-1])
     assert case.label is not None
     (words,) = dataset.oddities(case)
-    assert words.startswith("axes are [[0.6, -0.48,")
+    assert words.startswith("header: axes point along [[0.0, 0.0, 1.0], [-0.6, 0.8, 0.0], [0.8, 0.6, 0.0]]")
     assert dataset.oddities(dataset.load("subject03")) == []
+
+
+def test_the_header_of_no_other_subject_may_differ(root: Path) -> None:
+    miniature.move(root / miniature.FOLDER / "TestSet" / "labels" / "subject3_DE_manual.nii.gz", axis=0, mm=30)
+    with pytest.raises(DataError, match=r"subject03.*lies \[0\.0, 0\.0, -30\.0\] mm along the axes") as caught:
+        opened(root).load("subject03")
+    assert caught.value.kind == "geometry"
 
 
 def test_a_training_slice_without_scribbles_is_named(root: Path) -> None:

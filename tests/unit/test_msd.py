@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from datasets.base import DataError, Dataset, MissingData
 from datasets.catalogue._normalise import clip_and_standardise
 from datasets.catalogue.msd import FOREGROUND
 from tests.miniatures import msd as miniature
+from tests.miniatures.mscmr import move
 
 
 def opened(root: Path, **options: Any) -> Dataset:
@@ -110,8 +112,31 @@ def test_an_entry_without_its_two_files_is_refused(root: Path) -> None:
 
 def test_a_case_listed_twice_is_refused(root: Path) -> None:
     miniature.describe(root, (*miniature.NAMES, miniature.NAMES[0]))
-    with pytest.raises(DataError, match=r"hippocampus_001.*twice"):
+    with pytest.raises(DataError, match=r"hippocampus_001.*twice") as caught:
         opened(root).groups()
+    assert caught.value.kind == "repeated_case"
+
+
+def test_a_folder_of_nnunet_v1_is_named_as_such(root: Path) -> None:
+    path = root / miniature.FOLDER / "imagesTr" / "hippocampus_001.nii.gz"
+    path.rename(path.with_name("hippocampus_001_0000.nii.gz"))
+    with pytest.raises(DataError, match=r"There is hippocampus_001_0000, so this is a folder of nnU-Net v1") as caught:
+        opened(root).groups()
+    assert caught.value.kind == "unpaired"
+
+
+def test_a_label_that_states_no_place_contradicts_none(root: Path) -> None:
+    path = root / miniature.FOLDER / "labelsTr" / "hippocampus_001.nii.gz"
+    before, stored = opened(root).load("hippocampus_001"), nibabel.load(path)
+    image = nibabel.Nifti1Image(np.asarray(stored.dataobj), None)
+    image.header.set_zooms((0.8, 1.0, 1.5))
+    nibabel.save(image, path)
+    assert np.array_equal(opened(root).load("hippocampus_001").label, before.label)
+
+
+def test_places_less_than_half_a_voxel_apart_are_one(root: Path) -> None:
+    move(root / miniature.FOLDER / "labelsTr" / "hippocampus_001.nii.gz", axis=1, mm=0.45)  # voxels of 1 mm there
+    assert opened(root).load("hippocampus_001").label is not None
 
 
 def test_a_case_that_is_not_listed_is_refused(root: Path) -> None:

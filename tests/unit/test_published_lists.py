@@ -176,7 +176,7 @@ def test_the_subject_whose_label_header_was_reset_is_named_and_its_arrays_stay_p
     after = dataset.load("subject43")
     assert np.array_equal(before.label, after.label)
     assert after.spacing == before.spacing
-    assert "axes are [[-0.75," in dataset.oddities(after)[0]
+    assert "but (5.0, 1.0, 1.0) mm in" in dataset.oddities(after)[0]
     assert dataset.oddities(dataset.load("subject03")) == []
 
 

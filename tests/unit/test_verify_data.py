@@ -19,9 +19,11 @@ from benchmark.seeding import derive
 from datasets.base import DataError
 from datasets.splits import make_split
 from datasets.verify import KINDS, Finding, Report, kind_of, verify
-from tests.miniatures import acdc, msd
+from tests.miniatures import acdc, csv_manifest, mscmr, msd, nnunet
 from tests.miniatures.paired_images import save
 
+ALIKE = ("exact_duplicate", "near_duplicate")
+"""Cases of the miniatures of volumes are."""
 OPTIONS: dict[str, Any] = {"folder": "mine", "patch": (32, 32)}
 STEMS = {"train": ("a0", "a1", "b0", "c0", "d0", "e0"), "test": ("x0", "y0", "z0")}
 
@@ -107,11 +109,69 @@ def test_a_group_on_both_sides_is_named(root: Path) -> None:
     assert "v7" in report.findings[0].message
 
 
-def test_unpaired_files_and_a_missing_folder_end_the_search_with_their_names(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("damage", "kind"),
+    [("label_missing", "unpaired"), ("image_missing", "unpaired"), ("listed_twice", "repeated_case")],
+)
+def test_a_volume_without_its_partner_hides_no_other_case(damage: str, kind: str, tmp_path: Path) -> None:
+    msd.write(tmp_path)
+    msd.DAMAGES[damage](tmp_path)
+    msd.save(tmp_path, "imagesTr", "hippocampus_003", np.zeros((15, 18, 11), np.int16))
+    report = looked_at(tmp_path, "msd", **msd.OPTIONS)
+    assert [finding.kind for finding in report.faults(ALIKE)] == [kind, "constant"]
+    assert report.cases == (7 if kind == "repeated_case" else 6)
+
+
+def test_channels_and_labels_that_are_missing_hide_no_other_case(tmp_path: Path) -> None:
+    nnunet.write(tmp_path)
+    nnunet.DAMAGES["channel_missing"](tmp_path)
+    (tmp_path / nnunet.FOLDER / "labelsTs" / "heart_102.nii.gz").unlink()
+    mscmr.move(tmp_path / nnunet.FOLDER / "labelsTr" / "heart_004.nii.gz", mm=30)
+    report = looked_at(tmp_path, "nnunet", **nnunet.OPTIONS)
+    kinds = [finding.kind for finding in report.findings]
+    assert kinds[:2] == ["unpaired", "unpaired"]
+    assert ("geometry", ("heart_004",)) in found(report)
+    assert report.cases == 6
+    for fold in (1, 2):  # heart_001 is in splits_final.json, and its files are not whole
+        assert any(f"fold {fold} lists heart_001" in finding.message for finding in report.findings)
+
+
+def test_rows_and_subjects_without_a_file_hide_no_other_case(tmp_path: Path) -> None:
+    for name, miniature in (("csv_manifest", csv_manifest), ("mscmr", mscmr)):
+        miniature.write(tmp_path)
+        miniature.DAMAGES["label_missing"](tmp_path)
+        report = looked_at(tmp_path, name, **miniature.OPTIONS)
+        assert [finding.kind for finding in report.faults(ALIKE)] == ["unpaired"]
+        assert report.cases == {"csv_manifest": 7, "mscmr": 8}[name]
+
+
+def test_scans_that_the_descriptor_does_not_list_are_said(tmp_path: Path) -> None:
+    msd.write(tmp_path)
+    assert "oddity" not in dict(found(looked_at(tmp_path, "msd", **msd.OPTIONS)))
+    msd.write_case(tmp_path, "hippocampus_099", width=13)
+    [finding] = [f for f in looked_at(tmp_path, "msd", **msd.OPTIONS).findings if f.kind == "oddity"]
+    assert "2 file(s) of imagesTr and labelsTr are not listed" in finding.message
+    assert "hippocampus_099.nii.gz" in finding.message
+
+
+def test_masks_of_1_among_masks_of_255_are_said_with_a_first_of_each(root: Path) -> None:
+    path = place(root, "train", "mask", "c0")
+    save(path, np.array(Image.open(path)) // 255)
+    [finding] = looked_at(root).findings
+    assert finding.kind == "oddity"
+    assert f"mark with 1 (first {path})" in finding.message
+    assert f"with 255 (first {place(root, 'test', 'mask', 'x0')})" in finding.message
+    assert found(looked_at(root, threshold=127)) == [("empty_label", ("train/c0",))]
+
+
+def test_unpaired_files_hide_no_other_fault_and_a_missing_folder_ends_the_search(root: Path, tmp_path: Path) -> None:
     place(root, "train", "mask", "d0").unlink()
     report = looked_at(root)
     assert [finding.kind for finding in report.findings] == ["unpaired"]
     assert "d0.png has no mask" in report.findings[0].message
+    assert report.cases == 8
+    save(place(root, "train", "mask", "c0"), np.zeros((3, 4), np.uint8))
+    assert found(looked_at(root)) == [("unpaired", ()), ("geometry", ("train/c0",))]
     assert [finding.kind for finding in looked_at(tmp_path, folder="elsewhere").findings] == ["missing"]
 
 
@@ -128,7 +188,8 @@ def test_labels_that_are_all_empty_are_a_fault_of_the_dataset(root: Path) -> Non
 @pytest.mark.parametrize(
     ("damage", "kind"),
     [("not_a_number", "not_finite"), ("different_spacing", "geometry"), ("constant", "constant"),
-     ("truncated", "truncated"), ("negative_label", "unknown_label")],
+     ("truncated", "truncated"), ("negative_label", "unknown_label"), ("no_voxel_size", "spacing"),
+     ("negative_voxel_size", "spacing"), ("label_shifted", "geometry"), ("label_flipped", "geometry")],
 )  # fmt: skip
 def test_faults_of_volumes_keep_their_names_through_the_messages_that_wrap_them(
     damage: str, kind: str, tmp_path: Path
@@ -236,7 +297,8 @@ def test_what_is_wrong_on_the_command_line_is_said_with_the_nearest_name(root: P
 def test_every_card_says_what_a_person_must_know(name: str) -> None:
     result = called("card", name)
     assert result.exit_code == 0, result.exception
-    for heading in ("source", "licence", "how to get", "layout", "protocol", "classes", "samples", "annotations"):
+    headings = ("source", "licence", "how to get", "layout", "spacing", "protocol", "classes", "samples", "annotations")
+    for heading in headings:
         assert any(
             line.startswith(f"{heading}: ") and len(line) > len(heading) + 3 for line in result.stdout.splitlines()
         )

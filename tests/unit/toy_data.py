@@ -11,7 +11,7 @@ import numpy as np
 from datasets.base import Dataset, Partition
 from datasets.types import IGNORE, Card, Case, Task
 
-CARD = Card("Toy", "made here", "CC0", "nothing to get", "no files", "none published")
+CARD = Card("Toy", "made here", "CC0", "nothing to get", "no files", "1 mm", "none published")
 
 
 def intensity(label: np.ndarray) -> np.ndarray:
