@@ -25,6 +25,7 @@ Results = Annotated[str | None, typer.Option(help="Folder of the results (defaul
 Workers = Annotated[int | None, typer.Option(min=1, help="Cells at a time (default: one per core).")]
 Only = Annotated[str | None, typer.Option(help="Only cells whose title contains this text.")]
 UntilDecided = Annotated[bool, typer.Option("--until-decided", help="Add seeds where verdicts are open.")]
+RedoStale = Annotated[bool, typer.Option(help="Run stale cells again.")]
 Uri = Annotated[str | None, typer.Option(help="MLflow tracking URI (default: MLFLOW_TRACKING_URI, else mlflow.db).")]
 
 
@@ -107,7 +108,7 @@ def run(
     track: Annotated[bool, typer.Option(help="Show the cells in MLflow.")] = True,
     uri: Uri = None,
     keep_failed: Annotated[bool, typer.Option(help="Do not try failed cells again.")] = False,
-    redo_stale: Annotated[bool, typer.Option(help="Run stale cells again.")] = False,
+    redo_stale: RedoStale = False,
     wall_limit: Annotated[float | None, typer.Option(help="Seconds after which a cell is ended.")] = None,
     until_decided: UntilDecided = False,
 ) -> None:
@@ -126,7 +127,7 @@ def run(
 @app.command()
 def bench(
     name: PlanName = "demo", data: Data = None, results: Results = None, workers: Workers = None, uri: Uri = None,
-    until_decided: UntilDecided = False,
+    until_decided: UntilDecided = False, redo_stale: RedoStale = False,
     images: Annotated[Path | None, typer.Option(help="Your own images and masks: writes a plan and runs it.")] = None,
 ) -> None:  # fmt: skip
     """The whole benchmark: show the plan, run it, track it in MLflow, write tables and plots."""
@@ -135,8 +136,9 @@ def bench(
     if images is not None:
         name, data = own_plan(name, images, data, results, console)
     summary = bench_plan(
-        name, data=data, results=results, workers=workers, uri=uri, console=console, until_decided=until_decided
-    )
+        name, data=data, results=results, workers=workers, uri=uri, console=console,
+        until_decided=until_decided, redo_stale=redo_stale,
+    )  # fmt: skip
     if summary.failed:
         raise typer.Exit(1)
 

@@ -14,10 +14,11 @@ from . import plan_file, preflight, receipt
 from .config import ConfigError, nearest
 from .execute.lease import Lease
 from .execute.local import Event, Limits, Summary, default_workers, run_cells
+from .looks import cells_of
 from .plan import Cell, Plan
 from .prepare import Places, default_places
 from .progress import Progress
-from .state import CellState, Forecast, counts, duration, survey
+from .state import CellState, Forecast, counts, duration, stale, survey
 
 TRACK_SECONDS = 10.0
 
@@ -58,6 +59,9 @@ def run_plan(
             (places.folder(state.cell) / "record.json").unlink()
     wanted = {"to do", "running"} | (set() if keep_failed else {"failed"}) | ({"stale"} if redo_stale else set())
     todo = [s.cell for s in states if s.state in wanted]
+    for sentence in () if redo_stale else stale(states):
+        line = f"{sentence}; kept as they are, repeat with --redo-stale to compute them again"
+        console.print(line, markup=False, soft_wrap=True)
     if not todo:
         console.print("nothing left to run")
         return Summary()
@@ -135,14 +139,26 @@ def bench_plan(
     uri: str | None,
     console: Console,
     until_decided: bool = False,
+    redo_stale: bool = False,
 ) -> Summary:
-    """Run a plan, then write its report and say where everything is."""
-    from . import report, tracking
+    """Run a plan, then write its report and say where everything is.
 
-    start = run_until_decided if until_decided else run_plan
-    summary = start(name, data=data, results=results, workers=workers, uri=uri, console=console)
+    Raises:
+        NotReady: cells were computed from other files than there are now, and are not to be computed again.
+        ConfigError, DataError: the plan cannot run as it stands.
+    """
+    from . import report, tracking
+    from .report.frame import ReportError
+
     plan, places = plan_file.load(name), default_places(data, results)
-    folder = report.build(plan.name, places.results, plan=plan)
+    if not redo_stale:
+        _refuse_other_data(plan, places)
+    start = run_until_decided if until_decided else run_plan
+    summary = start(name, data=data, results=results, workers=workers, uri=uri, redo_stale=redo_stale, console=console)
+    try:
+        folder = report.build(plan.name, places.results, plan=plan)
+    except ReportError as error:
+        raise ConfigError(f"no report: {error}") from error
     console.print(
         f"\nreport: {folder / 'index.html'}\ntables: {folder / 'table.md'} (.csv, .tex)", markup=False, soft_wrap=True
     )
@@ -152,6 +168,16 @@ def bench_plan(
     for title, link in tracking.links(plan.name, uri=uri, results=places.results):
         console.print(f"  {title}: {link}", markup=False, soft_wrap=True)
     return summary
+
+
+def _refuse_other_data(plan: Plan, places: Places) -> None:
+    """A table that looks new must not hold numbers of images that are no longer there."""
+    states = survey(cells_of(plan, places.results / plan.name), places)
+    for sentence in stale([state for state in states if state.other_data]):
+        raise preflight.NotReady(
+            f"plan {plan.name}: {sentence}. Nothing was run, and no report was written; repeat with --redo-stale to "
+            "compute them again (their numbers are then lost), or choose another folder of results (--results)"
+        )
 
 
 def own_plan(name: str, images: Path, data: str | None, results: str | None, console: Console) -> tuple[str, str]:

@@ -26,6 +26,8 @@ class CellState:
     state: State
     why: str = ""
     record: Record | None = None
+    other_data: bool = False
+    """Stale since the files of its dataset changed: its numbers are of images that are no longer there."""
 
 
 def state_of(cell: Cell, places: Places, data: str | None = None) -> CellState:
@@ -44,7 +46,7 @@ def state_of(cell: Cell, places: Places, data: str | None = None) -> CellState:
     if record.receipt.get("source") != receipt.source(cell.method):
         return CellState(cell, "stale", f"the file of {cell.method} changed since it ran", record)
     if data is not None and record.receipt.get("data") != data:
-        return CellState(cell, "stale", f"the files of {cell.dataset} changed since it ran", record)
+        return CellState(cell, "stale", f"the files of {cell.dataset} changed since it ran", record, other_data=True)
     return CellState(cell, "done", record=record)
 
 
@@ -65,6 +67,12 @@ def counts(states: Sequence[CellState]) -> dict[str, int]:
     """How many cells are in each state, in a fixed order, zeros left out."""
     found = Counter(s.state for s in states)
     return {name: found[name] for name in ("done", "stale", "failed", "running", "to do") if found[name]}
+
+
+def stale(states: Sequence[CellState]) -> list[str]:
+    """One sentence for each reason why cells are stale, such as ``5 cells stale: the files of msd changed since``."""
+    found = Counter(s.why.removesuffix(" it ran") for s in states if s.state == "stale")
+    return [f"{n} cell{'s' if n > 1 else ''} stale: {why}" for why, n in found.items()]
 
 
 class Forecast:

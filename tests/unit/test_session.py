@@ -111,8 +111,9 @@ def test_stale_cells_are_kept_unless_they_are_to_be_redone(plan: str, monkeypatc
     ran = Ran()
     _, told = started(plan, monkeypatch, ran)
     assert (seeds(ran), "3 cells: 3 stale" in told) == ([], True)
-    started(plan, monkeypatch, ran, redo_stale=True)
-    assert seeds(ran) == [0, 1, 2]
+    assert "3 cells stale: the file of supervised changed since; kept as they are, repeat with --redo-stale" in told
+    _, told = started(plan, monkeypatch, ran, redo_stale=True)
+    assert (seeds(ran), "kept" in told) == ([0, 1, 2], False)
 
 
 def test_a_cell_that_somebody_else_runs_is_offered_too_for_its_lease_decides(
@@ -167,6 +168,62 @@ def test_a_checkpoint_interval_that_is_no_number_is_refused(plan: str, monkeypat
     monkeypatch.setenv("BENCH_CHECKPOINT_SECONDS", "often")
     with pytest.raises(ConfigError, match="BENCH_CHECKPOINT_SECONDS must be a number of seconds, got 'often'"):
         started(plan, monkeypatch, Ran())
+
+
+# Benchmarks ----------------------------------------------------------------------------------------------------------
+def benched(plan: str, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> list[str]:
+    """What was done, in order: a run (perhaps of stale cells) and a report."""
+    done: list[str] = []
+
+    def run(name: str, *, redo_stale: bool, **_: Any) -> Summary:
+        done.append("run all" if redo_stale else "run")
+        return Summary()
+
+    def build(name: str, results: Path, **_: Any) -> Path:
+        done.append("report")
+        return results
+
+    monkeypatch.setattr(session, "run_plan", run)
+    monkeypatch.setattr("benchmark.report.build", build)
+    monkeypatch.setattr("benchmark.tracking.log_report", lambda *_, **__: [])
+    monkeypatch.setattr("benchmark.tracking.links", lambda *_, **__: [])
+    console, results = Console(file=io.StringIO()), str(Path(plan).parent / "results")
+    try:
+        session.bench_plan(plan, data=None, results=results, workers=None, uri=None, console=console, **settings)
+    except preflight.NotReady as error:
+        done.append(str(error))
+    return done
+
+
+def test_numbers_of_other_files_than_there_are_now_are_not_reported_but_refused_or_made_again(
+    plan: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started(plan, monkeypatch, Ran())
+    assert benched(plan, monkeypatch) == ["run", "report"]
+    monkeypatch.setattr("benchmark.state.receipt.manifest", lambda dataset, cache: "of other files")
+    (refused,) = benched(plan, monkeypatch)
+    assert "3 cells stale: the files of phantom_2d changed since. Nothing was run" in refused
+    assert "repeat with --redo-stale" in refused
+    assert benched(plan, monkeypatch, redo_stale=True) == ["run all", "report"]
+
+
+def test_cells_of_an_older_method_file_do_not_stop_a_report(plan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    started(plan, monkeypatch, Ran())
+    monkeypatch.setattr("benchmark.state.receipt.source", lambda method: "edited")
+    assert benched(plan, monkeypatch) == ["run", "report"]
+
+
+def test_a_report_that_is_refused_is_one_message(plan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmark.report.frame import ReportError
+
+    def build(*_: Any, **__: Any) -> None:
+        raise ReportError("two methods in one")
+
+    monkeypatch.setattr(session, "run_plan", lambda *_, **__: Summary())
+    monkeypatch.setattr("benchmark.report.build", build)
+    settings: Any = {"data": None, "results": str(Path(plan).parent / "results"), "workers": None, "uri": None}
+    with pytest.raises(ConfigError, match="no report: two methods in one"):
+        session.bench_plan(plan, console=Console(file=io.StringIO()), **settings)
 
 
 # Tracking ------------------------------------------------------------------------------------------------------------
