@@ -18,9 +18,8 @@ from .catalogue._image_folders import IMAGE_FOLDERS, MASK_FOLDERS
 from .catalogue._nnunet import find_cases, read_descriptor, read_images
 from .catalogue.image_folder import ImageFolder, ImageFolderOptions
 from .io import read_image, read_json, read_nifti
+from .mask_values import MaskValues
 
-MOST_CLASSES = 20
-"""More distinct values than that are no label map: a photograph, or a mask that was compressed with losses."""
 SIDES = (32, 128)
 """Least and greatest side of a patch that is proposed: what two cores train on in reasonable time."""
 STEP = 16
@@ -36,8 +35,12 @@ class Guess:
     remarks: tuple[str, ...] = field(default=())
 
 
-def guess(folder: Path) -> Guess:
+def guess(folder: Path, stated: Mapping[str, Any] | None = None) -> Guess:
     """Look into a folder: nnU-Net's and the decathlon's dataset.json, or folders of images and masks.
+
+    Args:
+        folder: where to look.
+        stated: options that a person stated; with values or a threshold among them the values of masks are not guessed.
 
     Raises:
         DataError: it has none of these layouts, or a file in it is wrong; the message says which file and why.
@@ -53,14 +56,14 @@ def guess(folder: Path) -> Guess:
     if (folder / "dataset.json").is_file():
         about = read_json(folder / "dataset.json")
         if "file_ending" in about:
-            return _nnunet(folder)
+            return _nnunet(folder, stated or {})
         if "training" in about:
             return _msd(folder, about)
         raise DataError(
             f"{folder / 'dataset.json'}: has neither 'file_ending' (nnU-Net v2) nor 'training' (decathlon), so it "
             "describes no layout that is read here"
         )
-    return _image_folder(folder)
+    return _image_folder(folder, stated or {})
 
 
 def patch_of(sizes: Iterable[tuple[int, ...]]) -> list[int]:
@@ -74,32 +77,33 @@ def patch_of(sizes: Iterable[tuple[int, ...]]) -> list[int]:
     return [int(np.clip(STEP * round(side / STEP), *SIDES)) for side in scaled]
 
 
-def _image_folder(folder: Path) -> Guess:
+def _image_folder(folder: Path, stated: Mapping[str, Any]) -> Guess:
     dataset = _open_images(folder)
-    values: set[int] = set()
-    sizes, grey = [], True
+    guessed = not (stated.get("values") or stated.get("threshold"))
+    values, sizes, grey = MaskValues(), [], True
     for pair in dataset.pairs.values():
-        image, mask = read_image(pair.image), read_image(pair.mask)
-        if image.shape[:2] != mask.shape[:2]:
+        image, mask = read_image(pair.image), _plane_of(pair.mask)
+        if image.shape[:2] != mask.shape:
             raise DataError(
                 f"{pair.mask} has {mask.shape[0]} × {mask.shape[1]} pixels, its image {pair.image} has "
                 f"{image.shape[0]} × {image.shape[1]}; they must be equal"
             ).of("geometry")
-        if mask.ndim == 3 and (mask != mask[..., :1]).any():
-            raise DataError(f"{pair.mask}: a coloured mask (channels differ); save one value per class").of(
-                "unknown_label"
-            )
-        found = np.unique(mask if mask.ndim == 2 else mask[..., 0]).tolist()
-        if len(found) > MOST_CLASSES:
-            raise DataError(
-                f"{pair.mask}: {len(found)} distinct values, {found[:6]} and so on: no label map. Save one value per "
-                "class without lossy compression (PNG), or write a plan with the option threshold: 127"
-            ).of("unknown_label")
-        values |= set(found)
-        sizes.append(image.shape[:2])
+        if guessed:
+            values.add(pair.mask, mask)
+        sizes.append(mask.shape)
         grey &= image.ndim == 2
     options = {"folder": folder.name, "patch": patch_of(sizes), "colour": "grey" if grey else "rgb"}
-    return Guess("image_folder", options | _classes(sorted(values), folder), _grouping("image"))
+    if not guessed:
+        return Guess("image_folder", options, _grouping("image", stated))
+    return Guess("image_folder", options | values.options(folder), (*_grouping("image", stated), values.remark()))
+
+
+def _plane_of(path: Path) -> np.ndarray:
+    """``(h, w)`` of a mask, which may be stored with three equal channels."""
+    mask = read_image(path)
+    if mask.ndim == 3 and (mask != mask[..., :1]).any():
+        raise DataError(f"{path}: a coloured mask (channels differ); save one value per class").of("unknown_label")
+    return mask if mask.ndim == 2 else mask[..., 0]
 
 
 def _open_images(folder: Path) -> ImageFolder:
@@ -115,32 +119,7 @@ def _open_images(folder: Path) -> ImageFolder:
         ) from error
 
 
-def _classes(values: list[int], folder: Path) -> dict[str, Any]:
-    """Options classes and values; two classes as 0 and 1, or 0 and 255, need none."""
-    if len(values) > MOST_CLASSES:
-        raise DataError(
-            f"{folder}: the masks hold {len(values)} distinct values in all, {values[:6]} and so on; save one per class"
-        ).of("unknown_label")
-    if len(values) < 2:
-        raise DataError(f"{folder}: every mask holds the value {values} only; there is nothing to segment").of(
-            "absent_class"
-        )
-    if values in ([0, 1], [0, 255]):
-        return {}
-    if {1, 255} <= set(values) and set(values) <= {0, 1, 255}:
-        raise DataError(
-            f"{folder}: some masks mark with 1 and others with 255, and either may be the foreground; use one value"
-        ).of("unknown_label")
-    if values[0] != 0:
-        raise DataError(
-            f"{folder}: no mask holds 0, which stands for the background; the values are {values}. State what each "
-            "means in a plan (options classes and values)"
-        ).of("unknown_label")
-    names = ["background", *(f"value {value}" for value in values[1:])]
-    return {"classes": names, "values": values}
-
-
-def _nnunet(folder: Path) -> Guess:
+def _nnunet(folder: Path, stated: Mapping[str, Any]) -> Guess:
     about = read_descriptor(folder / "dataset.json")
     cases = find_cases(folder, about)
     first = next(iter(cases.values()))
@@ -156,7 +135,7 @@ def _nnunet(folder: Path) -> Guess:
         "foreground": len(about.classes) - 1,
         "annotations": annotations,
     }
-    return Guess("nnunet", options, (*_grouping("case"), *(_SLICED if about.is_nifti else ())))
+    return Guess("nnunet", options, (*_grouping("case", stated), *(_SLICED if about.is_nifti else ())))
 
 
 def _msd(folder: Path, about: Mapping[str, Any]) -> Guess:
@@ -178,7 +157,9 @@ _SLICED = (
 )
 
 
-def _grouping(what: str) -> tuple[str, ...]:
+def _grouping(what: str, stated: Mapping[str, Any]) -> tuple[str, ...]:
+    if stated.get("group_pattern"):
+        return ()
     return (
         f"every {what} stands for itself; where several show one patient or video, set group_pattern, or they may be "
         "on both sides of a split, and scores are too good",

@@ -122,6 +122,23 @@ def test_a_plan_that_a_person_changed_is_not_written_over(tmp_path: Path) -> Non
     assert "used as it is" in remarks[0]
 
 
+def test_what_was_read_off_the_masks_is_said_with_files_and_pixels(tmp_path: Path) -> None:
+    # 12 masks of 40 × 52 = 24960 pixels, in each a square of 10 × 10
+    (remark,) = (r for r in guess(pictures(tmp_path / "mine")).remarks if "values of the 12 masks" in r)
+    assert "0 (12 files, 23760 pixels), 255 (12 files, 1200 pixels); the first is taken for the background" in remark
+
+
+def test_jpeg_masks_of_two_clean_values_are_taken(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "mine")
+    for path in sorted((folder / "masks").iterdir()):
+        # blocks of 8 × 8 of one value survive JPEG
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        mask[8:16, 8:24] = 255
+        Image.fromarray(mask).save(path.with_suffix(".jpg"), quality=100)
+        path.unlink()
+    assert "values" not in guess(folder).options
+
+
 # What is wrong ------------------------------------------------------------------------------------------------------
 def lose(folder: Path) -> None:
     (folder / "masks" / "p03_mask.png").unlink()
@@ -155,6 +172,56 @@ def mix(folder: Path) -> None:
     save(path, (np.array(Image.open(path)) > 0).astype(np.uint8))
 
 
+def changed(folder: Path, number: int, alter: Callable[[np.ndarray], Any]) -> None:
+    path = folder / "masks" / f"p{number:02d}_mask.png"
+    mask = np.array(Image.open(path))
+    alter(mask)
+    save(path, mask)
+
+
+def pixel(value: int) -> Callable[[np.ndarray], Any]:
+    return lambda mask: mask.__setitem__((0, 0), value)
+
+
+def stray(folder: Path) -> None:
+    changed(folder, 3, pixel(7))
+
+
+def rare(folder: Path) -> None:
+    """Two pixels of 12 × 40 × 52 = 24960 are 0.8 of ten thousandths."""
+    changed(folder, 1, pixel(9))
+    changed(folder, 5, pixel(9))
+
+
+def number(folder: Path) -> None:
+    """Mask k shows 3 + k objects, each 2 × 2 pixels."""
+    for place in range(12):
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        for thing in range(1, 4 + place):
+            mask[2:4, 3 * thing : 3 * thing + 2] = thing
+        save(folder / "masks" / f"p{place:02d}_mask.png", mask)
+
+
+def grade(folder: Path) -> None:
+    """Two values a mask, 24 in all, none from 1 on in every mask."""
+    for place in range(12):
+        mask = np.full((HEIGHT, WIDTH), 2 * place, np.uint8)
+        mask[:9] = 2 * place + 1
+        save(folder / "masks" / f"p{place:02d}_mask.png", mask)
+
+
+def jpeg(folder: Path) -> None:
+    for path in sorted((folder / "masks").iterdir()):
+        mask = Image.open(path)
+        path.unlink() if mask.load() else None
+        mask.save(path.with_suffix(".jpg"), quality=95)
+
+
+def unmarked(folder: Path) -> None:
+    for path in sorted((folder / "masks").iterdir()):
+        save(path, np.where(np.array(Image.open(path)) > 0, 2, 1).astype(np.uint8))
+
+
 def twice(folder: Path) -> None:
     (folder / "masks").rename(folder / "gt")
     (folder / "labels").mkdir()
@@ -174,7 +241,13 @@ def empty(folder: Path) -> None:
         (blur, ("p06_mask.png", "52 distinct values", "without lossy compression")),
         (index, ("p07_mask.png", "palette image")),
         (cut, ("p08.png", "truncated or damaged")),
-        (mix, ("some masks mark with 1 and others with 255", "use one value")),
+        (mix, ("p09_mask.png holds 1, ", "p00_mask.png holds 255", "use one value")),
+        (stray, ("p03_mask.png holds 7 (no other mask does, 1 of 24960 pixels", "options classes and values")),
+        (rare, ("p01_mask.png holds 9 (2 masks do, 2 of 24960 pixels", "options classes and values")),
+        (number, ("numbered objects", "p11_mask.png holds 1 to 14", "p00_mask.png 1 to 3", "if they are classes")),
+        (jpeg, ("p00_mask.jpg", "a JPEG mask of ", "threshold: 127")),
+        (unmarked, ("no mask holds 0", "p00_mask.png holds 1", "p00_mask.png holds 2")),
+        (grade, ("the masks hold 24 distinct values in all", "p00_mask.png holds 0", "p11_mask.png holds 23")),
         (twice, ("labels", "gt", "two folders of one kind; remove one")),
         (empty, ("every mask holds the value [0] only",)),
     ],
