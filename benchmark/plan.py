@@ -185,6 +185,7 @@ class Plan:
     tuning: Tuning = Tuning()
     tuned: str = ""
     claims: Claims = field(default_factory=Claims)
+    images: str | None = None  # the folder that `bench --images` wrote this plan for
 
     def cells(self) -> Iterator[Cell]:
         """Every cell, bounds included, in the order they are run: seeds outermost, so partial results compare."""

@@ -184,17 +184,20 @@ def own_plan(name: str, images: Path, data: str | None, results: str | None, con
     """The plan for somebody's own folder and the folder that holds it, as ``bench_plan`` takes them.
 
     Raises:
-        ConfigError: a plan or a data folder is named, too; or there are too few images.
-        DataError: the folder has no known layout or a file in it is wrong.
+        ConfigError, DataError: a plan or a data folder is named, too; or what `own.plan_for` refuses.
     """
     from . import own
 
     if name != "demo" or data is not None:
         raise ConfigError(f"--images {images} is plan and data at once; leave out the other one")
-    path, remarks = own.plan_for(images, default_places(None, results).results)
-    for line in (f"plan for {images}: {path}", *(f"mind: {remark}" for remark in remarks)):
+
+    def say(line: str) -> None:
         console.print(line, markup=False, soft_wrap=True)
-    return str(path), str(images.expanduser().absolute().parent)
+
+    path, remarks = own.plan_for(images, default_places(None, results), say)
+    for line in (f"plan for {images}: {path}", *(f"mind: {remark}" for remark in remarks)):
+        say(line)
+    return str(path), str(own.located(images).parent)
 
 
 def tune_plan(

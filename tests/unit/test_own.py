@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -33,11 +36,12 @@ def pictures(
     values: tuple[int, ...] = (0, 255),
     colour: bool = True,
     names: str = "images masks",
+    seed: int = 0,
 ) -> Path:
     """Pairs of a random image and a mask with a square of each value."""
     images, masks = names.split()
     for number in range(count):
-        rng = np.random.default_rng(number)
+        rng = np.random.default_rng([seed, number])
         mask = np.zeros((HEIGHT, WIDTH), np.uint8)
         for place, value in enumerate(values[1:]):
             mask[5:15, 5 + 12 * place : 15 + 12 * place] = value
@@ -48,8 +52,17 @@ def pictures(
 
 
 def written(folder: Path, root: Path) -> tuple[Any, tuple[str, ...]]:
-    path, remarks = own.plan_for(folder, root / "results")
+    path, remarks = own.plan_for(folder, places_in(root))
     return plan_file.load(str(path)), remarks
+
+
+def varied(write: Callable[[Path], None], root: Path) -> None:
+    """A miniature of volumes, whose images are copies of each other, with an image of its own in every case."""
+    write(root)
+    for number, path in enumerate(sorted(root.glob("*/images*/*.nii.gz"))):
+        image = nibabel.load(path)
+        noise = np.random.default_rng(number).integers(0, 1000, image.shape).astype(np.int16)
+        nibabel.save(nibabel.Nifti1Image(noise, image.affine, image.header), path)
 
 
 def test_a_folder_of_images_and_masks_becomes_a_plan_that_passes_every_check_before_training(tmp_path: Path) -> None:
@@ -89,13 +102,14 @@ def test_channels_classes_and_folders_are_read_off_the_files(
 
 def test_a_divided_folder_keeps_its_division(tmp_path: Path) -> None:
     pictures(tmp_path / "mine" / "train", 8)
-    pictures(tmp_path / "mine" / "test", 3)
+    pictures(tmp_path / "mine" / "test", 3, seed=1)
     plan, _ = written(tmp_path / "mine", tmp_path)
-    assert "The folder's own division: 8 groups train, 3 test." in plan.protocol
+    assert "The folder's own division." in plan.protocol
+    assert "# When this was written: 8 groups train, 3 test." in (tmp_path / "results/plans/mine.yaml").read_text()
 
 
 def test_an_nnunet_folder_becomes_a_plan_with_the_methods_that_its_labels_allow(tmp_path: Path) -> None:
-    nnunet.write(tmp_path)
+    varied(nnunet.write, tmp_path)
     plan, remarks = written(tmp_path / nnunet.FOLDER, tmp_path)
     read = {"folder": nnunet.FOLDER, "patch": [32, 32], "channels": 2, "foreground": 3}
     assert plan.datasets[0].options == read | {"annotations": ["dense", "scribble"]}
@@ -106,7 +120,7 @@ def test_an_nnunet_folder_becomes_a_plan_with_the_methods_that_its_labels_allow(
 
 
 def test_a_decathlon_folder_becomes_a_plan(tmp_path: Path) -> None:
-    msd.write(tmp_path)
+    varied(msd.write, tmp_path)
     plan, _ = written(tmp_path / msd.FOLDER, tmp_path)
     assert (plan.datasets[0].name, plan.datasets[0].options["task_folder"]) == ("msd", msd.FOLDER)
     assert next(plan.cells()).training.patch == (32, 32)
@@ -114,9 +128,9 @@ def test_a_decathlon_folder_becomes_a_plan(tmp_path: Path) -> None:
 
 def test_a_plan_that_a_person_changed_is_not_written_over(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "mine")
-    path, _ = own.plan_for(folder, tmp_path / "results")
+    path, _ = own.plan_for(folder, places_in(tmp_path))
     path.write_text(path.read_text().replace("steps: 500", "steps: 7"))
-    again, remarks = own.plan_for(folder, tmp_path / "results")
+    again, remarks = own.plan_for(folder, places_in(tmp_path))
     assert again == path
     assert plan_file.load(str(path)).training["steps"] == 7
     assert "used as it is" in remarks[0]
@@ -137,6 +151,20 @@ def test_jpeg_masks_of_two_clean_values_are_taken(tmp_path: Path) -> None:
         Image.fromarray(mask).save(path.with_suffix(".jpg"), quality=100)
         path.unlink()
     assert "values" not in guess(folder).options
+
+
+def test_near_copies_on_two_sides_are_remarked_with_their_names_and_exact_ones_refused(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "mine" / "train", 8).parent
+    pictures(folder / "test", 3, seed=1)
+    source = np.array(Image.open(folder / "train" / "images" / "p02.png"))
+    save(folder / "test" / "images" / "p01.png", np.clip(source.astype(int) + 2, 0, 255).astype(np.uint8))
+    _, remarks = written(folder, tmp_path)
+    (remark,) = (r for r in remarks if "nearly the same image on two sides" in r)
+    assert "test/p01 (test) and train/p02 (train)" in remark
+    assert remark in (tmp_path / "results" / "plans" / "mine.yaml").read_text()
+    save(folder / "test" / "images" / "p01.png", source)
+    with pytest.raises(DataError, match=r"test/p01 \(test\) and train/p02 \(train\) are the same image"):
+        written(folder, tmp_path)
 
 
 # What is wrong ------------------------------------------------------------------------------------------------------
@@ -222,6 +250,11 @@ def unmarked(folder: Path) -> None:
         save(path, np.where(np.array(Image.open(path)) > 0, 2, 1).astype(np.uint8))
 
 
+def copy(folder: Path) -> None:
+    """In some fold one of the two trains and the other tests."""
+    (folder / "images" / "p01.png").write_bytes((folder / "images" / "p00.png").read_bytes())
+
+
 def twice(folder: Path) -> None:
     (folder / "masks").rename(folder / "gt")
     (folder / "labels").mkdir()
@@ -248,6 +281,7 @@ def empty(folder: Path) -> None:
         (jpeg, ("p00_mask.jpg", "a JPEG mask of ", "threshold: 127")),
         (unmarked, ("no mask holds 0", "p00_mask.png holds 1", "p00_mask.png holds 2")),
         (grade, ("the masks hold 24 distinct values in all", "p00_mask.png holds 0", "p11_mask.png holds 23")),
+        (copy, ("p00 (", "and p01 (", "are the same image in fold", "keep one")),
         (twice, ("labels", "gt", "two folders of one kind; remove one")),
         (empty, ("every mask holds the value [0] only",)),
     ],
@@ -258,7 +292,7 @@ def test_a_wrong_folder_is_told_which_file_and_why(
     folder = pictures(tmp_path / "mine")
     spoil(folder)
     with pytest.raises(DataError) as caught:
-        own.plan_for(folder, tmp_path / "results")
+        own.plan_for(folder, places_in(tmp_path))
     assert [word for word in words if word not in str(caught.value)] == []
     assert not (tmp_path / "results").exists()
 
@@ -314,29 +348,148 @@ def test_images_without_their_label_file_are_told_which_image_is_missing(tmp_pat
         guess(tmp_path / nnunet.FOLDER)
 
 
+def test_every_case_of_an_nnunet_folder_is_read_before_a_plan_is_written(tmp_path: Path) -> None:
+    varied(nnunet.write, tmp_path)
+    label = tmp_path / nnunet.FOLDER / "labelsTr_dense" / "heart_010.nii.gz"
+    label.write_bytes(label.read_bytes()[:60])
+    with pytest.raises(DataError, match=r"heart_010\.nii\.gz.*truncated or damaged"):
+        own.plan_for(tmp_path / nnunet.FOLDER, places_in(tmp_path))
+    assert not (tmp_path / "results").exists()
+
+
+def leak(folder: Path) -> None:
+    folds = json.loads((folder / "splits_final.json").read_text())
+    folds[0]["train"].append(folds[0]["val"][0])
+    (folder / "splits_final.json").write_text(json.dumps(folds))
+
+
+def scribbles_only(folder: Path) -> None:
+    shutil.rmtree(folder / "labelsTr_dense")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [(leak, "groups in both train and test: heart_003"), (scribbles_only, "nnunet: nothing to test on")],
+)
+def test_what_is_wrong_with_a_division_is_not_called_too_few_images(
+    spoil: Callable[[Path], None], words: str, tmp_path: Path
+) -> None:
+    varied(nnunet.write, tmp_path)
+    folder = tmp_path / nnunet.FOLDER
+    for name in ("imagesTs", "labelsTs"):
+        shutil.rmtree(folder / name)
+    spoil(folder)
+    with pytest.raises(DataError, match=f"^{words}"):
+        own.plan_for(folder, places_in(tmp_path))
+
+
 def test_too_few_images_are_refused_with_their_number(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match="few: too few images or patients: 5 folds need at least as many groups, got 4"
     ):
-        own.plan_for(pictures(tmp_path / "few", 4), tmp_path / "results")
+        own.plan_for(pictures(tmp_path / "few", 4), places_in(tmp_path))
     pictures(tmp_path / "divided" / "train", 3)
-    pictures(tmp_path / "divided" / "test", 2)
+    pictures(tmp_path / "divided" / "test", 2, seed=1)
     with pytest.raises(ConfigError, match=r"divided: 2 training image"):  # three train, of which one validates
-        own.plan_for(tmp_path / "divided", tmp_path / "results")
+        own.plan_for(tmp_path / "divided", places_in(tmp_path))
+
+
+# A plan that is there already ---------------------------------------------------------------------------------------
+def test_another_folder_of_the_same_name_has_a_plan_of_its_own(tmp_path: Path) -> None:
+    one, other = pictures(tmp_path / "x" / "mine"), pictures(tmp_path / "y" / "mine", 9, seed=1)
+    places = places_in(tmp_path)
+    first, _ = own.plan_for(one, places)
+    before = first.read_text()
+    second, remarks = own.plan_for(other, places)
+    assert (first.stem, second.stem[:5], first.read_text()) == ("mine", "mine_", before)
+    assert f"{first} is for another folder of this name, {one}" in remarks[0]
+    assert [plan_file.load(str(p)).images for p in (first, second)] == [str(one), str(other)]
+    again = [own.plan_for(folder, places)[0] for folder in (one, other, one.parent / ".." / "x" / "mine")]
+    assert again == [first, second, first]
+    first.unlink()
+    assert own.plan_for(other, places)[0] == second
+
+
+def test_a_plan_that_does_not_say_its_folder_is_refused_with_the_line_to_add(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "mine")
+    path, _ = own.plan_for(folder, places_in(tmp_path))
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line for line in lines if not line.startswith("images:")))
+    with pytest.raises(ConfigError, match=r"mine\.yaml: does not say which folder .* add the line images: \".*mine\""):
+        own.plan_for(folder, places_in(tmp_path))
+
+
+def third(folder: Path) -> None:
+    for place in range(12):
+        changed(folder, place, lambda mask: mask[30:35, 30:35].fill(128))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (third, ("unknown label value(s) [128]", "p00")),
+        (mix, ("p09_mask.png holds 1",)),
+        (stray, ("p03_mask.png holds 7",)),
+        (copy, ("are the same image",)),
+    ],
+)
+def test_a_folder_that_its_plan_no_longer_fits_is_refused_with_plan_and_file(
+    spoil: Callable[[Path], None], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder = pictures(tmp_path / "mine")
+    own.plan_for(folder, places_in(tmp_path))
+    spoil(folder)
+    with pytest.raises(DataError) as caught:
+        own.plan_for(folder, places_in(tmp_path))
+    told = ("plans/mine.yaml: its options no longer fit", "delete the plan", *words)
+    assert [word for word in told if word not in str(caught.value)] == []
+
+
+def test_what_a_person_states_in_the_plan_is_not_guessed_again(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "mine")
+    path, _ = own.plan_for(folder, places_in(tmp_path))
+    jpeg(folder)
+    path.write_text(path.read_text().replace('"colour": "rgb"', '"colour": "grey", "threshold": 127'))
+    _, remarks = own.plan_for(folder, places_in(tmp_path))
+    assert "the plan says colour: grey, the images are rgb" in remarks
+
+
+def test_a_folder_that_was_looked_through_is_not_read_again_until_it_changes(tmp_path: Path, monkeypatch: Any) -> None:
+    def read(*_: Any) -> None:
+        raise AssertionError("read again")
+
+    folder = pictures(tmp_path / "mine")
+    _, first = own.plan_for(folder, places_in(tmp_path))
+    monkeypatch.setattr(own, "guess", read)
+    assert own.plan_for(folder, places_in(tmp_path))[1][1:] == first
+    pictures(folder, 13)
+    with pytest.raises(AssertionError, match="read again"):
+        own.plan_for(folder, places_in(tmp_path))
+
+
+def test_a_plan_without_a_dataset_of_the_folder_is_refused(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "mine")
+    path, _ = own.plan_for(folder, places_in(tmp_path))
+    path.write_text(path.read_text().replace('"folder": "mine"', '"folder": "other"'))
+    with pytest.raises(ConfigError, match=r"mine\.yaml: no dataset of this plan reads the folder"):
+        own.plan_for(folder, places_in(tmp_path))
 
 
 # The command line ---------------------------------------------------------------------------------------------------
 def test_one_command_writes_the_plan_and_runs_it_on_the_folder(tmp_path: Path, monkeypatch: Any) -> None:
     folder, seen = pictures(tmp_path / "mine"), {}
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
 
     class Done:
         failed = 0
 
     monkeypatch.setattr(session, "bench_plan", lambda name, **settings: seen.update(name=name, **settings) or Done())
-    result = CliRunner().invoke(app, ["bench", "--images", str(folder), "--results", str(tmp_path / "results")])
+    result = CliRunner().invoke(
+        app, ["bench", "--images", str(folder), "--results", str(tmp_path / "results"), "--redo-stale"]
+    )
     assert result.exit_code == 0, result.exception
     assert seen["name"] == str(tmp_path / "results" / "plans" / "mine.yaml")
-    assert seen["data"] == str(tmp_path)
+    assert (seen["data"], seen["redo_stale"]) == (str(tmp_path), True)
     assert "mind: every image stands for itself" in result.stdout
 
 
