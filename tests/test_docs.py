@@ -18,7 +18,6 @@ import pytest
 from PIL import Image
 
 import datasets
-
 from benchmark import plan_file
 from benchmark.prepare import open_dataset
 from datasets.verify import verify

@@ -87,7 +87,8 @@ class Network(SegmentationNetwork):
         super().__init__(
             ndim=ndim, in_channels=channels, classes=classes, widths=tuple(width * 2**k for k in range(levels))
         )
-        self.recipe = replace(RECIPES[name, ndim], **({"norm": norm} if norm else {}))
+        published = RECIPES[name, ndim]
+        self.recipe = replace(published, norm=norm or published.norm)
         self.encoder = self._initialised(_Encoder(ndim, channels, self.channels, self.recipe))
         self.decoder = self._make_decoder()
         self.head = self._make_head(classes)
