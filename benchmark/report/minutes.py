@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -31,14 +32,16 @@ def against_minutes(
 
     def draw(axes: Any, dataset: str, _: str) -> None:
         of = [curve for curve in found if curve.dataset == dataset]
+        markers = dict(zip(dict.fromkeys(curve.kind for curve in of), cycle(style.MARKERS), strict=False))
         for curve in sorted(of, key=lambda curve: (curve.role != "upper", place.get(curve.label, -1))):
             look = style.UPPER if curve.role == "upper" else looks[curve.label]
             own = [i for i, key in enumerate(curve.keys) if key[0] == curve.role]
+            marker = {} if curve.role == "upper" else {"marker": markers[curve.kind]}
             entries = [means[curve.keys[i]] for i in own]
             axes.errorbar(
                 curve.minutes[own], [100 * entry.dice_mean for entry in entries],
                 yerr=[100 * known(entry.dice_sd) for entry in entries], elinewidth=0.8, capsize=1.5,
-                label=f"{named(curve.label, look)}, {curve.kind}", **look.line(),
+                label=f"{named(curve.label, look)}, {curve.kind}", **(look.line() | marker),
             )  # fmt: skip
         style.log_axis(axes, "x")
         axes.set_xlabel("Annotation of the training labels (estimated minutes)")
@@ -51,8 +54,9 @@ def against_minutes(
         "Dice against estimated minutes of annotation, for datasets with labels of several kinds: "
         + "; ".join(_words(curve, means) for curve in found if curve.dataset in panels)
         + ".",
-        "Means ± one standard deviation over seeds; lines join amounts of labels of one method. Minutes are estimated "
-        "from strokes (source in the receipts) and good for a factor of two at best.",
+        "Colours are methods, markers kinds of labels. Means ± one standard deviation over seeds; lines join amounts "
+        "of labels of one method. Minutes are estimated from strokes (source in the receipts) and good for a factor of "
+        "two at best.",
         small_multiples(panels, draw),
     )
 

@@ -30,6 +30,9 @@ LEAST_GAP = 0.1
 MOST_AMOUNTS = 4
 """Panels side by side; of more amounts the smallest, the largest and evenly chosen ones between are drawn."""
 
+SPREAD = 0.7
+"""Width that the methods of one column take, as a share of it."""
+
 SCALES = {"dice": 100.0, "hd95": 1.0}
 
 
@@ -64,7 +67,9 @@ def pictures(
         of = table[table["dataset"] == dataset]
         levels = [amount for name, amount in columns if name == dataset]
         names = {"dice": "Dice (%)", "hd95": f"HD95 ({units[dataset]})"}
-        if len(levels) > 1:
+        if of.loc[of["role"] != "upper"].groupby("level")["amount"].nunique().max() > 1:  # labels of several kinds
+            yield _side_by_side(dataset, of, levels, rows, looks, names)
+        elif len(levels) > 1:
             yield _curves(dataset, of, rows, looks, names)
         else:
             yield _dots(dataset, of, seeds[seeds["dataset"] == dataset], rows, looks, names)
@@ -81,13 +86,7 @@ def _curves(dataset: str, of: pd.DataFrame, rows: Sequence[str], looks: dict[str
     figure = style.canvas(style.PAGE, 2.25 + 0.17 * (-(-len(rows) // 3) + 1))
     for axes, (metric, name) in zip(figure.subplots(1, 2), names.items(), strict=True):
         scale = SCALES[metric]
-        for upper in of[of["role"] == "upper"].itertuples():
-            mean, spread = scale * getattr(upper, f"{metric}_mean"), scale * known(getattr(upper, f"{metric}_sd"))
-            axes.axhspan(mean - spread, mean + spread, color=style.UPPER.colour, alpha=0.07, linewidth=0)
-            axes.axhline(
-                mean, color=style.UPPER.colour, linestyle=style.UPPER.dashes, linewidth=1,
-                label=named(upper.label, style.UPPER),
-            )  # fmt: skip
+        _upper_bound(axes, of, metric)
         for label in rows:
             line = of[(of["label"] == label) & (of["role"] != "upper")].sort_values("level")
             if line.empty:
@@ -102,9 +101,7 @@ def _curves(dataset: str, of: pd.DataFrame, rows: Sequence[str], looks: dict[str
         axes.set_ylabel(name)
         axes.grid(axis="y")
         _log_if_wide(axes, of[f"{metric}_mean"])
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)))
-    figure.suptitle(dataset, x=0.01, ha="left", fontsize=8.5, fontweight="bold")
+    _headed(figure, dataset)
     return Picture(
         f"curves_{style.slug(dataset)}",
         f"Label efficiency on {dataset}",
@@ -114,6 +111,58 @@ def _curves(dataset: str, of: pd.DataFrame, rows: Sequence[str], looks: dict[str
         + " The dashed black line is the upper bound.",
         figure,
     )
+
+
+def _side_by_side(
+    dataset: str, of: pd.DataFrame, levels: Sequence[str], rows: Sequence[str], looks: dict[str, Look], names: dict
+) -> Picture:
+    """Where equal amounts of labels are of several kinds, which no line can join: a column per amount and kind."""
+    lines = [label for label in rows if label in set(of.loc[of["role"] != "upper", "label"])]
+    figure = style.canvas(style.PAGE, 2.6 + 0.17 * (-(-len(lines) // 3) + 1))
+    for axes, (metric, name) in zip(figure.subplots(1, 2), names.items(), strict=True):
+        scale = SCALES[metric]
+        _upper_bound(axes, of, metric)
+        for number, label in enumerate(lines):
+            line = of[(of["label"] == label) & (of["role"] != "upper")]
+            aside = SPREAD * ((number + 0.5) / len(lines) - 0.5)
+            axes.errorbar(
+                [levels.index(amount) + aside for amount in line["amount"]], scale * line[f"{metric}_mean"],
+                yerr=scale * np.nan_to_num(line[f"{metric}_sd"]), linestyle="none", elinewidth=0.8, capsize=1.5,
+                label=named(label, looks[label]), **looks[label].dot(),
+            )  # fmt: skip
+        for border in range(1, len(levels)):
+            axes.axvline(border - 0.5, color=style.FAINT, linewidth=0.3)
+        axes.set_xticks(range(len(levels)), [amount.replace(" ", "\n", 1) for amount in levels])
+        axes.set_xlim(-0.5, len(levels) - 0.5)
+        axes.set_ylabel(name)
+        axes.grid(axis="y")
+        _log_if_wide(axes, of[f"{metric}_mean"])
+    _headed(figure, dataset)
+    return Picture(
+        f"kinds_{style.slug(dataset)}",
+        f"Kinds of labels on {dataset}",
+        f"Dice and HD95 on {dataset} for every amount and kind of labels. " + _numbers(of, rows),
+        "Means over seeds ± one standard deviation. The dashed black line is the upper bound.",
+        figure,
+    )
+
+
+def _upper_bound(axes: Any, of: pd.DataFrame, metric: str) -> None:
+    scale = SCALES[metric]
+    for upper in of[of["role"] == "upper"].itertuples():
+        mean, spread = scale * getattr(upper, f"{metric}_mean"), scale * known(getattr(upper, f"{metric}_sd"))
+        axes.axhspan(mean - spread, mean + spread, color=style.UPPER.colour, alpha=0.07, linewidth=0)
+        axes.axhline(
+            mean, color=style.UPPER.colour, linestyle=style.UPPER.dashes, linewidth=1,
+            label=named(upper.label, style.UPPER),
+        )  # fmt: skip
+
+
+def _headed(figure: Any, dataset: str) -> None:
+    """Its legend below, the dataset above."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)))
+    figure.suptitle(dataset, x=0.01, ha="left", fontsize=8.5, fontweight="bold")
 
 
 def _dots(
