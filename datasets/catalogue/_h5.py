@@ -19,11 +19,10 @@ def read_case(
     classes: Sequence[str],
     *,
     key: str = "",
-    required: Sequence[str] = ("image", "label"),
     unlabelled: int | None = None,
     has_spacing: bool | None,
 ) -> Case:
-    """One 3-D case; image values as stored, in float32.
+    """One 3-D case; image values as stored, in float32; a label or scribble that the file lacks is None.
 
     Args:
         name: the dataset's, for messages.
@@ -31,7 +30,6 @@ def read_case(
         group: the patient.
         classes: class names; their places are the allowed label values.
         key: the case's; "" = the file's stem.
-        required: arrays that the file must hold; a label or scribble that it may lack is None.
         unlabelled: the code of unscribbled voxels in ``scribble``.
         has_spacing: whether the attribute ``spacing`` (mm, in the order of the axes) must be there; False = it must
             not, for cases measured partly in mm and partly in voxels have no mean; None = it is not looked at.
@@ -42,7 +40,7 @@ def read_case(
     key = key or path.stem
     where = f"{name}: case {key!r}"
     try:
-        arrays, attributes = read_h5(path, required, ("label", "scribble"))
+        arrays, attributes = read_h5(path, ("image",), ("label", "scribble"))
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
     image, label, scribble = arrays["image"], arrays.get("label"), arrays.get("scribble")
@@ -72,18 +70,18 @@ def planes_unlike(volume: Path, folder: Path) -> list[str]:
     Returns:
         Sentences: planes that are missing or too many, arrays that differ.
     """
-    names = ("image", "label", "scribble")
+    names = ("label", "scribble")
     found = {int(path.stem.rsplit("_", 1)[1]): path for path in folder.glob(f"{volume.stem}_slice_[0-9]*.h5")}
     if not found:
         return []
-    arrays, _ = read_h5(volume, names[:2], names[2:])
+    arrays, _ = read_h5(volume, ("image",), names)
     depth, words = len(arrays["image"]), []
     if lost := [z for z in range(depth) if z not in found]:
         words.append(f"slice file(s) {lost} are missing")
     if extra := sorted(z for z in found if z >= depth):
         words.append(f"slice file(s) {extra} lie beyond the volume's {depth} planes")
     for z in sorted(set(found) & set(range(depth))):
-        planes, _ = read_h5(found[z], names[:2], names[2:])
+        planes, _ = read_h5(found[z], ("image",), names)
         unlike = [name for name in arrays if name not in planes or not np.array_equal(planes[name], arrays[name][z])]
         if unlike:
             words.append(f"slice file {z} differs from the volume's plane in {', '.join(unlike)}")

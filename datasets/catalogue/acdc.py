@@ -20,9 +20,9 @@ from typing import Literal
 
 from ..base import DataError, Dataset, Partition
 from ..io import read_h5_attributes
-from ..types import Card, Case, Task
+from ..types import Annotation, Card, Case, Task
 from ._acdc_lists import DIVISIONS, PATIENTS, five_folds
-from ._h5 import planes_unlike, read_case
+from ._h5 import lacking, planes_unlike, read_case
 from ._slices import scribble_oddities
 
 VOLUMES, SLICES = "ACDC_training_volumes", "ACDC_training_slices"
@@ -135,9 +135,11 @@ class ACDC(Dataset):
         parts = {part: sorted(_names(numbers)) for part, numbers in division._asdict().items()}
         return Partition(**{part: tuple(n for n in names if n not in absent) for part, names in parts.items()})
 
+    def unannotated(self, annotation: Annotation) -> frozenset[str]:
+        return lacking({path.stem: path for path in self.files()}, annotation)
+
     def oddities(self, case: Case) -> Sequence[str]:
-        path = self.root / VOLUMES / f"{case.key}.h5"
-        return [*scribble_oddities(case), *planes_unlike(path, self.root / SLICES)]
+        return [*scribble_oddities(case), *planes_unlike(self.root / VOLUMES / f"{case.key}.h5", self.root / SLICES)]
 
     def published_order(self) -> Sequence[str]:
         division = DIVISIONS.get(self.options.protocol)

@@ -95,7 +95,7 @@ class BraTS(Dataset):
 
     def load(self, key: str) -> Case:
         path = self.root / "data" / f"{key}.h5"
-        case = read_case("brats", path, key, self.task.classes, required=("image",), has_spacing=None)
+        case = read_case("brats", path, key, self.task.classes, has_spacing=None)
         return replace(case, spacing=SPACING_MM)
 
     def partition(self, fold: int) -> Partition:

@@ -111,7 +111,7 @@ class LA(Dataset):
 
     def load(self, key: str) -> Case:
         path = self.root / SCANS / key / FILE
-        case = read_case("la", path, key, self.task.classes, key=key, required=("image",), has_spacing=None)
+        case = read_case("la", path, key, self.task.classes, key=key, has_spacing=None)
         return replace(case, spacing=SPACING_MM)
 
     def partition(self, fold: int) -> Partition:

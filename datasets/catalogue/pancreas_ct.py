@@ -112,7 +112,7 @@ class PancreasCT(Dataset):
     def load(self, key: str) -> Case:
         path = self.root / "data" / f"{key}.h5"
         known = self.task.classes
-        case = read_case("pancreas_ct", path, self._group(key), known, required=("image",), has_spacing=None)
+        case = read_case("pancreas_ct", path, self._group(key), known, has_spacing=None)
         return replace(case, spacing=SPACING_MM)
 
     def partition(self, fold: int) -> Partition:

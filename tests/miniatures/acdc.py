@@ -71,6 +71,12 @@ def _set(value: float) -> Any:
     return alter
 
 
+def _lose_test_label(root: Path) -> tuple[str, ...]:
+    with h5py.File(root / VOLUMES / "patient001_frame01.h5", "a") as file:  # patients 1 and 2 are tested on in fold 1
+        del file["label"]
+    return "patient001_frame01", "no label to score against"
+
+
 DAMAGES: dict[str, Any] = {
     "truncated": _truncate,
     "unknown_label": lambda root: (*change(root, "label", _set(7)), "7", "3 LV"),
@@ -79,6 +85,6 @@ DAMAGES: dict[str, Any] = {
     "scribble_that_would_wrap": lambda root: (*change(root, "scribble", _set(256 + 1)), "257"),
     "different_sizes": lambda root: (*change(root, "label", lambda a: a[:, :, :-1])[:1], "(3, 19, 13)", "(3, 19, 14)"),
     "not_a_number": lambda root: (*change(root, "image", _set(np.nan))[:1], "NaN"),
-    "label_missing": lambda root: (*change(root, "label", lambda a: None), "'label'"),
+    "label_missing": _lose_test_label,
     "not_scaled": lambda root: (*change(root, "image", lambda a: a * 255), "[0, 1]"),
 }

@@ -102,6 +102,17 @@ def test_a_copy_without_scribbles_opens_without_them(root: Path) -> None:
     assert opened(root).load("patient001_frame01").scribble is None
 
 
+def test_a_scribbled_patient_needs_no_dense_label_to_train(root: Path) -> None:
+    miniature.change(root, "label", lambda label: None)
+    dataset = opened(root)
+    assert dataset.unannotated("scribble") == frozenset()
+    case = dataset.check(dataset.load("patient021_frame09"))
+    assert case.label is None
+    assert case.scribble is not None
+    sliced(root, case.key)
+    assert dataset.oddities(case) == []
+
+
 def test_distances_are_in_voxels_where_no_file_states_its_spacing(root: Path) -> None:
     dataset = opened(root)
     assert dataset.task.unit == "px"

@@ -19,11 +19,14 @@ from datasets.catalogue.mscmr import SUBJECTS
 from datasets.splits import make_split
 from datasets.store import Canonical, Store
 from datasets.types import IGNORE
-from tests.miniatures import brats, endovis17, kvasir_instrument, la, mscmr
+from tests.miniatures import acdc, brats, endovis17, kvasir_instrument, la, mscmr
 from tests.unit.tiny_cells import tiny_cell
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
-MINIATURES = {"la": la, "brats": brats, "mscmr": mscmr, "kvasir_instrument": kvasir_instrument, "endovis17": endovis17}
+MINIATURES = {
+    "acdc": acdc, "la": la, "brats": brats, "mscmr": mscmr, "kvasir_instrument": kvasir_instrument,
+    "endovis17": endovis17,
+}  # fmt: skip
 
 
 def opened(name: str, root: Path, **options: Any) -> Dataset:
@@ -83,6 +86,7 @@ def test_four_eight_and_sixteen_labels_are_the_first_lines_of_the_published_list
     [
         ("la", "AAA", f"{la.SCANS}/AAA/mri_norm2.h5"),
         ("brats", "BraTS19_CBICA_AAG_1", "BraTS2019/data/BraTS19_CBICA_AAG_1.h5"),
+        ("acdc", "patient021_frame09", f"{acdc.VOLUMES}/patient021_frame09.h5"),
     ],
 )
 def test_an_unlabelled_case_needs_no_label_and_trains_as_such(name: str, key: str, path: str, roots: Path) -> None:
@@ -91,12 +95,13 @@ def test_an_unlabelled_case_needs_no_label_and_trains_as_such(name: str, key: st
     dataset = opened(name, roots)
     assert dataset.unannotated("dense") == {key}
     groups, part = dataset.groups(), dataset.partition(1)
+    of_its_group = tuple(sorted(other for other in groups if groups[other] == groups[key]))
     bare = {"unannotated": dataset.unannotated("dense"), "unscored": dataset.unannotated("dense")}
     split = make_split(groups, part, count=len(part.train) - 1 - (not part.val), seed=0, **bare)
-    assert split.unlabelled == (key,)
+    assert split.unlabelled == of_its_group
     keys = [*split.labelled, *split.unlabelled]
-    store = Store.open(dataset, keys, Canonical((16, 16, 16)), cache=None)
-    assert store.pool(split.unlabelled, None).sample_keys == (key,)
+    store = Store.open(dataset, keys, Canonical((16,) * dataset.task.ndim), cache=None)
+    assert {sample.split("/")[0] for sample in store.pool(split.unlabelled, None).sample_keys} == set(of_its_group)
     assert store.pool(split.labelled, "dense").skipped == 0
     assert dataset.oddities(dataset.load(key)) is not None
 
