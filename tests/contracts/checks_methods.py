@@ -50,7 +50,8 @@ from .checks_terms import (
     check_uses_labels,
     check_uses_unlabelled_images,
 )
-from .rig import Check, title
+from .phantom import tiny_task
+from .rig import Check, at_home_in, home_task, title
 
 OF_THE_FILE: tuple[Check, ...] = (check_identity,)
 OF_THE_CLASS: tuple[Check, ...] = (check_hyper, check_unsupported_gives_reasons)
@@ -81,6 +82,8 @@ SLOW: tuple[Check, ...] = (check_learns,)
 EVERY: tuple[Check, ...] = OF_THE_FILE + OF_THE_CLASS + OF_TRAINING + SLOW
 
 RELEASED = {"variant": "released"}
+SMALL = {"critic_width": 2}
+"""Settings of checks in 3-D, where a method has them: a critic as wide as published takes minutes there."""
 
 
 def checks_for(method_class: type[Method]) -> Iterator[tuple[Check, dict[str, Any]]]:
@@ -88,26 +91,42 @@ def checks_for(method_class: type[Method]) -> Iterator[tuple[Check, dict[str, An
     for check in EVERY:
         if _applies(check, method_class):
             yield check, {}
-    if any(f.name == "variant" for f in dataclasses.fields(method_class.Hyper)):
+    for settings in _variants(method_class)[1:]:
         for check in OF_TRAINING + SLOW:
             if _applies(check, method_class):
-                yield check, dict(RELEASED)
+                yield check, settings
 
 
-def run_check(check: Check, method_class: type[Method], settings: Mapping[str, Any]) -> None:
-    """Run one check, or hold the method to the exception that it states.
+def checks_in_3d_for(method_class: type[Method]) -> Iterator[tuple[Check, dict[str, Any]]]:
+    """The checks of training with their settings, of methods whose home task is 2-D and that take volumes too.
+
+    They are to be run within ``at_home_in(3)``; each variant is checked.
+    """
+    volumes = tiny_task(3, classes=home_task(method_class).n_classes)
+    if not {2, 3} <= set(method_class.ndims) or method_class.unsupported(volumes) is not None:
+        return
+    small = {f.name: SMALL[f.name] for f in dataclasses.fields(method_class.Hyper) if f.name in SMALL}
+    for settings in _variants(method_class):
+        for check in OF_TRAINING:
+            if _applies(check, method_class):
+                yield check, settings | small
+
+
+def run_check(check: Check, method_class: type[Method], settings: Mapping[str, Any], *, ndim: int = 2) -> None:
+    """Run one check, on the home task in ``ndim`` dimensions, or hold the method to the exception that it states.
 
     Raises:
         AssertionError: the check fails; or it passes although the method says that it cannot.
     """
     reason = excepted(check, method_class, settings)
-    if reason is None:
-        check(method_class, **settings)
-        return
-    try:
-        check(method_class, **settings)
-    except AssertionError:
-        return
+    with at_home_in(ndim):
+        if reason is None:
+            check(method_class, **settings)
+            return
+        try:
+            check(method_class, **settings)
+        except AssertionError:
+            return
     raise AssertionError(
         f"{title(method_class)}: {check.__name__} passes, so its exception ({reason!r}) is out of date: delete it"
     )
@@ -134,6 +153,12 @@ def certify(method_class: type[Method], *, slow: bool = False) -> None:
     for check, settings in checks_for(method_class):
         if check not in OF_THE_FILE and (slow or check not in SLOW):
             run_check(check, method_class, settings)
+
+
+def _variants(method_class: type[Method]) -> list[dict[str, Any]]:
+    """Settings of each variant, the default first."""
+    has_released = any(f.name == "variant" for f in dataclasses.fields(method_class.Hyper))
+    return [{}, dict(RELEASED)] if has_released else [{}]
 
 
 def _applies(check: Check, method_class: type[Method]) -> bool:

@@ -8,6 +8,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +29,8 @@ Check = Callable[..., None]
 WIDTH, LEVELS = 4, 4
 GRADIENT_FLOOR = 1e-12
 """Largest absolute gradient that still counts as none."""
+
+_first: ContextVar[int] = ContextVar("first", default=2)
 
 
 def title(method_class: type[Method]) -> str:
@@ -64,9 +67,19 @@ def applies(to: Callable[[type[Method]], bool]) -> Callable[[Check], Check]:
     return mark
 
 
+@contextmanager
+def at_home_in(ndim: int) -> Iterator[None]:
+    """Within, the home task of methods that take so many dimensions has them."""
+    token = _first.set(ndim)
+    try:
+        yield
+    finally:
+        _first.reset(token)
+
+
 def home_task(method_class: type[Method], *, classes: int = 3) -> Task:
-    """The smallest task that the method takes: 2-D if it can."""
-    for ndim in sorted(method_class.ndims):
+    """The smallest task that the method takes: 2-D if it can, unless :func:`at_home_in` says otherwise."""
+    for ndim in sorted(method_class.ndims, key=lambda ndim: (ndim != _first.get(), ndim)):
         for n in (classes, 3, 2):
             task = tiny_task(ndim, classes=n)
             if method_class.unsupported(task) is None:
