@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -78,15 +78,15 @@ def assert_terms(found: Terms, expected: dict[str, float]) -> None:
         assert found[name].item() == pytest.approx(value, rel=1e-4), name
 
 
-def trained(m: Method, batch: Batch, *, steps: int = 3, leave_out: str | None = None) -> dict[str, Tensor]:
-    """State after a few steps; the term of that name is left out of what is minimised."""
+def trained(m: Method, batch: Batch, *, steps: int = 3, leave_out: Sequence[str] = ()) -> dict[str, Tensor]:
+    """State after a few steps; terms of those names are left out of what is minimised."""
     m.train()
     players = m.optimizers(partial(SGD, lr=0.05, momentum=0.9))
 
     def descend(terms: Terms, player: str = "main") -> None:
         for optimizer in players.values():
             optimizer.zero_grad()
-        torch.stack([term for name, term in terms.items() if name != leave_out]).sum().backward()
+        torch.stack([term for name, term in terms.items() if name not in leave_out]).sum().backward()
         players[player].step()
 
     return _steps(m, lambda clock: m.step(batch, clock, descend), steps)

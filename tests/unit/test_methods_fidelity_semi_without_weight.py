@@ -13,6 +13,7 @@ from methods.family import supervised_terms
 from methods.losses.overlap import foreground_dice_loss
 from tests.unit.semi_toys import method, require_equal_networks, toy_batch, trained, trained_on_labels
 
+pytestmark = pytest.mark.parametrize("ndim", [2, 3])
 OFF = {"weight": 0.0}
 ALONE = {
     "mean_teacher": OFF,
@@ -28,12 +29,12 @@ ALONE = {
 
 
 @pytest.mark.parametrize("name", ALONE)
-def test_without_weight_the_network_learns_as_supervised_on_the_same_batch(name: str):
+def test_without_weight_the_network_learns_as_supervised_on_the_same_batch(name: str, ndim: int):
     """Supervised on the labelled half, with batch normalisation over the whole batch."""
-    batch, ends = toy_batch(), []
+    batch, ends = toy_batch(ndim=ndim), []
     for train in (trained, partial(trained_on_labels, terms=partial(supervised_terms, dice_share=0.5))):
         torch.manual_seed(1)
-        ends.append(train(method(name, **ALONE[name]), batch))
+        ends.append(train(method(name, ndim=ndim, **ALONE[name]), batch))
     require_equal_networks(*ends)
 
 
@@ -43,21 +44,29 @@ def foreground_dice(logits: Tensor, label: Tensor) -> Terms:
 
 
 @pytest.mark.parametrize("name", ["sassnet", "dtc"])
-def test_without_weights_the_shape_aware_methods_learn_by_dice_on_the_same_batch(name: str):
+def test_without_weights_the_shape_aware_methods_learn_by_dice_on_the_same_batch(name: str, ndim: int):
     hyper = OFF | {"distance": 0.0} | ({"critic_width": 2} if name == "sassnet" else {})
-    batch, ends = toy_batch(), []
+    batch, ends = toy_batch(ndim=ndim), []
     for train in (trained, partial(trained_on_labels, terms=foreground_dice)):
         torch.manual_seed(1)
-        ends.append(train(method(name, **hyper), batch))
+        ends.append(train(method(name, ndim=ndim, **hyper), batch))
     require_equal_networks(*ends)
 
 
-def test_without_contrasts_bhpc_is_supervised_learning_on_the_labelled_images():
-    batch, ends = toy_batch(), []
-    for m in (partial(method, "bhpc", pretrain=0.0), partial(method, "supervised")):
+def test_without_contrasts_bhpc_is_supervised_learning_on_the_labelled_images(ndim: int):
+    batch, ends = toy_batch(ndim=ndim), []
+    for m in (partial(method, "bhpc", ndim=ndim, pretrain=0.0), partial(method, "supervised", ndim=ndim)):
         torch.manual_seed(1)
         ends.append(trained(m(), batch))
     require_equal_networks(*ends)
+
+
+def test_without_weight_bcp_learns_from_the_labelled_regions_alone(ndim: int):
+    batch, ends = toy_batch(ndim=ndim), []
+    for leave_out in ((), ("pseudo_ce", "pseudo_dice")):
+        torch.manual_seed(1)
+        ends.append(trained(method("bcp", ndim=ndim, pretrain=0.0, **OFF), batch, leave_out=leave_out))
+    require_equal_networks(*ends, prefix="")
 
 
 OWN_LOSS = {
@@ -72,21 +81,21 @@ OWN_LOSS = {
 
 
 @pytest.mark.parametrize("name", OWN_LOSS)
-def test_a_term_without_weight_is_as_if_it_were_not_there(name: str):
+def test_a_term_without_weight_is_as_if_it_were_not_there(name: str, ndim: int):
     """For methods whose supervised terms are of several outputs, or of other images than the batch's."""
     hyper = OFF | ({"critic_width": 2} if name == "sassnet" else {})
-    batch, ends = toy_batch(), []
-    for leave_out in (None, OWN_LOSS[name]):
+    batch, ends = toy_batch(ndim=ndim), []
+    for leave_out in ((), (OWN_LOSS[name],)):
         torch.manual_seed(1)
-        ends.append(trained(method(name, **hyper), batch, leave_out=leave_out))
+        ends.append(trained(method(name, ndim=ndim, **hyper), batch, leave_out=leave_out))
     require_equal_networks(*ends, prefix="")
 
 
-def test_with_weight_the_unlabelled_images_do_teach():
+def test_with_weight_the_unlabelled_images_do_teach(ndim: int):
     """The tests above could not fail otherwise."""
-    batch, ends = toy_batch(), []
+    batch, ends = toy_batch(ndim=ndim), []
     for weight in (0.0, 1.0):
         torch.manual_seed(1)
-        ends.append(trained(method("entropy_minimisation", weight=weight), batch))
+        ends.append(trained(method("entropy_minimisation", ndim=ndim, weight=weight), batch))
     with pytest.raises(AssertionError):
         require_equal_networks(*ends)
