@@ -1,0 +1,52 @@
+"""The published tables hold the numbers of their sources, digit by digit: rows and sums of columns."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmark.report.published.numbers import load
+
+COLUMNS = ("dice", "jaccard", "hd95", "asd")
+
+# Added up when every number had been found in its source; 0 = the column is not printed.
+SUMS = {
+    "Left atrium, 8 labelled and 72 unlabelled scans, as first printed": (8, 685.99, 604.63, 95.73, 24.75),
+    "Left atrium, 16 labelled and 64 unlabelled scans, as first printed": (7, 623.48, 563.63, 57.34, 15.93),
+    "Left atrium, 8 labelled and 72 unlabelled scans, as re-run later": (14, 1214.69, 1081.60, 179.42, 45.50),
+    "Left atrium, 16 labelled and 64 unlabelled scans, as re-run later": (12, 1074.78, 975.84, 99.27, 25.88),
+    "Left atrium, 4 labelled and 76 unlabelled scans, each method's own files": (6, 530.31, 238.22, 24.66, 5.75),
+    "Left atrium, 8 labelled and 72 unlabelled scans, each method's own files": (10, 897.31, 651.55, 54.98, 14.85),
+    "Left atrium, 16 labelled and 64 unlabelled scans, each method's own files": (6, 547.57, 420.19, 27.75, 8.31),
+    "Left atrium, all 80 scans labelled": (2, 182.76, 0, 0, 0),
+    "BraTS 2019, 25 labelled and 225 unlabelled scans": (5, 424.57, 375.78, 48.79, 11.98),
+    "BraTS 2019, 50 labelled and 200 unlabelled scans": (5, 429.05, 383.07, 42.99, 9.80),
+    "BraTS 2019, 25 labelled scans, another family": (4, 323.2, 218.8, 38.8, 6.5),
+    "BraTS 2019, 50 labelled scans, another family": (4, 331.7, 222.1, 33.8, 6.5),
+    "ACDC, 3 labelled and 67 unlabelled patients": (10, 646.33, 541.89, 135.09, 45.57),
+    "ACDC, 7 labelled and 63 unlabelled patients": (10, 850.85, 754.29, 59.29, 17.93),
+    "ACDC, 3 labelled and 67 unlabelled patients, as TraCoCo lists them": (4, 351.60, 316.76, 13.11, 5.53),
+    "ACDC, 7 labelled and 63 unlabelled patients, as TraCoCo lists them": (5, 447.77, 408.18, 17.77, 5.33),
+    "ACDC, 14 labelled and 56 unlabelled patients, as TraCoCo lists them": (5, 451.16, 413.14, 14.63, 4.41),
+    "ACDC, 3 labelled patients, each method's own files": (2, 174.71, 156.66, 8.23, 2.75),
+    "ACDC, 7 labelled patients, each method's own files": (4, 351.44, 316.66, 16.12, 4.41),
+    "ACDC, 14 labelled patients, each method's own files": (2, 177.70, 161.27, 7.06, 2.00),
+    "ACDC, all 70 patients labelled": (1, 91.44, 84.59, 4.30, 0.99),
+    "ACDC, 1 labelled patient, scored on validation and test patients together": (3, 198.56, 0, 0, 0),
+    "ACDC, 3 labelled patients, scored on validation and test patients together": (11, 692.33, 0, 0, 0),
+    "ACDC, 7 labelled patients, scored on validation and test patients together": (12, 975.93, 0, 0, 0),
+}
+
+
+@pytest.mark.parametrize("title", SUMS)
+def test_a_semi_supervised_table_adds_up_to_what_its_sources_print(title: str) -> None:
+    (table,) = [table for table in load() if table.title == title]
+    rows, *sums = SUMS[title]
+    assert len(table.rows) == rows
+    values = [[getattr(row.values, name) or 0 for name in COLUMNS] for row in table.rows]
+    assert [round(sum(column), 2) for column in zip(*values, strict=True)] == sums
+
+
+def test_no_semi_supervised_table_is_left_out() -> None:
+    protocols = [(table.title, table.rows[0].protocol) for table in load()]
+    densely = [(title, p) for title, p in protocols if (p.annotation, p.folds) == ("dense", (1,))]
+    assert sorted(title for title, p in densely if p.dataset in ("la", "brats", "acdc")) == sorted(SUMS)
