@@ -18,6 +18,7 @@ from benchmarks import accuracy, harness, output, runner
 from benchmarks.engine import Counted
 from benchmarks.harness import Row, Run, Terms, by_turns, clocked, compare, skipped
 from benchmarks.process import OURS, PLAIN, Crew, Failed, Worker
+from methods.networks.blocks import conv
 
 
 def run_of(tmp_path: Path, **changes: Any) -> Run:
@@ -186,6 +187,17 @@ def test_products_and_convolutions_are_counted_and_only_convolutions_are_passes(
     product, convolution = 2 * 2 * 3 * 4, 2 * (3 * 3) * 3 * (2 * 3 * 3)  # 9 places, 3 channels, 18 weights each
     assert counted.passes == 2 * convolution  # forward, and back to the weights; the image asks for no gradient
     assert counted.flops == counted.passes + product
+
+
+def test_a_small_volume_is_one_pass_though_it_is_computed_twice_over() -> None:
+    layer, passes, flops = conv(3, 2, 4), [], []
+    for n in (1, 2):
+        with Counted() as counted:
+            layer(torch.ones(n, 2, 4, 4, 4, requires_grad=True)).sum().backward()
+        passes.append(counted.passes)
+        flops.append(counted.flops)
+    assert flops[0] == flops[1]
+    assert passes == [flops[0] / 2, flops[0]]
 
 
 # Processes -----------------------------------------------------------------------------------------------------------
