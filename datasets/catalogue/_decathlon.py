@@ -11,18 +11,18 @@ from ..io import read_json
 from ._nnunet_json import CONVERT
 
 
-def read_pairs(descriptor: Path) -> Mapping[str, tuple[Path, Path]]:
-    """Case -> image and label file of every listed training case, sorted; both exist.
+def read_pairs(descriptor: Path) -> Mapping[str, tuple[Path, Path | None]]:
+    """Case -> image and label file of every listed training case, sorted; both exist. None: no label is listed.
 
     What is wrong with single files is a :func:`fault`: `verify` goes on with the cases that are whole.
 
     Raises:
         DataError: nothing is listed, an entry has another form, a case is listed twice, or one of its files is absent.
     """
-    pairs: dict[str, tuple[Path, Path]] = {}
+    pairs: dict[str, tuple[Path, Path | None]] = {}
     for image, label in _listed(descriptor):
         key = image.name.removesuffix(".gz").removesuffix(".nii")
-        gone = [(what, path) for what, path in (("image", image), ("label", label)) if not path.is_file()]
+        gone = [(what, path) for what, path in (("image", image), ("label", label)) if path and not path.is_file()]
         if key in pairs:
             words = f"msd: case {key!r} is listed twice in {descriptor}; restore the published file"
             fault(DataError(words).of("repeated_case"))
@@ -43,14 +43,18 @@ def unlisted(descriptor: Path) -> list[str]:
     return [f"{words}, such as {', '.join(str(path) for path in extra[:3])}"] if extra else []
 
 
-def _listed(descriptor: Path) -> list[tuple[Path, Path]]:
+def _listed(descriptor: Path) -> list[tuple[Path, Path | None]]:
     entries = read_json(descriptor).get("training")
     if not entries:
         raise DataError(f"msd: {descriptor} lists no training case; restore the published file")
     for entry in entries:
-        if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
-            raise DataError(f'msd: {descriptor}: "training" must list {{"image": .., "label": ..}}, got {entry!r}')
-    return [(descriptor.parent / entry["image"], descriptor.parent / entry["label"]) for entry in entries]
+        if not isinstance(entry, dict) or set(entry) not in ({"image", "label"}, {"image"}):
+            raise DataError(
+                f'msd: {descriptor}: "training" must list {{"image": .., "label": ..}}, or {{"image": ..}} for an '
+                f"unlabelled case, got {entry!r}"
+            )
+    folder = descriptor.parent
+    return [(folder / entry["image"], folder / entry["label"] if "label" in entry else None) for entry in entries]
 
 
 def _first_version(image: Path) -> str:

@@ -5,7 +5,8 @@ Licence: CC BY-SA 4.0 for all ten tasks; see ``licence`` in the folder's dataset
 Layout: ``<task_folder>/dataset.json``, ``imagesTr/<case>.nii.gz``, ``labelsTr/<case>.nii.gz``.
 Classes: those of dataset.json, background first.
 Spacing: from the header of each image; axes stay in the file's order, (x, y, z), or (z, y, x) for 2-D methods.
-Protocol: the decathlon's test labels are not public: five folds of the training cases, by a hash of their names.
+Protocol: the decathlon's test labels are not public: five folds of the training cases, by a hash of their names. A case
+    listed without "label" is unlabelled: it trains in every fold.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 from ..base import DataError, Dataset, Partition
 from ..io import label_map, read_json, read_nifti
 from ..splits import k_fold
-from ..types import Card, Case, Task
+from ..types import Annotation, Card, Case, Task
 from ._decathlon import read_pairs, unlisted
 from ._normalise import clip_and_standardise
 from ._options import check_folder, check_patch
@@ -101,7 +102,7 @@ class MSD(Dataset):
         return self.options.task_folder
 
     def files(self) -> Sequence[Path]:
-        return [self._json, *(path for pair in self._pairs.values() for path in pair)]
+        return [self._json, *(path for pair in self._pairs.values() for path in pair if path)]
 
     def groups(self) -> Mapping[str, str]:
         return {key: key for key in self._pairs}
@@ -110,30 +111,39 @@ class MSD(Dataset):
         where = f"msd: case {key!r}"
         if key not in self._pairs:
             raise DataError(f"{where} is not listed in {self._json}")
+        paths = [path for path in self._pairs[key] if path]
+        labels: np.ndarray | None = None
         try:
-            image, label = (read_nifti(path) for path in self._pairs[key])
+            image, *drawn = (read_nifti(path) for path in paths)
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
-        same_place(where, image, label, self._pairs[key][1])
         axes = (0, 1, 2) if self.task.ndim == 3 else (2, 1, 0)
         voxels = image.voxels.reshape(*image.voxels.shape[:3], -1)
         if self.options.channel >= voxels.shape[3]:
             raise DataError(f"{where}: no channel {self.options.channel}, the image has {voxels.shape[3]} (from 0)")
         scaled = clip_and_standardise(voxels[..., self.options.channel], where).transpose(axes)
-        labels = label_map(label.voxels, f"{where}: label in {self._pairs[key][1]}", self.task.classes).transpose(axes)
+        if drawn:
+            same_place(where, image, drawn[0], paths[1])
+            stored = label_map(drawn[0].voxels, f"{where}: label in {paths[1]}", self.task.classes)
+            labels = np.ascontiguousarray(stored.transpose(axes))
         spacing = tuple(image.spacing_mm[axis] for axis in axes)
-        return Case(key, key, np.ascontiguousarray(scaled)[None], np.ascontiguousarray(labels), None, spacing)
+        return Case(key, key, np.ascontiguousarray(scaled)[None], labels, None, spacing)
 
     def remarks(self) -> Sequence[str]:
         return unlisted(self._json)
 
     def partition(self, fold: int) -> Partition:
-        return k_fold(list(self.groups()), fold, self.folds, salt="msd")
+        bare = self.unannotated("dense")
+        labelled = k_fold([key for key in self.groups() if key not in bare], fold, self.folds, salt="msd")
+        return replace(labelled, train=tuple(sorted({*labelled.train, *bare})))
+
+    def unannotated(self, annotation: Annotation) -> frozenset[str]:
+        return frozenset(key for key, (_, label) in self._pairs.items() if label is None)
 
     @property
     def _json(self) -> Path:
         return self.root / "dataset.json"
 
     @cached_property
-    def _pairs(self) -> Mapping[str, tuple[Path, Path]]:
+    def _pairs(self) -> Mapping[str, tuple[Path, Path | None]]:
         return read_pairs(self._json)

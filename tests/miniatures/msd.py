@@ -48,6 +48,16 @@ def describe(root: Path, names: tuple[str, ...], **changes: Any) -> None:
     (root / FOLDER / "dataset.json").write_text(json.dumps(content | changes))
 
 
+def unlist_label(root: Path, name: str) -> None:
+    """The case stays listed, without label; the label's file goes."""
+    path = root / FOLDER / "dataset.json"
+    content = json.loads(path.read_text())
+    for entry in content["training"]:
+        if name in entry["image"]:
+            (root / FOLDER / entry.pop("label")).unlink()
+    path.write_text(json.dumps(content))
+
+
 def write_case(root: Path, name: str, *, width: int) -> None:
     image, label = toy_scan((width, 18, 11), 3, STAR)
     save(root, "imagesTr", name, (image * 1000).astype(np.int16))

@@ -110,6 +110,28 @@ def test_an_entry_without_its_two_files_is_refused(root: Path) -> None:
         opened(root).groups()
 
 
+def test_a_case_listed_without_label_trains_in_every_fold(root: Path) -> None:
+    name, before = "hippocampus_012", opened(root).load("hippocampus_012")
+    miniature.unlist_label(root, name)
+    dataset = opened(root)
+    case = dataset.check(dataset.load(name))
+    assert case.label is None
+    assert np.array_equal(case.image, before.image)
+    assert dataset.unannotated("dense") == {name}
+    parts = [dataset.partition(fold) for fold in range(1, 6)]
+    assert all(name in part.train for part in parts)
+    # the six others are tested on once each
+    assert sorted(key for part in parts for key in part.test) == sorted(set(miniature.NAMES) - {name})
+    assert all({*part.train, *part.test} == set(miniature.NAMES) for part in parts)
+
+
+def test_a_misspelt_label_is_not_taken_for_none(root: Path) -> None:
+    path = root / miniature.FOLDER / "dataset.json"
+    path.write_text(path.read_text().replace('"label":', '"lable":', 1))
+    with pytest.raises(DataError, match=r'or \{"image": \.\.\} for an unlabelled case, got .*lable'):
+        opened(root).groups()
+
+
 def test_a_case_listed_twice_is_refused(root: Path) -> None:
     miniature.describe(root, (*miniature.NAMES, miniature.NAMES[0]))
     with pytest.raises(DataError, match=r"hippocampus_001.*twice") as caught:
