@@ -7,7 +7,8 @@ https://github.com/HiLab-git/SSL4MIS/blob/06df604/code/train_uncertainty_aware_m
 Differences: the codes were written for two classes, and keep the threshold's ln 2 and the divisor 2 also where SSL4MIS
 has four; here both follow the number of classes, and ``variant: released`` keeps them (the same for two classes). The
 consistency is taken on unlabelled images, as in both codes named; another script of UA-MT takes all images. The
-entropy's logarithm adds 1e-6 to the probability there and is exact here.
+entropy's logarithm adds 1e-6 to the probability there and is exact here. UA-MT's supervised Dice is that of the
+foreground alone; ours takes the background too, as SSL4MIS and our supervised baseline do.
 """
 
 from __future__ import annotations
