@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -21,13 +22,18 @@ def conv(ndim: int, channels_in: int, channels_out: int, kernel: int = 3, stride
 class _Conv3d(nn.Conv3d):
     """Convolution that never meets PyTorch's reference for volumes on a CPU.
 
-    One small volume on its own is not given to oneDNN but to a loop that takes up to five times as long (PyTorch 2.13,
-    ``use_mkldnn`` in ATen/native/Convolution.cpp); so it is computed twice over.
+    One small volume on its own, and on one thread fewer than 16 volumes of a kernel of 1, are not given to oneDNN but
+    to a loop that takes up to five times as long (PyTorch 2.13, ``use_mkldnn`` in ATen/native/Convolution.cpp); so the
+    one is computed twice over, and a kernel of 1 as the matrix product that it is.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        small = input.shape[0] == 1 and input.shape[:4].numel() <= _ALONE
-        if small and input.device.type == "cpu" and self.kernel_size != (1, 1, 1):
+        if input.device.type != "cpu":
+            return super().forward(input)
+        if self.kernel_size == self.stride == (1, 1, 1):
+            rows = input.permute(0, 2, 3, 4, 1)
+            return F.linear(rows, self.weight.flatten(1), self.bias).permute(0, 4, 1, 2, 3)
+        if input.shape[0] == 1 and input.shape[:4].numel() <= _ALONE:
             return super().forward(input.expand(2, *input.shape[1:]))[:1]
         return super().forward(input)
 

@@ -258,22 +258,22 @@ def test_kaiming_initialisation_of_the_3d_unet_has_its_standard_deviation():
     assert weight.std().item() == pytest.approx(math.sqrt(2 / (16 * 27)), rel=0.05)
 
 
-@pytest.mark.parametrize("kernel", [1, 2, 3])
-def test_a_convolution_of_one_volume_is_that_of_pytorch(kernel: int) -> None:
-    """It is computed twice over on a CPU, which must show neither in the output nor in a gradient."""
-    layer = blocks.conv(3, 3, 5, kernel=kernel)
-    exact = nn.Conv3d(3, 5, kernel, padding=kernel // 2 if kernel % 2 else 0)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize(("kernel", "volumes"), [(1, 1), (2, 1), (3, 1), (1, 3)])
+def test_a_convolution_of_volumes_is_that_of_pytorch(kernel: int, volumes: int, layout: torch.memory_format) -> None:
+    """One is computed twice over on a CPU, and a kernel of 1 as a product; neither shows in output or gradient."""
+    layer = blocks.conv(3, 3, 5, kernel=kernel).double().to(memory_format=layout)
+    exact = nn.Conv3d(3, 5, kernel, padding=kernel // 2 if kernel % 2 else 0).double()
     exact.load_state_dict(layer.state_dict())
-    image = torch.randn(1, 3, 6, 4, 5)
+    image = torch.randn(volumes, 3, 6, 4, 5, dtype=torch.float64).contiguous(memory_format=layout)
     images = image.clone().requires_grad_(), image.clone().requires_grad_()
     outputs = layer(images[0]), exact(images[1])
     weights = torch.randn(outputs[1].shape)
     for output in outputs:
         (output * weights).sum().backward()
-    torch.testing.assert_close(*outputs)
-    torch.testing.assert_close(images[0].grad, images[1].grad)
-    torch.testing.assert_close(layer.weight.grad, exact.weight.grad)
-    torch.testing.assert_close(layer.bias.grad, exact.bias.grad)
+    torch.testing.assert_close(*outputs, rtol=1e-10, atol=1e-10)
+    for found, expected in ((images[0], images[1]), (layer.weight, exact.weight), (layer.bias, exact.bias)):
+        torch.testing.assert_close(found.grad, expected.grad, rtol=1e-10, atol=1e-10)
 
 
 def test_only_a_small_volume_on_its_own_is_computed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
