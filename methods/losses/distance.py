@@ -57,9 +57,16 @@ def signed_distance_maps(label: Tensor, classes: int, *, absent: float = 1.0) ->
 
 
 def _by_scipy(mask: Tensor) -> Tensor:
-    found = np.empty(tuple(mask.shape), np.float32)
+    """Over the bounding box of the Trues and one pixel around it, outside of which nothing is nearest to any of them.
+
+    A False further out, moved into that box along each axis, is on its rim, where all are False, and nearer.
+    """
+    found = np.zeros(tuple(mask.shape), np.float32)
     for one, target in zip(mask.numpy(), found, strict=True):
-        target[:] = np.inf if one.all() else ndimage.distance_transform_edt(one)
+        for tight in ndimage.find_objects(one.view(np.uint8), max_label=1):
+            if tight is not None:
+                box = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in tight)
+                target[box] = np.inf if one[box].all() else ndimage.distance_transform_edt(one[box])
     return torch.from_numpy(found)
 
 

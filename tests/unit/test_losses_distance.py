@@ -46,6 +46,22 @@ def test_distances_equal_brute_force(way, shape: tuple[int, ...]):
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("shape", [(12, 9, 7), (12, 5, 4, 6)])
+def test_distances_in_small_regions_anywhere_equal_brute_force(way, shape: tuple[int, ...]):
+    """Boxes inside, at a border, in a corner, across the sample, with or without a gap."""
+    masks = torch.zeros(shape, dtype=torch.bool)
+    for one in masks:
+        sides = [sorted(torch.randint(0, side + 1, (2,)).tolist()) for side in one.shape]
+        one[tuple(slice(low, high + 1) for low, high in sides)] = True
+        one &= torch.rand(one.shape) < 0.95
+    masks[0], masks[1] = True, True
+    masks[0].flatten()[-1] = False
+    masks[1, 0] = False
+    expected = np.stack([reference.distances(mask) for mask in masks.numpy()])
+    np.testing.assert_allclose(way(masks).numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_without_an_outside_the_distance_is_infinite_and_without_an_inside_zero(way):
     masks = torch.stack([torch.ones(3, 4), torch.zeros(3, 4)]).bool()
     found = way(masks)
