@@ -17,6 +17,7 @@ from datasets.base import Vault
 from datasets.resample import resize, resize_labels
 from datasets.types import Case, Task
 from methods.base import Method
+from methods.labels import most_probable
 
 from .device import autocast
 from .metrics import failure_scores, measure
@@ -194,9 +195,9 @@ def _slices(
         probs = _probabilities(method, chunk, device, dtype)
         broken.append(probs.isnan().any())
         if mode == "nearest":
-            labels = resize_labels(probs.argmax(1).to(torch.uint8), native)
+            labels = resize_labels(most_probable(probs).to(torch.uint8), native)
         else:
-            labels = resize(probs, native, "linear").argmax(1).to(torch.uint8)
+            labels = most_probable(resize(probs, native, "linear")).to(torch.uint8)
         found.append(labels)
     _require_numbers(method, torch.stack(broken))
     return torch.cat(found).cpu()
@@ -230,7 +231,7 @@ def _windows(
             total[(slice(None), *box)] += prob
     _require_numbers(method, total.isnan())
     inner = tuple(slice(lack // 2, lack // 2 + s) for lack, s in zip(short, space, strict=True))
-    return total[(slice(None), *inner)].argmax(0).to(torch.uint8).cpu()
+    return most_probable(total[(slice(None), *inner)].unsqueeze(0))[0].to(torch.uint8).cpu()
 
 
 def _probabilities(method: Method, images: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

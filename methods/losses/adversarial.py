@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..labels import most_probable
 from .overlap import one_hot
 
 
@@ -27,4 +28,4 @@ def straight_through(soft: Tensor) -> Tensor:
     A critic that compares with label maps would know soft maps by their softness alone.
     """
     soft = soft.float()
-    return one_hot(soft.argmax(dim=1), soft.shape[1]) + (soft - soft.detach())
+    return one_hot(most_probable(soft), soft.shape[1]) + (soft - soft.detach())

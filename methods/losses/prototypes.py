@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..labels import most_probable
 from .overlap import one_hot
 
 _PRIOR = 1e-5
@@ -32,7 +33,7 @@ def confidence_weights(confidence: Tensor, label: Tensor | None = None) -> Tenso
     Returns:
         ``(n, c, *space)`` float32, 0 in all other channels.
     """
-    return confidence.float() * one_hot(confidence.argmax(dim=1) if label is None else label, confidence.shape[1])
+    return confidence.float() * one_hot(most_probable(confidence) if label is None else label, confidence.shape[1])
 
 
 def class_prototypes(features: Tensor, weight: Tensor) -> Tensor:

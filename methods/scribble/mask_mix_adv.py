@@ -26,6 +26,7 @@ from datasets.types import Batch, Task
 
 from ..base import MAIN, Build, Clock, Descend, Method, Terms, as_judge
 from ..hyper import HyperBase, hyper, variant
+from ..labels import most_probable
 from ..losses.adversarial import as_made, as_real, straight_through
 from ..losses.consistency import squared_difference
 from ..losses.cross_entropy import cross_entropy
@@ -128,7 +129,7 @@ class MaskMixAdv(Method):
         first, second = (torch.softmax(z.float(), dim=1) for z in logits)
         mixed = torch.where(seen, first, second)
         if h.pseudo:
-            pseudo = mixed.argmax(dim=1)
+            pseudo = most_probable(mixed)
             terms["pseudo"] = h.pseudo_weight * (dice_loss(first, pseudo) + dice_loss(second, pseudo)) / 2
         shown = None
         if h.adversary:

@@ -24,6 +24,7 @@ from datasets.types import IGNORE, Batch
 from ..base import Clock, Terms
 from ..family import TeacherHyper, TeacherStudent, supervised_terms
 from ..hyper import hyper, variant
+from ..labels import most_probable
 from ..losses.consistency import squared_difference
 from ..losses.cross_entropy import cross_entropy
 from ..losses.prototypes import class_prototypes, confidence_weights, cosine_maps
@@ -78,7 +79,7 @@ class CPCL(TeacherStudent):
             l2u_loss = squared_difference(torch.softmax(l2u, dim=1), target)
         else:
             u2l_loss = cross_entropy(u2l, torch.where(_of(label, possible), label, IGNORE))
-            l2u_loss = squared_difference(torch.softmax(l2u, dim=1), target, _of(target.argmax(dim=1), seen))
+            l2u_loss = squared_difference(torch.softmax(l2u, dim=1), target, _of(most_probable(target), seen))
         weight = h.weight * ramp_up(clock.progress, h.ramp)
         return supervised_terms(labelled, label, h.dice_share) | {
             "l2u": weight * l2u_loss,
