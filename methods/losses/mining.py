@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -9,8 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from datasets.types import IGNORE
-
-from .overlap import one_hot
 
 
 class Voxels(NamedTuple):
@@ -36,9 +35,10 @@ def difference_part(label: Tensor, predicted: Tensor, classes: int) -> Tensor:
     Returns:
         ``(n, *space)`` booleans.
     """
-    pool = (F.max_pool2d, F.max_pool3d)[label.ndim - 3]
-    near = pool(one_hot(label, classes), kernel_size=3, stride=1, padding=1).sum(dim=1) > 1
-    return (near | (label != predicted)) & (label != IGNORE)
+    known = label != IGNORE
+    highest = _largest_near(torch.where(known, label, -classes).float(), -classes)
+    lowest = -_largest_near(torch.where(known, -label, -classes).float(), -classes)
+    return ((highest > lowest) | (label != predicted)) & known
 
 
 def random_voxels(label: Tensor, classes: int, count: int) -> Voxels:
@@ -94,6 +94,14 @@ def released_voxels(label: Tensor, predicted: Tensor, count: int) -> Voxels:
         _top(binary, (binary == 0) & ~foreground, raster.float(), count),
     ]
     return _joined(chosen)
+
+
+def _largest_near(values: Tensor, outside: float) -> Tensor:
+    """Largest of the 3 x 3 (x 3) values around every voxel, axis by axis; ``outside`` is beyond the border."""
+    largest = F.pad(values, [1, 1] * (values.ndim - 1), value=outside)
+    for axis, side in enumerate(values.shape[1:], start=1):
+        largest = reduce(torch.maximum, [largest.narrow(axis, start, side) for start in range(3)])
+    return largest
 
 
 def _drawn(label: Tensor, allowed: Tensor, count: int) -> Voxels:

@@ -46,6 +46,17 @@ def supervised_contrast(
     return sum(losses) / max(1, len(losses))
 
 
+def difference_part(label: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Known voxels that are predicted wrong or have two known labels among themselves and all their neighbours."""
+    part = np.zeros(label.shape, bool)
+    for n, one in enumerate(label):
+        for at in np.ndindex(*one.shape):
+            around = one[tuple(slice(max(0, i - 1), i + 2) for i in at)]
+            differs = len(set(around.ravel().tolist()) - {IGNORE}) > 1 or one[at] != predicted[(n, *at)]
+            part[(n, *at)] = differs and one[at] != IGNORE
+    return part
+
+
 def prototypes(features: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Weighted means ``(n, c, d)`` of ``(n, d, *space)`` with weights ``(n, c, *space)``; 1e-5 below the line."""
     n, d = features.shape[:2]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from datasets.types import IGNORE
 from methods.losses.mining import Shares, Voxels, difference_part, key_voxels, random_voxels, released_voxels
+from tests.reference import contrast as reference
 
 HALF_HARD = Shares(positives=0.5, negatives=0.5)
 
@@ -38,6 +40,17 @@ def test_a_boundary_counts_across_corners_in_volumes_too():
     found = difference_part(label, label, 2)
     assert found.sum() == 8  # the voxel and its seven neighbours inside the volume
     assert found[0, :2, :2, :2].all()
+
+
+@pytest.mark.parametrize("shape", [(2, 12, 9), (2, 6, 1, 8), (2, 6, 7, 5)])
+def test_the_difference_part_equals_that_found_voxel_by_voxel(shape: tuple[int, ...]):
+    label = torch.randint(0, 4, shape).clamp_max(3)
+    label[torch.rand(shape) < 0.7] = 0  # mostly one class, so that not everything is a boundary
+    label[torch.rand(shape) < 0.3] = IGNORE
+    predicted = torch.where((label == IGNORE) | (torch.rand(shape) < 0.1), 0, label)
+    found = difference_part(label, predicted, 4).numpy()
+    assert np.array_equal(found, reference.difference_part(label.numpy(), predicted.numpy()))
+    assert 0 < found.sum() < found.size
 
 
 def test_random_voxels_are_of_the_right_label_and_without_repetition():
