@@ -10,6 +10,9 @@ from torch.nn import functional as F
 
 from datasets.types import IGNORE
 
+from .features import directions_sum, lengths
+from .labels import most_probable
+
 _MOMENTUM = 0.99
 """Of CVCL's class prototypes."""
 _SLOTS = 64
@@ -45,9 +48,9 @@ class MovingPrototypes(nn.Module):
         self.vectors.copy_(torch.where(present[:, None], moved, self.vectors))
         self.batches.add_(present)
 
-    def similarity(self, unit: Tensor) -> Tensor:
-        """Cosine ``(n, c, v)`` of unit vectors ``(n, d, v)`` to each prototype; -2 for a class never seen."""
-        cosine = F.normalize(self.vectors, dim=1) @ unit
+    def similarity(self, vectors: Tensor) -> Tensor:
+        """Cosine ``(n, c, v)`` of vectors ``(n, v, d)`` of any length to each prototype; -2 for a class never seen."""
+        cosine = F.normalize(self.vectors, dim=1) @ vectors.transpose(1, 2) / lengths(vectors).unsqueeze(1)
         return torch.where(self.batches[:, None] > 0, cosine, -2.0)
 
 
@@ -114,7 +117,7 @@ class PrototypeGuide(nn.Module):
         """Take in one batch, then label its unlabelled voxels.
 
         Args:
-            known, guessed: the teacher's unit vectors ``(n, d, v)`` of labelled and unlabelled images.
+            known, guessed: the teacher's vectors ``(n, v, d)``, of any length, of labelled and unlabelled images.
             annotated, confident: its probability of the annotated class, and of its most probable one, in the channel
                 of that class; 0 in the others; ``(n, c, *space)``.
 
@@ -122,13 +125,13 @@ class PrototypeGuide(nn.Module):
             Labels as ``(n, *space)``.
         """
         space, annotated, confident = confident.shape[2:], annotated.flatten(2), confident.flatten(2)
-        keys = confident @ guessed.transpose(1, 2)
+        keys = directions_sum(confident, guessed)
         present = confident.amax(dim=2) > 0
-        seen = (annotated @ known.transpose(1, 2)).sum(dim=0) + keys.sum(dim=0)
+        seen = directions_sum(annotated, known).sum(dim=0) + keys.sum(dim=0)
         self.prototypes.update(seen, (annotated.amax(dim=2) > 0).any(dim=0) | present.any(dim=0))
         self.bank.push(F.normalize(keys, dim=2), present)
         similarity = self.prototypes.similarity(guessed)
         nearest, second = similarity.topk(2, dim=1).values.unbind(dim=1)
         sure = (confident.amax(dim=1) > self.confidence) | (nearest - second > self.margin)
-        label = torch.where(sure, similarity.argmax(dim=1), IGNORE)
+        label = torch.where(sure, most_probable(similarity), IGNORE)
         return Guidance(label.view(-1, *space), keys, present)

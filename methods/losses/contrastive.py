@@ -55,7 +55,9 @@ def supervised_contrast(
         itself = torch.eye(len(label), dtype=torch.bool, device=label.device)
         if narcissists is not None:
             itself = itself & ~narcissists
-        weight = torch.exp(-hardness * cosine.detach().clamp_min(0)) * (both & same & ~itself)
+        weight = (both & same & ~itself).float()
+        if hardness:
+            weight = weight * torch.exp(-hardness * cosine.detach().clamp_min(0))
         if importance is not None:
             weight = weight * (importance[:, None] * importance).sqrt()
         total = weight.sum(dim=1)

@@ -26,8 +26,9 @@ from ..banks import Guidance, PrototypeGuide
 from ..base import Build, Clock, Terms, frozen_copy
 from ..ema import average_parameters, ema_decay
 from ..family import TeacherHyper, TeacherStudent, supervised_terms
-from ..features import Projection, with_last_map
+from ..features import Projection, directions_sum, with_last_map
 from ..hyper import hyper, variant
+from ..labels import most_probable
 from ..losses import cvcl_released
 from ..losses.consistency import squared_difference
 from ..losses.contrastive import prototype_contrast, supervised_contrast
@@ -90,6 +91,8 @@ class CVCL(TeacherStudent):
             clean_logits, clean_maps = with_last_map(self.teacher, batch.split(images)[1])
         terms = supervised_terms(labelled, label, h.dice_share)
         terms["stability"] = h.weight * ramp * squared_difference(logits, noisy_logits)
+        if not (h.pcl or h.vcl_labelled or h.vcl_unlabelled):
+            return terms
         with torch.autocast(logits.device.type, enabled=False):
             guidance = self.guide.update(
                 self.teacher_projection(batch.split(noisy_maps)[0]),
@@ -97,12 +100,14 @@ class CVCL(TeacherStudent):
                 self.teacher_projection(clean_maps),
                 confidence_weights(torch.softmax(clean_logits.float(), dim=1)),
             )
+            projected = None
             if h.pcl:
-                terms["pcl"] = h.class_weight * ramp * self._class_contrast(guessed, unlabelled, guidance)
+                projected = self.projection(guessed)
+                terms["pcl"] = h.class_weight * ramp * self._class_contrast(projected, unlabelled, guidance)
             if h.vcl_labelled:
                 terms["vcl_labelled"] = h.voxel_weight * self._voxel_contrast(known, label, labelled)
             if h.vcl_unlabelled:
-                contrast = self._voxel_contrast(guessed, guidance.label, unlabelled)
+                contrast = self._voxel_contrast(guessed, guidance.label, unlabelled, projected)
                 terms["vcl_unlabelled"] = h.voxel_weight * ramp * contrast
         return terms
 
@@ -111,25 +116,26 @@ class CVCL(TeacherStudent):
         if self.hyper.variant == "intended":
             average_parameters(self.teacher_projection, self.projection, ema_decay(clock.step, self.hyper.ema_limit))
 
-    def _class_contrast(self, maps: Tensor, logits: Tensor, guidance: Guidance) -> Tensor:
+    def _class_contrast(self, vectors: Tensor, logits: Tensor, guidance: Guidance) -> Tensor:
         """The student's own prototypes of each unlabelled image against the teacher's of it and of others' classes."""
         confidence = confidence_weights(torch.softmax(logits.detach().float(), dim=1)).flatten(2)
-        queries = confidence @ self.projection(maps).transpose(1, 2)
+        queries = directions_sum(confidence, vectors)
         present = guidance.present & (confidence.amax(dim=2) > 0)
         bank = self.guide.bank
         return prototype_contrast(queries, guidance.keys, present, bank.vectors, bank.filled, self.hyper.temperature)
 
-    def _voxel_contrast(self, maps: Tensor, label: Tensor, logits: Tensor) -> Tensor:
-        """Contrast of few voxels; only these are projected with gradient."""
+    def _voxel_contrast(self, maps: Tensor, label: Tensor, logits: Tensor, projected: Tensor | None = None) -> Tensor:
+        """Contrast of few voxels; only through these flows gradient. ``projected`` = all of them, if at hand."""
         h, count = self.hyper, max(1, self.hyper.voxels // len(maps))
         if h.mining == "random":
             voxels = random_voxels(label, self.task.n_classes, count)
         else:
             with torch.no_grad():
-                similarity = self.guide.prototypes.similarity(self.projection(maps)).unflatten(2, label.shape[1:])
-            voxels = key_voxels(label, logits.argmax(dim=1), similarity, count, _HARD)
-        vectors = self.projection.at(maps, voxels.position).flatten(0, 1)
-        return supervised_contrast(vectors, voxels.label.flatten(), h.temperature, hardness=h.hardness)
+                vectors = self.projection(maps) if projected is None else projected
+                similarity = self.guide.prototypes.similarity(vectors).unflatten(2, label.shape[1:])
+            voxels = key_voxels(label, most_probable(logits), similarity, count, _HARD)
+        chosen = self.projection.at(maps, voxels.position).flatten(0, 1)
+        return supervised_contrast(chosen, voxels.label.flatten(), h.temperature, hardness=h.hardness)
 
     def _released(self, batch: Batch, weight: float) -> Terms:
         h, label, images = self.hyper, batch.labelled.label, batch.images
@@ -139,8 +145,8 @@ class CVCL(TeacherStudent):
             taught = self.teacher.encode(batch.split(images)[1])
             last = self.teacher.decode(taught)
             probs = torch.softmax(self.teacher.head(last).float(), dim=1)
-        trained = cvcl_released.labelled_contrast(batch.split(maps)[0], label, labelled.argmax(dim=1))
-        inert = cvcl_released.unlabelled_contrast(taught[-1], last, probs, unlabelled.argmax(dim=1))
+        trained = cvcl_released.labelled_contrast(batch.split(maps)[0], label, most_probable(labelled))
+        inert = cvcl_released.unlabelled_contrast(taught[-1], last, probs, most_probable(unlabelled))
         return supervised_terms(labelled, label, h.dice_share) | {
             "vcl_labelled": h.voxel_weight * trained,
             "vcl_unlabelled": h.voxel_weight * weight * inert,

@@ -29,10 +29,10 @@ def test_prototypes_start_with_the_first_sight_and_then_move_with_a_weight_that_
 def test_an_absent_class_stays_as_it_is_and_one_never_seen_is_like_nothing():
     prototypes = MovingPrototypes(2, 2, momentum=0.9)
     prototypes.update(torch.stack([EAST, NORTH]), torch.tensor([True, False]))
-    unit = torch.stack([EAST, NORTH, -EAST], dim=1)[None]
-    assert prototypes.similarity(unit)[0].tolist() == [[1, 0, -1], [-2, -2, -2]]
+    vectors = torch.stack([EAST, 2 * NORTH, -3 * EAST])[None]
+    assert prototypes.similarity(vectors)[0].tolist() == [[1, 0, -1], [-2, -2, -2]]
     prototypes.update(torch.stack([NORTH, NORTH]), torch.tensor([False, True]))
-    assert prototypes.similarity(unit)[0].tolist() == [[1, 0, -1], [0, 1, 0]]
+    assert prototypes.similarity(vectors)[0].tolist() == [[1, 0, -1], [0, 1, 0]]
 
 
 def test_bank_replaces_the_oldest_class_by_class():
@@ -62,9 +62,9 @@ def test_everything_remembered_is_in_the_checkpoint():
 def test_a_label_counts_where_the_teacher_is_confident_or_one_prototype_leads():
     guide = PrototypeGuide(2, 2, confidence=0.8, margin=0.5)
     diagonal = torch.tensor([1.0, 1.0]) / math.sqrt(2)
-    known = torch.stack([EAST, NORTH], dim=1)[None]  # two labelled pixels, one of each class
+    known = torch.stack([3 * EAST, NORTH])[None]  # two labelled pixels, one of each class, of any length
     annotated = torch.eye(2)[None, :, None]  # (1, c, 1, v)
-    guessed = torch.stack([EAST, NORTH, diagonal, diagonal], dim=1)[None]
+    guessed = torch.stack([EAST, NORTH, 2 * diagonal, diagonal])[None]
     confident = torch.tensor([[0.3, 0.0, 0.0, 0.9], [0.0, 0.3, 0.3, 0.0]])[None, :, None]
     found = guide.update(known, annotated, guessed, confident)
     # prototypes: class 0 ∝ east + 0.3 east + 0.9 diagonal, class 1 ∝ north + 0.3 north + 0.3 diagonal, both unit

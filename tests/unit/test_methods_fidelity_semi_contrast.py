@@ -47,7 +47,7 @@ def prepared(**hyper) -> tuple[Method, Batch]:
 def vectors_of(projection: nn.Module, network: nn.Module, image: Tensor) -> np.ndarray:
     """Unit vectors ``(n, d, v)``."""
     with torch.no_grad():
-        return projection(with_last_map(network, image)[1]).double().numpy()
+        return F.normalize(projection(with_last_map(network, image)[1]), dim=2).transpose(1, 2).double().numpy()
 
 
 def weights(logits: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
@@ -159,6 +159,20 @@ def test_cvcl_a_switch_takes_its_term_away_and_nothing_else(off: str):
     # the last contrast's random voxels differ where the one before it drew none
     same = set(less) - ({"vcl_unlabelled"} if off == "vcl_labelled" else set())
     assert {name: whole[name] for name in same} == {name: less[name] for name in same}
+
+
+def test_cvcl_without_any_contrast_remembers_nothing_and_draws_the_same_numbers():
+    found, drawn = [], []
+    for contrasts in (True, False):
+        torch.manual_seed(1)
+        m, batch = prepared(**dict.fromkeys(CONTRASTS, contrasts), mining="mined")
+        m.train()
+        torch.manual_seed(2)
+        found.append({name: term.item() for name, term in m.losses(batch, END).items()})
+        drawn.append(m.teacher.state_dict())
+        assert (m.guide.prototypes.batches.sum() > 0) == contrasts
+    assert found[1] == {name: term for name, term in found[0].items() if name not in CONTRASTS}
+    assert all(torch.equal(a, b) for a, b in zip(*(state.values() for state in drawn), strict=True))
 
 
 def test_cvcl_mines_unless_asked_for_random_voxels(monkeypatch: pytest.MonkeyPatch):
