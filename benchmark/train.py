@@ -113,8 +113,8 @@ class Trainer:
                 saved = time.monotonic()
 
     def finished(self) -> None:
-        """Drop checkpoint and snapshots: the record is written."""
-        for path in (self.folder / "checkpoint.pt", *self.folder.glob("snapshot-*.pt")):
+        """Drop checkpoint and snapshots, also those that a killed writer left half-made: the record is written."""
+        for path in (self.folder / "checkpoint.pt", *self.folder.glob("snapshot-*.pt"), *self.folder.glob(".*.pt.*")):
             path.unlink(missing_ok=True)
 
     # One step -------------------------------------------------------------------------------------------------------

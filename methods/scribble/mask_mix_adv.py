@@ -127,11 +127,10 @@ class MaskMixAdv(Method):
             errors = [squared_difference(self.reconstructor(f), image, ~part[:, 0]) for f, part in pairs]
             terms["reconstruction"] = h.reconstruct_weight * torch.stack(errors).mean()
         first, second = (torch.softmax(z.float(), dim=1) for z in logits)
-        mixed = torch.where(seen, first, second)
+        mixed, shown = torch.where(seen, first, second), None
         if h.pseudo:
             pseudo = most_probable(mixed)
             terms["pseudo"] = h.pseudo_weight * (dice_loss(first, pseudo) + dice_loss(second, pseudo)) / 2
-        shown = None
         if h.adversary:
             shown = mixed.argmax(dim=1, keepdim=True).float() if self.released else straight_through(mixed)
             with as_judge(self.critic):

@@ -7,8 +7,7 @@ Differences: intended is a reconstruction from the abstract and the code's remai
 of the features before dropout; hard positives and negatives are of the difference part, ranked by similarity to their
 class's prototype; unlabelled voxels carry the label of the nearest prototype where that is sure. The code has neither
 contrast of classes nor ranking, takes easy foreground and a corner of the background, and its unlabelled contrast has
-no gradient and its teacher no say, so that it learns from labels only: ``variant: released``. ``pcl``,
-``vcl_labelled``, ``vcl_unlabelled`` and ``mining`` are the ablation.
+no gradient and its teacher no say, so that it learns from labels only: ``variant: released``.
 """
 
 from __future__ import annotations
@@ -100,9 +99,8 @@ class CVCL(TeacherStudent):
                 self.teacher_projection(clean_maps),
                 confidence_weights(torch.softmax(clean_logits.float(), dim=1)),
             )
-            projected = None
-            if h.pcl:
-                projected = self.projection(guessed)
+            projected = self.projection(guessed) if h.pcl else None
+            if projected is not None:
                 terms["pcl"] = h.class_weight * ramp * self._class_contrast(projected, unlabelled, guidance)
             if h.vcl_labelled:
                 terms["vcl_labelled"] = h.voxel_weight * self._voxel_contrast(known, label, labelled)
@@ -131,9 +129,8 @@ class CVCL(TeacherStudent):
             voxels = random_voxels(label, self.task.n_classes, count)
         else:
             with torch.no_grad():
-                vectors = self.projection(maps) if projected is None else projected
-                similarity = self.guide.prototypes.similarity(vectors).unflatten(2, label.shape[1:])
-            voxels = key_voxels(label, most_probable(logits), similarity, count, _HARD)
+                similarity = self.guide.prototypes.similarity(self.projection(maps) if projected is None else projected)
+            voxels = key_voxels(label, most_probable(logits), similarity.unflatten(2, label.shape[1:]), count, _HARD)
         chosen = self.projection.at(maps, voxels.position).flatten(0, 1)
         return supervised_contrast(chosen, voxels.label.flatten(), h.temperature, hardness=h.hardness)
 
