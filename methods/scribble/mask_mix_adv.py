@@ -26,7 +26,6 @@ from datasets.types import Batch, Task
 
 from ..base import MAIN, Build, Clock, Descend, Method, Terms, as_judge
 from ..hyper import HyperBase, hyper, variant
-from ..labels import most_probable
 from ..losses.adversarial import as_made, as_real, straight_through
 from ..losses.consistency import squared_difference
 from ..losses.cross_entropy import cross_entropy
@@ -127,10 +126,11 @@ class MaskMixAdv(Method):
             errors = [squared_difference(self.reconstructor(f), image, ~part[:, 0]) for f, part in pairs]
             terms["reconstruction"] = h.reconstruct_weight * torch.stack(errors).mean()
         first, second = (torch.softmax(z.float(), dim=1) for z in logits)
-        mixed, shown = torch.where(seen, first, second), None
+        mixed = torch.where(seen, first, second)
         if h.pseudo:
-            pseudo = most_probable(mixed)
+            pseudo = mixed.argmax(dim=1)
             terms["pseudo"] = h.pseudo_weight * (dice_loss(first, pseudo) + dice_loss(second, pseudo)) / 2
+        shown = None
         if h.adversary:
             shown = mixed.argmax(dim=1, keepdim=True).float() if self.released else straight_through(mixed)
             with as_judge(self.critic):

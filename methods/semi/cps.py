@@ -21,7 +21,6 @@ from datasets.types import Batch
 from ..base import Clock, Terms
 from ..family import DualNetwork, SupervisedHyper, supervised_terms
 from ..hyper import hyper, variant
-from ..labels import most_probable
 from ..losses.cross_entropy import cross_entropy
 from ..schedules import ramp_up
 
@@ -53,8 +52,8 @@ class CPS(DualNetwork):
         return {
             **{f"{name}_1": term for name, term in terms1.items()},
             **{f"{name}_2": term for name, term in terms2.items()},
-            "pseudo_1": weight * cross_entropy(logits1, most_probable(logits2)),
-            "pseudo_2": weight * cross_entropy(logits2, most_probable(logits1)),
+            "pseudo_1": weight * cross_entropy(logits1, logits2.argmax(dim=1)),
+            "pseudo_2": weight * cross_entropy(logits2, logits1.argmax(dim=1)),
         }
 
     def predict(self, image: Tensor) -> Tensor:

@@ -25,7 +25,6 @@ from datasets.types import Batch
 from ..base import Clock, Terms, as_judge
 from ..family import DualNetwork, SupervisedHyper, supervised_terms
 from ..hyper import hyper
-from ..labels import most_probable
 from ..losses.agreement import jensen_shannon, soft_cross_entropy
 from ..losses.cross_entropy import cross_entropy
 from ..schedules import ramp_up
@@ -85,7 +84,7 @@ def _deceiving(network: nn.Module, batch: Batch, epsilon: float) -> Tensor:
     with as_judge(network):
         logits = network(image)
     free = batch.split(logits)[1]
-    label = torch.cat([batch.labelled.label, most_probable(free)])
+    label = torch.cat([batch.labelled.label, free.argmax(dim=1)])
     # the sum over pixels: only the sign counts, and a mean would vanish in half precision
     (gradient,) = torch.autograd.grad(cross_entropy(logits, label) * label.numel(), image)
     return image.detach() + epsilon * gradient.sign()
