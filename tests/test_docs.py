@@ -82,8 +82,9 @@ def test_every_python_command_of_the_docs_runs(tmp_path: Path) -> None:
     wanted = dict.fromkeys(c for _, c in commands() if c.startswith("python"))
     assert len(wanted) >= 5
     for command in wanted:
-        words = [str(tmp_path / w) if w == "mine.yaml" else w for w in shlex.split(command)]
-        words = [w.replace("/tmp", str(tmp_path)) if w.startswith("/tmp/") else w for w in words]
+        words = [
+            str(tmp_path / w) if w == "mine.yaml" else w for w in shlex.split(command.replace("/tmp/", f"{tmp_path}/"))
+        ]
         untracked = ["--no-track"] if words[3:4] == ["run"] else []
         done = run([sys.executable, *words[1:], *untracked], ROOT, tmp_path / "results")
         assert done.returncode == 0, f"`{command}`: {done.stdout[-2000:]}{done.stderr[-2000:]}"
