@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Collection, Mapping
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,9 +31,8 @@ GROUP_PATTERN = "^(.+?)__"
 def to_nnunet(weak: Weakened, folder: Path, *, say: Callable[[str], None] = lambda _: None) -> Cost:
     """Write every case, what its marks cost (costs.csv) and where all of it comes from (weak.json).
 
-    A published test set becomes ``imagesTs``; several folds become ``splits_final.json``. All labels are simulated once
-    before the first file is written, so that a case that is refused leaves no folder behind. A folder of the same
-    labels, such as an interrupted one, is written again.
+    A published test set becomes ``imagesTs``; several folds become ``splits_final.json``. The folder appears when all
+    is written, so that a case that is refused leaves none behind. A folder of the same labels is written again.
 
     Returns:
         What all weak labels together cost.
@@ -44,28 +46,12 @@ def to_nnunet(weak: Weakened, folder: Path, *, say: Callable[[str], None] = lamb
         raise DataError(f"{weak.name}: two cases would be written under one name; rename them")
     origin = _origin(weak)
     _must_be_free(folder, origin)
-    parts = [weak.partition(fold) for fold in range(1, weak.folds + 1)]
-    tests = {key for key in groups if weak.folds == 1 and groups[key] in parts[0].test}
-    costs = _simulated(weak, names, tests, say)
-    total = sum(costs.values(), Cost())
-    folder.mkdir(parents=True, exist_ok=True)
-    _json(folder / "weak.json", origin | _provenance(weak, total))  # first: it says whose folder this is
-    for number, (key, name) in enumerate(names.items(), 1):
-        ending = _write_case(weak, key, folder, name, key in tests)
-        if number % 20 == 0:
-            say(f"{number} of {len(names)} cases written")
-    labels = {name: place for place, name in enumerate((*weak.task.classes, "ignore"))}
-    channels = {str(place): f"channel {place}" for place in range(weak.task.channels)}
-    about = {"channel_names": channels, "labels": labels, "numTraining": len(costs), "file_ending": ending}
-    _json(folder / "dataset.json", about)
-    if weak.folds > 1:
-        folds = [({names[key] for key in groups if groups[key] in part.test}) for part in parts]
-        splits = [{"train": sorted(set(costs) - held_out), "val": sorted(held_out)} for held_out in folds]
-        _json(folder / "splits_final.json", splits)
-    with (folder / "costs.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = csv.DictWriter(file, ["case", *Cost().as_json()], lineterminator="\n")
-        rows.writeheader()
-        rows.writerows({"case": name, **cost.as_json()} for name, cost in costs.items())
+    tests = {key for key in groups if weak.folds == 1 and groups[key] in weak.partition(1).test}
+    with _unfinished(folder) as draft:
+        costs, ending = _write_cases(weak, names, tests, draft, say)
+        total = sum(costs.values(), Cost())
+        _write_tables(weak, names, costs, draft, ending)
+        _json(draft / "weak.json", origin | _provenance(weak, total))
     return total
 
 
@@ -80,6 +66,63 @@ def options_of(weak: Weakened, folder: Path) -> dict[str, Any]:
         "annotations": ["dense", "scribble"],
         "group_pattern": GROUP_PATTERN if grouped else "",
     }
+
+
+@contextmanager
+def _unfinished(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside ``folder``, whose files go there at the end, and nowhere after an error."""
+    folder = folder.absolute()
+    draft = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        folder.mkdir(exist_ok=True)
+        (draft / "weak.json").replace(folder / "weak.json")  # first: it says whose folder this is
+        shutil.copytree(draft, folder, copy_function=os.replace, dirs_exist_ok=True)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write_cases(
+    weak: Weakened, names: Mapping[str, str], tests: Collection[str], folder: Path, say: Callable[[str], None]
+) -> tuple[dict[str, Cost], str]:
+    """Name of every training case -> what its marks cost; and the ending of the files."""
+    costs: dict[str, Cost] = {}
+    for number, (key, name) in enumerate(names.items(), 1):
+        case = weak.check(weak.dense.load(key))
+        ending = _write_images(case, folder / ("imagesTs" if key in tests else "imagesTr"), name)
+        if case.label is None:
+            raise DataError(f"{weak.name}: case {key!r} has no dense label; leave it out")
+        if key in tests:
+            _write(folder / "labelsTs" / f"{name}{ending}", case.label, case)
+        else:
+            marks, costs[name] = weak.simulate(case)
+            ignored = np.where(marks == IGNORE, weak.task.n_classes, marks).astype(np.uint8)
+            _write(folder / "labelsTr" / f"{name}{ending}", ignored, case)
+            _write(folder / "labelsTr_dense" / f"{name}{ending}", case.label, case)
+        if number % 20 == 0:
+            say(f"{number} of {len(names)} cases")
+    return costs, ending
+
+
+def _write_tables(
+    weak: Weakened, names: Mapping[str, str], costs: Mapping[str, Cost], folder: Path, ending: str
+) -> None:
+    """What nnU-Net reads beside the files of the cases, and costs.csv."""
+    labels = {name: place for place, name in enumerate((*weak.task.classes, "ignore"))}
+    channels = {str(place): f"channel {place}" for place in range(weak.task.channels)}
+    about = {"channel_names": channels, "labels": labels, "numTraining": len(costs), "file_ending": ending}
+    _json(folder / "dataset.json", about)
+    if weak.folds > 1:
+        groups, parts = weak.groups(), [weak.partition(fold) for fold in range(1, weak.folds + 1)]
+        folds = [({names[key] for key in groups if groups[key] in part.test}) for part in parts]
+        splits = [{"train": sorted(set(costs) - held_out), "val": sorted(held_out)} for held_out in folds]
+        _json(folder / "splits_final.json", splits)
+    with (folder / "costs.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.DictWriter(file, ["case", *Cost().as_json()], lineterminator="\n")
+        rows.writeheader()
+        rows.writerows({"case": name, **cost.as_json()} for name, cost in costs.items())
 
 
 def _names(groups: Mapping[str, str]) -> dict[str, str]:
@@ -115,23 +158,6 @@ def _must_be_free(folder: Path, origin: Mapping[str, Any]) -> None:
         raise DataError(f"{folder}: is not empty and {why}. Both would be mixed: choose another folder, or remove it")
 
 
-def _simulated(
-    weak: Weakened, names: Mapping[str, str], tests: Collection[str], say: Callable[[str], None]
-) -> dict[str, Cost]:
-    """Name of every training case -> what its marks cost; nothing is written."""
-    costs: dict[str, Cost] = {}
-    for number, (key, name) in enumerate(names.items(), 1):
-        case = weak.check(weak.dense.load(key))
-        _must_be_writable(case)
-        if case.label is None:
-            raise DataError(f"{weak.name}: case {key!r} has no dense label; leave it out")
-        if key not in tests:
-            costs[name] = weak.simulate(case)[1]
-        if number % 20 == 0:
-            say(f"{number} of {len(names)} cases simulated")
-    return costs
-
-
 def _provenance(weak: Weakened, total: Cost) -> dict[str, Any]:
     return {
         "manifest": weak.manifest(),
@@ -146,32 +172,14 @@ def _json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 
 
-def _write_case(weak: Weakened, key: str, folder: Path, name: str, tests: bool) -> str:
-    """The files of a case; returns their ending."""
-    case = weak.dense.load(key)
-    ending = _write_images(case, folder / ("imagesTs" if tests else "imagesTr"), name)
-    assert case.label is not None
-    if tests:
-        _write(folder / "labelsTs" / f"{name}{ending}", case.label, case)
-        return ending
-    marks = weak.simulate(case)[0]
-    ignored = np.where(marks == IGNORE, weak.task.n_classes, marks).astype(np.uint8)
-    _write(folder / "labelsTr" / f"{name}{ending}", ignored, case)
-    _write(folder / "labelsTr_dense" / f"{name}{ending}", case.label, case)
-    return ending
-
-
-def _must_be_writable(case: Case) -> None:
-    if len(case.space) == 2 and (case.image.min() < 0 or case.image.max() > 1 or len(case.image) not in (1, 3)):
-        raise DataError(f"case {case.key!r}: only images of one or three channels in [0, 1] can be written as PNG")
-
-
 def _write_images(case: Case, folder: Path, name: str) -> str:
     """The channels of a case; returns the ending of its files."""
     if len(case.space) == 3:
         for place, channel in enumerate(case.image):
             _write(folder / f"{name}_{place:04d}.nii.gz", channel, case)
         return ".nii.gz"
+    if case.image.min() < 0 or case.image.max() > 1 or len(case.image) not in (1, 3):
+        raise DataError(f"case {case.key!r}: only images of one or three channels in [0, 1] can be written as PNG")
     pixels = np.rint(255 * case.image).astype(np.uint8)
     _write(folder / f"{name}_0000.png", np.moveaxis(pixels, 0, 2) if len(pixels) == 3 else pixels[0], case)
     return ".png"

@@ -15,6 +15,7 @@ import numpy as np
 
 from .base import DataError, MissingData
 from .catalogue._image_folders import IMAGE_FOLDERS, MASK_FOLDERS
+from .catalogue._images import stored_mask
 from .catalogue._nnunet import find_cases, read_descriptor, read_images
 from .catalogue.image_folder import ImageFolder, ImageFolderOptions
 from .io import read_image, read_json, read_nifti
@@ -82,7 +83,7 @@ def _image_folder(folder: Path, stated: Mapping[str, Any]) -> Guess:
     guessed = not (stated.get("values") or stated.get("threshold"))
     values, sizes, grey = MaskValues(), [], True
     for pair in dataset.pairs.values():
-        image, mask = read_image(pair.image), _plane_of(pair.mask)
+        image, mask = read_image(pair.image), stored_mask(pair.mask)
         if image.shape[:2] != mask.shape:
             raise DataError(
                 f"{pair.mask} has {mask.shape[0]} × {mask.shape[1]} pixels, its image {pair.image} has "
@@ -96,14 +97,6 @@ def _image_folder(folder: Path, stated: Mapping[str, Any]) -> Guess:
     if not guessed:
         return Guess("image_folder", options, _grouping("image", stated))
     return Guess("image_folder", options | values.options(folder), (*_grouping("image", stated), values.remark()))
-
-
-def _plane_of(path: Path) -> np.ndarray:
-    """``(h, w)`` of a mask, which may be stored with three equal channels."""
-    mask = read_image(path)
-    if mask.ndim == 3 and (mask != mask[..., :1]).any():
-        raise DataError(f"{path}: a coloured mask (channels differ); save one value per class").of("unknown_label")
-    return mask if mask.ndim == 2 else mask[..., 0]
 
 
 def _open_images(folder: Path) -> ImageFolder:

@@ -28,7 +28,7 @@ def read_pairs(descriptor: Path) -> Mapping[str, tuple[Path, Path | None]]:
             fault(DataError(words).of("repeated_case"))
         elif gone:
             words = f"msd: case {key!r}: no {gone[0][0]} file {gone[0][1]}, though dataset.json lists it; fetch it"
-            fault(DataError(words + _first_version(image)).of("unpaired"))
+            fault(DataError(words + _first_version(image, key)).of("unpaired"))
         else:
             pairs[key] = (image, label)
     return dict(sorted(pairs.items()))
@@ -57,9 +57,8 @@ def _listed(descriptor: Path) -> list[tuple[Path, Path | None]]:
     return [(folder / entry["image"], folder / entry["label"] if "label" in entry else None) for entry in entries]
 
 
-def _first_version(image: Path) -> str:
+def _first_version(image: Path, key: str) -> str:
     """A word on nnU-Net v1, whose dataset.json lists images without the number of the channel that their names have."""
-    stem = image.name.removesuffix(".gz").removesuffix(".nii")
-    if not image.with_name(image.name.replace(stem, f"{stem}_0000")).is_file():
+    if not image.with_name(image.name.replace(key, f"{key}_0000")).is_file():
         return ""
-    return f". There is {stem}_0000, so this is a folder of nnU-Net v1: convert it with `{CONVERT}` and use nnunet"
+    return f". There is {key}_0000, so this is a folder of nnU-Net v1: convert it with `{CONVERT}` and use nnunet"

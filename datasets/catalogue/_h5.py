@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,19 @@ def read_case(
 def lacking(paths: Mapping[str, Path], annotation: Annotation) -> frozenset[str]:
     """The cases, of ``paths`` by key, whose file holds no such annotation; no array is read."""
     array = {"dense": "label", "scribble": "scribble"}[annotation]
-    return frozenset(key for key, path in paths.items() if array not in read_h5_names(path))
+    return frozenset(key for key, path in paths.items() if array not in _names(path, _stamp(path)))
+
+
+@lru_cache(maxsize=8192)
+def _names(path: Path, stamp: tuple[int, int] | None) -> frozenset[str]:
+    """`read_h5_names`, asked of every case of every cell, once for a file with this ``stamp``."""
+    return read_h5_names(path)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when a file does."""
+    about = path.stat() if path.is_file() else None
+    return about and (about.st_mtime_ns, about.st_size)
 
 
 def planes_unlike(volume: Path, folder: Path) -> list[str]:

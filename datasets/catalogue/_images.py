@@ -74,14 +74,22 @@ def read_mask(path: Path, codes: Mapping[int, int], classes: Sequence[str], thre
     Raises:
         DataError: unequal channels, or a value that is in no code: the message names file and value.
     """
-    pixels = read_image(path)
-    if pixels.ndim == 3:
-        if (pixels != pixels[..., :1]).any():
-            raise DataError(f"{path}: a coloured mask (channels differ); save one value per class").of("unknown_label")
-        pixels = pixels[..., 0]
+    pixels = stored_mask(path)
     if threshold:
         return (pixels > threshold).astype(np.uint8)
     return map_values(pixels, codes, classes, str(path))
+
+
+def stored_mask(path: Path) -> np.ndarray:
+    """``(h, w)`` of a mask as stored, perhaps with three equal channels.
+
+    Raises:
+        DataError: unequal channels.
+    """
+    pixels = read_image(path)
+    if pixels.ndim == 3 and (pixels != pixels[..., :1]).any():
+        raise DataError(f"{path}: a coloured mask (channels differ); save one value per class").of("unknown_label")
+    return pixels if pixels.ndim == 2 else pixels[..., 0]
 
 
 def map_values(pixels: np.ndarray, codes: Mapping[int, int], classes: Sequence[str], where: str) -> np.ndarray:

@@ -125,9 +125,10 @@ class MSCMR(Dataset):
         return Partition(**{part: tuple(key for key in parts if parts[key] == part) for part in SUBJECTS})
 
     def oddities(self, case: Case) -> Sequence[str]:
+        if case.key != RESET:  # of any other, `load` refuses what is misplaced
+            return scribble_oddities(case)
         paths = self._paths(case.key)
-        image, label = (read_zyx(case.key, path) for path in paths)
-        return [*misplaced("header", image, label, paths[1]), *scribble_oddities(case)]
+        return [*misplaced("header", *(read_zyx(case.key, p) for p in paths), paths[1]), *scribble_oddities(case)]
 
     def _paths(self, key: str) -> tuple[Path, Path]:
         part, stem = self._parts()[key], f"subject{int(key.removeprefix('subject'))}_DE"
