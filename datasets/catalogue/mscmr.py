@@ -127,8 +127,8 @@ class MSCMR(Dataset):
     def oddities(self, case: Case) -> Sequence[str]:
         if case.key != RESET:  # of any other, `load` refuses what is misplaced
             return scribble_oddities(case)
-        paths = self._paths(case.key)
-        return [*misplaced("header", *(read_zyx(case.key, p) for p in paths), paths[1]), *scribble_oddities(case)]
+        image, label = self._paths(RESET)
+        return [*misplaced("header", read_zyx(RESET, image), read_zyx(RESET, label), label), *scribble_oddities(case)]
 
     def _paths(self, key: str) -> tuple[Path, Path]:
         part, stem = self._parts()[key], f"subject{int(key.removeprefix('subject'))}_DE"
