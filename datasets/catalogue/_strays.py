@@ -18,7 +18,7 @@ def look_for_strays(name: str, *folders: Path) -> None:
     """A fault for files and folders beside the images that look like data and are not read."""
     words = [words for folder in folders for path in sorted(folder.glob("*")) if (words := _stray(path))]
     if words:
-        fault(DataError(f"{name}: {first_of(words)}. Nothing is left out silently: see above, or move them elsewhere"))
+        fault(DataError(f"{name}: {first_of(words)}. Nothing is left out silently: do so, or move them elsewhere"))
 
 
 def _stray(path: Path) -> str:
