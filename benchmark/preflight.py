@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,16 @@ from . import device
 from .config import ConfigError, nearest
 from .metrics import ENGINE, measure
 from .plan import Cell
-from .prepare import Places, canonical_of, make_feed, network_settings, open_dataset, open_store, split_of
+from .prepare import (
+    Places,
+    canonical_of,
+    encoder_weights,
+    make_feed,
+    network_settings,
+    open_dataset,
+    open_store,
+    split_of,
+)
 from .receipt import manifest
 from .record import atomic_write
 
@@ -53,7 +62,7 @@ def check(cells: Sequence[Cell], places: Places, say: Say = lambda line: None) -
     opened: dict[str, Dataset] = {}
     stores: dict[tuple[object, ...], Store] = {}
     for cell in cells:
-        key = f"{cell.dataset}|{cell.options}|{cell.weak}"
+        key = _opened_as(cell)
         if key not in opened:
             opened[key] = open_dataset(cell, places)
             _cases(strong(opened[key]), places, say)
@@ -65,6 +74,12 @@ def check(cells: Sequence[Cell], places: Places, say: Say = lambda line: None) -
             if grid not in stores:
                 stores[grid] = open_store(cell, dataset, split, places.cache)
             make_feed(cell, dataset, stores[grid], split, places, torch.device("cpu"))
+    _weights(cells, opened, say)
+
+
+def _opened_as(cell: Cell) -> str:
+    """What cells of one opened dataset have in common."""
+    return f"{cell.dataset}|{cell.options}|{cell.weak}"
 
 
 def decode_ahead(cells: Sequence[Cell], places: Places, *, workers: int, say: Say = lambda line: None) -> int:
@@ -169,6 +184,31 @@ def _cell(cell: Cell, dataset: Dataset) -> None:
                 f"{cell.dataset}: training.patch {training.patch}: {training.network} needs sides divisible by "
                 f"{network.divisor}; {side} is not, {allowed} is the next that is"
             )
+
+
+def _weights(cells: Sequence[Cell], opened: Mapping[str, Dataset], say: Say) -> None:
+    """Read the weights of pre-trained encoders once, which fetches what timm fetches: no cell may find them missing.
+
+    Raises:
+        NotReady: they cannot be had, or are not this encoder's.
+    """
+    seen = []
+    for cell in cells:
+        name, settings = cell.training.network, network_settings(cell.training, opened[_opened_as(cell)].task)
+        if not name.endswith(networks.PRETRAINED) or (name, settings) in seen:
+            continue
+        seen.append((name, settings))
+        origin, words = encoder_weights(name)
+        say(words)
+        try:
+            networks.make(name, **(origin | settings))
+        except Exception as error:  # whatever timm, its hub or a file reader may raise
+            model = name.removeprefix(networks.ENCODER).removesuffix(networks.PRETRAINED)
+            raise NotReady(
+                f"training.network {name}: its weights cannot be read ({type(error).__name__}: {error}); put them as "
+                f"{model}.safetensors or {model}.pth into a folder that BENCH_WEIGHTS names, connect to a network for "
+                f"timm to fetch them, or train from scratch: network: {networks.ENCODER}{model}"
+            ) from error
 
 
 def _disk(cells: Sequence[Cell], places: Places) -> None:

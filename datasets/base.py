@@ -118,6 +118,11 @@ class Dataset(ABC):
     def partition(self, fold: int) -> Partition:
         """The published train/test groups of fold ``fold`` (1-based)."""
 
+    @classmethod
+    def caveat(cls, options: Mapping[str, Any]) -> str:
+        """What every table with these options must say; "" = nothing. Default: the card's caveat."""
+        return cls.card.caveat
+
     def subfolder(self) -> str:
         """Where below the data root the files lie; default: the class's ``folder``. The options may say otherwise."""
         return self.folder

@@ -10,8 +10,14 @@ from .frame import Results
 
 
 def caveats(results: Results, among: Container[str] | None = None) -> tuple[str, ...]:
-    """One sentence per dataset of the records (``among`` these) that has a caveat, in the order of the records."""
-    names = dict.fromkeys(record.cell["dataset"] for record in results.records.values())
-    asked = (name for name in names if among is None or name in among)
-    cards = {name: datasets.get(name).card for name in asked if name in datasets.names()}
-    return tuple(f"{name}: {card.caveat}" for name, card in cards.items() if card.caveat)
+    """One sentence per dataset of the records (``among`` these) that has a caveat, in the order of the records.
+
+    A dataset says it of its options, so that a choice of one plan stands under the tables of that plan.
+    """
+    said = {}
+    for cell in (record.cell for record in results.records.values()):
+        name = cell["dataset"]
+        if name in datasets.names() and (among is None or name in among):
+            caveat = datasets.get(name).caveat(cell.get("options") or {})
+            said |= {f"{name}: {caveat}": None} if caveat else {}
+    return tuple(said)

@@ -4,7 +4,7 @@ Source: MedSegBench (Zenodo records 13358372 and 13359660) and the sets that it 
 Licence: that of each set; MedSegBench's own table records it.
 Layout: ``MedSegBench/<name>_<size>.npz`` with ``{train,val,test}_images`` uint8 (n, h, w[, 3]) and
     ``{train,val,test}_label`` (n, h, w).
-Classes: background and as many as the option ``foreground`` says; labels 0, 1, 2, ..., or 0 and 255.
+Classes: background and as many as the option ``foreground`` says; labels 0, 1, 2, ..., or 0 and 255 (in all masks).
 Spacing: not stored: distances are in pixels of the resized images.
 Protocol: the archive's own division.
 """
@@ -107,7 +107,10 @@ class MedSegBench(Dataset):
                 f"{where}: images are {image.dtype} {image.shape}, expected is uint8 (h, w, {self.task.channels}); set "
                 "the option colour"
             )
-        if self.task.n_classes == 2 and set(np.unique(stored).tolist()) <= {0, 255}:
+        if self.task.n_classes == 2 and set(np.unique(stored).tolist()) == {0, 255}:
+            if self._ones:
+                what = "label holds 255, those of other images 1, so neither is surely the foreground"
+                raise DataError(f"{where}: {what}; write all masks with 0 and 1, or with 0 and 255").of("unknown_label")
             stored = stored // 255
         label = label_map(stored.reshape(stored.shape[:2]), f"{where}: label", self.task.classes)
         return Case(key, key, np.moveaxis(image, 2, 0).astype(np.float32) / 255, label)
@@ -121,6 +124,10 @@ class MedSegBench(Dataset):
     @property
     def _path(self) -> Path:
         return self.root / self.options.file
+
+    @cached_property
+    def _ones(self) -> bool:
+        return any((self._arrays[f"{part}_label"] == 1).any() for part in PARTS)
 
     @cached_property
     def _arrays(self) -> Mapping[str, np.ndarray]:

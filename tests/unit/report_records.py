@@ -49,6 +49,7 @@ def write_cell(
     seed: int = 0,
     fold: int = 1,
     hyper: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
     annotation: str = "dense",
     status: str = "finished",
     training: dict[str, Any] | None = None,
@@ -59,7 +60,7 @@ def write_cell(
     name = f"{method}-{dataset}-{amount.replace('%', 'pc')}-s{seed}-{fold}{role}{'x' if hyper else ''}"
     cell = {
         "plan": plan, "label": label or method, "role": role, "title": f"{label or method} {dataset} {amount} s{seed}",
-        "amount": amount, "method": method, "hyper": hyper or {}, "dataset": dataset, "options": {},
+        "amount": amount, "method": method, "hyper": hyper or {}, "dataset": dataset, "options": options or {},
         "annotation": annotation, "ratio": ratio, "count": None, "seed": seed, "fold": fold,
         "training": training or {"steps": 100}, "versions": {"protocol": "1", "metrics": "1", "data": "1"},
     }  # fmt: skip

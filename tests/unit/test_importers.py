@@ -253,8 +253,17 @@ def test_the_archives_own_parts_are_the_division(root: Path) -> None:
 
 def test_a_mask_of_255_is_the_foreground_of_two_classes(root: Path) -> None:
     content = medsegbench.arrays(medsegbench.COUNTS)
-    medsegbench.save(root, content | {"test_label": content["test_label"] * 255})
+    medsegbench.save(root, content | {f"{part}_label": content[f"{part}_label"] * 255 for part in medsegbench.COUNTS})
     assert np.array_equal(opened("medsegbench", root).load("test/00001").label, medsegbench.LABEL)
+
+
+def test_an_archive_with_masks_of_255_and_masks_of_1_is_refused(root: Path) -> None:
+    content = medsegbench.arrays(medsegbench.COUNTS)
+    medsegbench.save(root, content | {"test_label": content["test_label"] * 255})
+    dataset = opened("medsegbench", root)
+    assert np.array_equal(dataset.load("train/00001").label, medsegbench.LABEL)
+    with pytest.raises(DataError, match=r"case 'test/00001'.* label holds 255, those of other images 1"):
+        dataset.load("test/00001")
 
 
 def test_grey_images_announced_as_coloured_are_refused(root: Path) -> None:

@@ -176,3 +176,22 @@ def test_a_plan_with_an_encoder_passes_the_checks_before_training(tmp_path: Path
     preflight.check([tiny_cell(network="encoder:toy@pretrained")], places_in(tmp_path))
     with pytest.raises(ConfigError, match="unknown network 'encodr:toy'"):
         preflight.check([tiny_cell(network="encodr:toy")], places_in(tmp_path))
+
+
+def test_weights_that_cannot_be_had_are_missed_before_training(
+    asked: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preflight.check([tiny_cell(network="encoder:toy@pretrained")] * 2, places_in(tmp_path))
+    assert [call["pretrained"] for call in asked].count(True) == 1
+    create = sys.modules["timm"].create_model
+
+    def offline(name: str, **arguments: Any) -> Pyramid:
+        if arguments["pretrained"]:
+            raise OSError("no route to host")
+        return create(name, **arguments)
+
+    monkeypatch.setattr(sys.modules["timm"], "create_model", offline)
+    with pytest.raises(
+        preflight.NotReady, match=r"cannot be read \(OSError: no route to host\); .*toy.pth .*BENCH_WEIGHTS"
+    ):
+        preflight.check([tiny_cell(network="encoder:toy@pretrained")], places_in(tmp_path))

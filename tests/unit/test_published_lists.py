@@ -213,6 +213,21 @@ def test_every_endovis_video_tests_in_one_of_four_folds(roots: Path) -> None:
     assert opened("endovis17", roots).partition(2).test == ("video2", "video5")
 
 
+def test_endovis_by_frame_divides_frames_and_says_that_it_leaks(roots: Path) -> None:
+    dataset = opened("endovis17", roots, split="by_frame")
+    tested = [frame for fold in range(1, 5) for frame in dataset.partition(fold).test]
+    assert sorted(tested) == sorted(dataset.groups()) == sorted(dataset.groups().values())
+    assert dataset.load("video1_frame000").group == "video1_frame000"
+    assert "near-copies" in datasets.get("endovis17").caveat({"split": "by_frame"})
+    assert datasets.get("endovis17").caveat({"split": "by_video"}) == ""
+
+
+@pytest.mark.parametrize("name", ["art_net", "robotool"])
+def test_frames_that_stand_for_themselves_are_said_to_leak_and_grouped_ones_are_not(name: str) -> None:
+    assert "too high" in datasets.get(name).caveat({"group_pattern": ""})
+    assert datasets.get(name).caveat({"group_pattern": "^v[0-9]+"}) == ""
+
+
 def test_a_frame_of_another_size_is_refused_with_the_crop_that_would_fit(roots: Path) -> None:
     with pytest.raises(DataError, match=r"video1_frame000.*\(19, 23\) pixels; crop .*crop: \[0, 0, height, width\]"):
         opened("endovis17", roots, crop=(28, 320, 1024, 1280)).load("video1_frame000")
@@ -221,7 +236,8 @@ def test_a_frame_of_another_size_is_refused_with_the_crop_that_would_fit(roots: 
 @pytest.mark.parametrize(
     ("name", "option", "value"),
     [("la", "patch", (32, 32)), ("brats", "patch", (0, 1, 1)), ("mscmr", "patch", (32,)),
-     ("kvasir_instrument", "patch", (1, 2, 3)), ("endovis17", "crop", (0, 0, 5)), ("endovis17", "patch", ())],
+     ("kvasir_instrument", "patch", (1, 2, 3)), ("endovis17", "crop", (0, 0, 5)), ("endovis17", "patch", ()),
+     ("endovis17", "split", "random")],
 )  # fmt: skip
 def test_options_that_make_no_sense_are_refused(name: str, option: str, value: Any) -> None:
     with pytest.raises(ValueError, match=option):

@@ -19,6 +19,14 @@ def test_caveats_are_those_of_the_datasets_with_a_record(tmp_path: Path) -> None
     assert caveats(frame.load(tmp_path / "toy")) == (f"la: {datasets.get('la').card.caveat}",)
 
 
+def test_a_caveat_of_an_option_is_said_where_the_option_is_set(tmp_path: Path) -> None:
+    for seed, split in enumerate(("by_video", "by_frame")):
+        write_cell(tmp_path / split, [score("a")], dataset="endovis17", seed=seed, options={"split": split})
+    assert caveats(frame.load(tmp_path / "by_video" / "toy")) == ()
+    (said,) = caveats(frame.load(tmp_path / "by_frame" / "toy"))
+    assert said.startswith("endovis17: split by frame")
+
+
 @pytest.mark.slow
 def test_every_table_of_the_left_atrium_says_that_its_crops_follow_the_ground_truth(tmp_path: Path) -> None:
     """In Markdown and on the page under all tables, in LaTeX under each float of its means and verdicts."""
