@@ -14,7 +14,7 @@ def caveats(results: Results, among: Container[str] | None = None) -> tuple[str,
 
     A dataset says it of its options, so that a choice of one plan stands under the tables of that plan.
     """
-    said = {}
+    said: dict[str, None] = {}
     for cell in (record.cell for record in results.records.values()):
         name = cell["dataset"]
         if name in datasets.names() and (among is None or name in among):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,8 +24,8 @@ class _Conv3d(nn.Conv3d):
     """Convolution that never meets PyTorch's reference for volumes on a CPU.
 
     One small volume on its own, and on one thread fewer than 16 volumes of a kernel of 1, are not given to oneDNN but
-    to a loop that takes up to five times as long (PyTorch 2.13, ``use_mkldnn`` in ATen/native/Convolution.cpp); so the
-    one is computed twice over, and a kernel of 1 as the matrix product that it is.
+    to a loop that takes up to eight times as long (PyTorch 2.13, ``use_mkldnn`` in ATen/native/Convolution.cpp); so the
+    one is given as a pair of its halves, and a kernel of 1 as the matrix product that it is.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -34,8 +35,20 @@ class _Conv3d(nn.Conv3d):
             rows = input.permute(0, 2, 3, 4, 1)
             return F.linear(rows, self.weight.flatten(1), self.bias).permute(0, 4, 1, 2, 3)
         if input.shape[0] == 1 and input.shape[:4].numel() <= _ALONE:
-            return super().forward(input.expand(2, *input.shape[1:]))[:1]
+            return self._by_halves(input)
         return super().forward(input)
+
+    def _by_halves(self, volume: Tensor) -> Tensor:
+        """The same numbers for one volume, from its two halves along the first axis, each with what its ends see."""
+        assert not isinstance(self.padding, str)
+        kernel, stride, (pad, *padding) = self.kernel_size[0], self.stride[0], self.padding
+        padded = F.pad(volume, (0, 0, 0, 0, pad, pad))
+        planes = (padded.shape[2] - kernel) // stride + 1
+        half = -(-planes // 2)  # of an odd number, the plane in the middle is in both
+        start, length = (planes - half) * stride, (half - 1) * stride + kernel
+        pair = torch.cat((padded[:, :, :length], padded[:, :, start : start + length]))
+        first, second = F.conv3d(pair, self.weight, self.bias, self.stride, (0, *padding)).split(1)
+        return torch.cat((first, second[:, :, 2 * half - planes :]), dim=2)
 
 
 def conv_down(ndim: int, channels_in: int, channels_out: int) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -261,7 +262,7 @@ def test_kaiming_initialisation_of_the_3d_unet_has_its_standard_deviation():
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
 @pytest.mark.parametrize(("kernel", "volumes"), [(1, 1), (2, 1), (3, 1), (1, 3)])
 def test_a_convolution_of_volumes_is_that_of_pytorch(kernel: int, volumes: int, layout: torch.memory_format) -> None:
-    """One is computed twice over on a CPU, and a kernel of 1 as a product; neither shows in output or gradient."""
+    """One is a pair of halves on a CPU, and a kernel of 1 a product; neither shows in output or gradient."""
     layer = blocks.conv(3, 3, 5, kernel=kernel).double().to(memory_format=layout)
     exact = nn.Conv3d(3, 5, kernel, padding=kernel // 2 if kernel % 2 else 0).double()
     exact.load_state_dict(layer.state_dict())
@@ -276,11 +277,26 @@ def test_a_convolution_of_volumes_is_that_of_pytorch(kernel: int, volumes: int, 
         torch.testing.assert_close(found.grad, expected.grad, rtol=1e-10, atol=1e-10)
 
 
-def test_only_a_small_volume_on_its_own_is_computed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_small_volume_on_its_own_is_computed_as_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    real = nn.Conv3d.forward
-    monkeypatch.setattr(nn.Conv3d, "forward", lambda self, images: seen.append(len(images)) or real(self, images))
+    real = torch.nn.functional.conv3d
+    monkeypatch.setattr(
+        torch.nn.functional, "conv3d", lambda images, *rest: seen.append(len(images)) or real(images, *rest)
+    )
     layer = blocks.conv(3, 1, 1)
     for shape in ((1, 1, 8, 8, 8), (2, 1, 8, 8, 8), (1, 1, 160, 160, 2)):  # 160 x 160 is more than 20 480
         assert layer(torch.zeros(shape)).shape == shape
     assert seen == [2, 2, 1]
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (2, 2), (3, 2)])
+@pytest.mark.parametrize("planes", [2, 3, 4, 7, 8])
+def test_a_volume_alone_is_convolved_as_one_of_several_is(kernel: int, stride: int, planes: int) -> None:
+    """Values and gradients, of an even or odd number of planes and of fewer planes than the kernel has."""
+    layer = blocks.conv(3, 3, 2, kernel, stride).double()
+    told = []
+    for forward in (layer, partial(nn.Conv3d.forward, layer)):
+        volume = torch.linspace(-1, 1, 3 * planes * 6 * 4, dtype=torch.float64).view(1, 3, planes, 6, 4).sin()
+        out = forward(volume.requires_grad_())
+        told.append((out, *torch.autograd.grad(out.square().sum(), (volume, *layer.parameters()))))
+    torch.testing.assert_close(*map(list, told), rtol=1e-12, atol=1e-12)
