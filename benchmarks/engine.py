@@ -26,8 +26,7 @@ class Work(NamedTuple):
 
     Attributes:
         flops: floating-point operations of convolutions and matrix products, forward and backward.
-        passes: those of convolutions alone: they measure how many forward and backward passes a step makes. A volume
-            that is computed twice over to escape a slow kernel counts once.
+        passes: those of convolutions alone: they measure how many forward and backward passes a step makes.
         moved: bytes that its operations read and write, each counted as if no cache kept anything.
         precision: of the convolutions.
     """
@@ -111,14 +110,8 @@ class Counted(TorchDispatchMode):
         if packet in flop_registry:
             flops = flop_registry[packet](*args, **kwargs, out_val=found)
             self.flops += flops
-            self.passes += flops / _copies(func, args) if packet in _PASSES else 0
+            self.passes += flops if packet in _PASSES else 0
         if not func.is_view:
             tensors = [leaf for leaf in tree_leaves((args, kwargs, found)) if isinstance(leaf, torch.Tensor)]
             self.bytes += sum(tensor.nbytes for tensor in tensors)
         return found
-
-
-def _copies(func: Any, args: Any) -> int:
-    """How many times over a convolution computes the same image: its batch is one image, expanded (stride 0)."""
-    image = args[1] if func.overloadpacket is torch.ops.aten.convolution_backward else args[0]
-    return len(image) if image.stride(0) == 0 else 1
