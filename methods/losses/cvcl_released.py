@@ -16,7 +16,7 @@ from .prototypes import class_prototypes, confidence_weights, upsampled, upsampl
 
 _VOXELS = 50  # foreground and background voxels of each sample
 _TEMPERATURE = 0.1
-_DIVISOR = 20  # of the loss; the code calls it its temperature
+DIVISOR = 20  # of the voxel contrast; the code calls it its temperature
 
 
 def voxel_contrast(vectors: Tensor, voxels: Voxels) -> Tensor:
@@ -27,7 +27,7 @@ def voxel_contrast(vectors: Tensor, voxels: Voxels) -> Tensor:
     """
     label = voxels.label.flatten()
     contrast = supervised_contrast(vectors.flatten(0, 1), label, _TEMPERATURE, narcissists=label == 0)
-    return contrast / _DIVISOR
+    return contrast / DIVISOR
 
 
 def labelled_contrast(features: Tensor, label: Tensor, predicted: Tensor) -> Tensor:

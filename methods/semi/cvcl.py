@@ -6,8 +6,8 @@ Code: https://github.com/maybeQi/Voxel-Contrastive/blob/65698b3/code/train_CPCL_
 Differences: intended is a reconstruction from the abstract and the code's remains. Both contrasts act on a projection
 of the features before dropout; hard positives and negatives are of the difference part, ranked by similarity to their
 class's prototype; unlabelled voxels carry the label of the nearest prototype where that is sure. The code has neither
-contrast of classes nor ranking, takes easy foreground and a corner of the background, and its unlabelled contrast has
-no gradient and its teacher no say, so that it learns from labels only: ``variant: released``.
+ranking nor contrast of classes, takes easy foreground and a corner of the background, and learns from labels only:
+``variant: released``. Both divide the voxel contrast by 20, as the code does; undivided, it outweighs the labels.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Hyper(TeacherHyper):
     vcl_unlabelled: bool = hyper(True, "contrast voxels of unlabelled images")
     mining: str = hyper("mined", "voxels: random ones, or the hardest near boundaries", choices=("random", "mined"))
     class_weight: float = hyper(0.2, "weight of the prototype contrast", valid=(0, None), search=(0.02, 2, "log"))
-    voxel_weight: float = hyper(0.6, "weight of each voxel contrast", valid=(0, None), search=(0.05, 5, "log"))
+    voxel_weight: float = hyper(0.6, "weight of each voxel contrast / 20", valid=(0, None), search=(0.05, 5, "log"))
     voxels: int = hyper(200, "positives, and negatives, per class in each part of the batch", valid=(1, None))
     hardness: float = hyper(0.0, "BHPC's re-weighting of hard positives; 0 = none", valid=(0, None))
     temperature: float = hyper(0.1, "of both contrasts", valid=(0.01, None), search=(0.05, 1.0, "log"))
@@ -75,14 +75,13 @@ class CVCL(TeacherStudent):
         if hyper.variant == "intended":
             self.projection = Projection(self.network.decoder_channels, hyper.width)
             self.teacher_projection = frozen_copy(self.projection)
-            trusted = {"confidence": hyper.confidence, "margin": hyper.margin}
-            self.guide = PrototypeGuide(task.n_classes, hyper.width, **trusted)
+            self.guide = PrototypeGuide(task.n_classes, hyper.width, confidence=hyper.confidence, margin=hyper.margin)
 
     def losses(self, batch: Batch, clock: Clock) -> Terms:
-        h, label, ramp = self.hyper, batch.labelled.label, ramp_up(clock.progress, self.hyper.ramp)
+        h, label, images = self.hyper, batch.labelled.label, batch.images
+        ramp = ramp_up(clock.progress, h.ramp)
         if h.variant == "released":
             return self._released(batch, h.weight * ramp)
-        images = batch.images
         logits, maps = with_last_map(self.network, images)
         (labelled, unlabelled), (known, guessed) = batch.split(logits), batch.split(maps)
         with torch.no_grad():
@@ -132,7 +131,8 @@ class CVCL(TeacherStudent):
                 similarity = self.guide.prototypes.similarity(self.projection(maps) if projected is None else projected)
             voxels = key_voxels(label, most_probable(logits), similarity.unflatten(2, label.shape[1:]), count, _HARD)
         chosen = self.projection.at(maps, voxels.position).flatten(0, 1)
-        return supervised_contrast(chosen, voxels.label.flatten(), h.temperature, hardness=h.hardness)
+        cost = supervised_contrast(chosen, voxels.label.flatten(), h.temperature, hardness=h.hardness)
+        return cost / cvcl_released.DIVISOR
 
     def _released(self, batch: Batch, weight: float) -> Terms:
         h, label, images = self.hyper, batch.labelled.label, batch.images
