@@ -6,8 +6,8 @@ blocks are not residual and its skips add instead of concatenating; that is the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -15,6 +15,7 @@ from . import blocks
 from .base import Decoder, SegmentationNetwork
 
 _MOST_CONVS = 3
+_Norm = Callable[[int, int], nn.Module]
 
 
 class Network(SegmentationNetwork):
@@ -24,40 +25,52 @@ class Network(SegmentationNetwork):
         ndim, channels, classes, width: see ``networks.make``.
         levels: resolutions, 2 to 5; level k has min(k, 3) convolutions on either side.
         dropout: probability of dropping a whole channel of the deepest map and of the last decoder map.
+        norm: "batch" as published, or "instance": then no crop is seen in the light of the others of its batch.
     """
 
-    OPTIONS: ClassVar[tuple[str, ...]] = ("levels", "dropout")
+    OPTIONS: ClassVar[tuple[str, ...]] = ("levels", "dropout", "norm")
 
     def __init__(
-        self, *, ndim: int, channels: int, classes: int, width: int, levels: int = 5, dropout: float = 0.5
+        self,
+        *,
+        ndim: int,
+        channels: int,
+        classes: int,
+        width: int,
+        levels: int = 5,
+        dropout: float = 0.5,
+        norm: Literal["batch", "instance"] = "batch",
     ) -> None:
         if not 2 <= levels <= 5:
             raise ValueError(f"vnet: levels must be in [2, 5], got {levels}")
         if not 0 <= dropout < 1:
             raise ValueError(f"vnet: dropout must be in [0, 1), got {dropout}")
+        if norm not in ("batch", "instance"):
+            raise ValueError(f'vnet: norm must be "batch" or "instance", got {norm!r}')
         super().__init__(
             ndim=ndim, in_channels=channels, classes=classes, widths=tuple(width * 2**k for k in range(levels))
         )
         self.dropout = dropout
-        self.encoder = _Encoder(ndim, channels, self.channels, dropout)
+        self.norm = {"batch": blocks.batch_norm, "instance": blocks.instance_norm}[norm]
+        self.encoder = _Encoder(ndim, channels, self.channels, dropout, self.norm)
         self.decoder = self._make_decoder()
         self.head = self._make_head(classes)
 
     def _make_decoder(self) -> Decoder:
-        return _Decoder(self.ndim, self.channels, self.dropout)
+        return _Decoder(self.ndim, self.channels, self.dropout, self.norm)
 
     def _make_head(self, outputs: int) -> nn.Module:
         return blocks.conv(self.ndim, self.decoder_channels, outputs, kernel=1)
 
 
 class _Encoder(nn.Module):
-    def __init__(self, ndim: int, channels: int, widths: tuple[int, ...], dropout: float) -> None:
+    def __init__(self, ndim: int, channels: int, widths: tuple[int, ...], dropout: float, norm: _Norm) -> None:
         super().__init__()
         self.levels = nn.ModuleList(
-            _convs(ndim, channels if k == 0 else width, width, level=k + 1) for k, width in enumerate(widths)
+            _convs(ndim, channels if k == 0 else width, width, k + 1, norm) for k, width in enumerate(widths)
         )
         self.downs = nn.ModuleList(
-            _normalised(ndim, blocks.conv(ndim, width, 2 * width, kernel=2, stride=2), 2 * width)
+            _normalised(ndim, blocks.conv(ndim, width, 2 * width, kernel=2, stride=2), 2 * width, norm)
             for width in widths[:-1]
         )
         self.dropout = blocks.channel_dropout(ndim, dropout)
@@ -71,14 +84,14 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(Decoder):
-    def __init__(self, ndim: int, widths: tuple[int, ...], dropout: float) -> None:
+    def __init__(self, ndim: int, widths: tuple[int, ...], dropout: float, norm: _Norm) -> None:
         super().__init__()
         self.channels = widths[-2::-1]
         self.ups = nn.ModuleList(
-            _normalised(ndim, blocks.conv_up(ndim, 2 * width, width), width) for width in self.channels
+            _normalised(ndim, blocks.conv_up(ndim, 2 * width, width), width, norm) for width in self.channels
         )
         self.levels = nn.ModuleList(
-            _convs(ndim, width, width, level=len(self.channels) - k) for k, width in enumerate(self.channels)
+            _convs(ndim, width, width, len(self.channels) - k, norm) for k, width in enumerate(self.channels)
         )
         self.dropout = blocks.channel_dropout(ndim, dropout)
 
@@ -90,15 +103,12 @@ class _Decoder(Decoder):
         return maps[1:]
 
 
-def _convs(ndim: int, channels_in: int, channels_out: int, level: int) -> nn.Sequential:
-    count = min(level, _MOST_CONVS)
+def _convs(ndim: int, channels_in: int, channels_out: int, level: int, norm: _Norm) -> nn.Sequential:
+    before = (channels_in, *[channels_out] * (min(level, _MOST_CONVS) - 1))
     return nn.Sequential(
-        *(
-            _normalised(ndim, blocks.conv(ndim, channels_in if k == 0 else channels_out, channels_out), channels_out)
-            for k in range(count)
-        )
+        *(_normalised(ndim, blocks.conv(ndim, width, channels_out), channels_out, norm) for width in before)
     )
 
 
-def _normalised(ndim: int, layer: nn.Module, channels: int) -> nn.Sequential:
-    return nn.Sequential(layer, blocks.batch_norm(ndim, channels), nn.ReLU(inplace=True))
+def _normalised(ndim: int, layer: nn.Module, channels: int, norm: _Norm) -> nn.Sequential:
+    return nn.Sequential(layer, norm(ndim, channels), nn.ReLU(inplace=True))

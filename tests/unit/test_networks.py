@@ -71,12 +71,13 @@ def test_2d_unet_drops_more_elements_the_deeper_and_none_in_the_decoder():
     assert {layer.p for layer in network.decoder.modules() if isinstance(layer, nn.Dropout)} == {0.0}
 
 
-def test_a_unet_of_instance_normalisation_sees_every_image_alone():
-    network = networks.make("unet", ndim=2, channels=1, classes=2, width=4, norm="instance").train()
+@pytest.mark.parametrize(("name", "ndim"), EVERY)
+def test_a_network_of_instance_normalisation_sees_every_image_alone(name: str, ndim: int):
+    network = networks.make(name, ndim=ndim, channels=1, classes=2, width=4, norm="instance").train()
     for layer in network.modules():
-        if isinstance(layer, nn.Dropout):
+        if isinstance(layer, nn.Dropout | nn.Dropout2d | nn.Dropout3d):
             layer.p = 0.0
-    image = torch.randn(3, 1, 32, 32) * torch.tensor([1.0, 5.0, 0.2]).view(3, 1, 1, 1)
+    image = torch.randn(3, 1, *[32] * ndim) * torch.tensor([1.0, 5.0, 0.2]).view(3, *[1] * (ndim + 1))
     together, alone = network(image), network.eval()(image[1:2])
     torch.testing.assert_close(together[1:2], alone, rtol=1e-4, atol=1e-5)
 
@@ -186,6 +187,11 @@ def test_a_side_that_does_not_fit_is_refused_with_the_next_that_does(name: str, 
 def test_an_image_of_other_channels_is_refused_with_both_shapes():
     with pytest.raises(ValueError, match=r"\(n, 1, \*space\), got shape \(2, 3, 8, 8\)"):
         small("unet", 2)(torch.zeros(2, 3, 8, 8))
+
+
+def test_a_vnet_has_no_other_normalisation_than_those_two():
+    with pytest.raises(ValueError, match='vnet: norm must be "batch" or "instance", got \'group\''):
+        networks.make("vnet", ndim=3, channels=1, classes=2, width=4, norm="group")
 
 
 def test_an_unknown_network_names_the_nearest():
