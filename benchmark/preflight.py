@@ -203,7 +203,7 @@ def _weights(cells: Sequence[Cell], opened: Mapping[str, Dataset], say: Say) -> 
         try:
             networks.make(name, **(origin | settings))
         except Exception as error:  # whatever timm, its hub or a file reader may raise
-            model = name.removeprefix(networks.ENCODER).removesuffix(networks.PRETRAINED)
+            model = networks.encoder_of(name)
             raise NotReady(
                 f"training.network {name}: its weights cannot be read ({type(error).__name__}: {error}); put them as "
                 f"{model}.safetensors or {model}.pth into a folder that BENCH_WEIGHTS names, connect to a network for "

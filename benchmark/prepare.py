@@ -178,7 +178,7 @@ def encoder_weights(network: str) -> tuple[dict[str, str], str]:
     """
     if not network.startswith(networks.ENCODER):
         return {}, ""
-    model = network.removeprefix(networks.ENCODER).removesuffix(networks.PRETRAINED)
+    model = networks.encoder_of(network)
     if not network.endswith(networks.PRETRAINED):
         return {}, f"encoder {model} is trained from scratch"
     folder = os.environ.get("BENCH_WEIGHTS")

@@ -14,10 +14,8 @@ def caveats(results: Results, among: Container[str] | None = None) -> tuple[str,
 
     A dataset says it of its options, so that a choice of one plan stands under the tables of that plan.
     """
-    said: dict[str, None] = {}
-    for cell in (record.cell for record in results.records.values()):
-        name = cell["dataset"]
-        if name in datasets.names() and (among is None or name in among):
-            caveat = datasets.get(name).caveat(cell.get("options") or {})
-            said |= {f"{name}: {caveat}": None} if caveat else {}
-    return tuple(said)
+    cells = [record.cell for record in results.records.values()]
+    chosen = {(cell["dataset"], repr(cell["options"])): cell["options"] for cell in cells}
+    known = {name for name, _ in chosen if (among is None or name in among) and name in datasets.names()}
+    said = ((name, datasets.get(name).caveat(options)) for (name, _), options in chosen.items() if name in known)
+    return tuple(dict.fromkeys(f"{name}: {caveat}" for name, caveat in said if caveat))

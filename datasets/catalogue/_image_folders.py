@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ..base import DataError, Dataset, Partition
 from ..splits import k_fold
@@ -32,6 +32,17 @@ class ImageFolders(Dataset):
     """
 
     folds = FOLDS
+    unit: ClassVar[str] = ""
+    """What several frames show, where a plan must say by group_pattern which frames are of one."""
+
+    @classmethod
+    def caveat(cls, options: Mapping[str, Any]) -> str:
+        if not cls.unit or options.get("group_pattern"):
+            return super().caveat(options)
+        return (
+            f"without group_pattern every frame stands for itself: a copy that is not divided by {cls.unit} has frames "
+            f"of one {cls.unit} in training and test, and scores that are too high"
+        )
 
     @classmethod
     def nominal_task(cls, options: Any) -> Task:

@@ -10,9 +10,7 @@ Protocol: the folders' own division, else five folds by a hash of the groups. No
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ..types import Card
 from ._image_folders import ImageFolders
@@ -61,12 +59,4 @@ class ArtNet(ImageFolders):
     )
     Options = ArtNetOptions
     folder = "ART-NET"
-
-    @classmethod
-    def caveat(cls, options: Mapping[str, Any]) -> str:
-        if options.get("group_pattern"):
-            return ""
-        return (
-            "without group_pattern every frame stands for itself: a copy that is not divided by procedure has frames "
-            "of one procedure in training and test, and scores that are too high"
-        )
+    unit = "procedure"

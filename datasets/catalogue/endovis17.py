@@ -96,10 +96,10 @@ class EndoVis17(Dataset):
         return self.nominal_task(self.options)
 
     def files(self) -> Sequence[Path]:
-        return [path for image, masks in self._frames.values() for path in (image, *masks)]
+        return [path for image, masks, _ in self._frames.values() for path in (image, *masks)]
 
     def groups(self) -> Mapping[str, str]:
-        groups = {key: key if self.options.split == "by_frame" else key.split("_")[0] for key in self._frames}
+        groups = {key: group for key, (_, _, group) in self._frames.items()}
         if len(groups) < len(TEST_VIDEOS) * 2 * FRAMES and not self.options.partial:
             what = f"{len(groups)} of the 1800 published frames in {str(self.root)!r}; complete the copy, or"
             raise DataError(f"endovis17: {what} set the option partial: true (then comparable with nothing)")
@@ -108,13 +108,13 @@ class EndoVis17(Dataset):
     def load(self, key: str) -> Case:
         if key not in self._frames:
             raise DataError(f"endovis17: case {key!r} is not in {self.root}; frames are named like video1_frame000")
-        image, masks = self._frames[key]
+        image, masks, group = self._frames[key]
         try:
             pixels = self._cropped(read_pixels(image, "rgb"), image)
             drawn = [self._cropped(read_mask(p, PARTS, CLASSES), p) for p in masks]
         except DataError as error:
             raise DataError(f"endovis17: case {key!r}: {error}") from error
-        return Case(key, self.groups()[key], pixels, np.maximum.reduce(drawn))
+        return Case(key, group, pixels, np.maximum.reduce(drawn))
 
     def partition(self, fold: int) -> Partition:
         if not 1 <= fold <= self.folds:
@@ -134,8 +134,8 @@ class EndoVis17(Dataset):
         return np.ascontiguousarray(pixels[..., top : top + height, left : left + width])
 
     @cached_property
-    def _frames(self) -> Mapping[str, tuple[Path, tuple[Path, ...]]]:
-        """Key -> frame and the masks of its instruments, without those in folders named Other."""
+    def _frames(self) -> Mapping[str, tuple[Path, tuple[Path, ...], str]]:
+        """Key -> frame, the masks of its instruments without those in folders named Other, and group."""
         found = {}
         for image in self.root.glob("instrument_dataset_*/left_frames/frame*.png"):
             video = re.fullmatch(r"instrument_dataset_([1-8])", image.parents[1].name)
@@ -144,5 +144,7 @@ class EndoVis17(Dataset):
                 masks = tuple(f / image.name for f in folders if not f.name.lower().startswith("other"))
                 if not masks:
                     raise DataError(f"endovis17: {image} has no masks in ground_truth; fetch them").of("unpaired")
-                found[f"video{video[1]}_{image.stem}"] = (image, masks)
+                group = f"video{video[1]}"
+                key = f"{group}_{image.stem}"
+                found[key] = (image, masks, key if self.options.split == "by_frame" else group)
         return dict(sorted(found.items()))

@@ -29,6 +29,11 @@ def known(name: str) -> bool:
     return name in names() or (name.startswith(ENCODER) and len(name.removesuffix(PRETRAINED)) > len(ENCODER))
 
 
+def encoder_of(name: str) -> str:
+    """The model of timm in ``encoder:MODEL`` and ``encoder:MODEL@pretrained``; of another network, its name."""
+    return name.removeprefix(ENCODER).removesuffix(PRETRAINED)
+
+
 def make(name: str, *, ndim: int, channels: int, classes: int, width: int = 16, **options: Any) -> SegmentationNetwork:
     """A freshly initialised network.
 
@@ -50,8 +55,8 @@ def make(name: str, *, ndim: int, channels: int, classes: int, width: int = 16, 
         raise KeyError(f"unknown network {name!r}{hint} (known: {', '.join(names())}, {ENCODER}MODEL)")
     module = name
     if name.startswith(ENCODER):
-        model, module = name.removeprefix(ENCODER), "_encoder"
-        options = {"model": model.removesuffix(PRETRAINED), "pretrained": model.endswith(PRETRAINED)} | options
+        module = "_encoder"
+        options = {"model": encoder_of(name), "pretrained": name.endswith(PRETRAINED)} | options
     if ndim not in (2, 3):
         raise ValueError(f"network {name!r}: ndim must be 2 or 3, got {ndim}")
     for field, value, least in (("channels", channels, 1), ("classes", classes, 2), ("width", width, 1)):

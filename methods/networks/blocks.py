@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Norm = Callable[[int, int], nn.Module]
+"""Makes a normalisation of dimensions and channels."""
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -81,6 +85,22 @@ def batch_norm(ndim: int, channels: int) -> nn.Module:
 def instance_norm(ndim: int, channels: int) -> nn.Module:
     """Instance normalisation without parameters or running statistics."""
     return (nn.InstanceNorm2d, nn.InstanceNorm3d)[ndim - 2](channels)
+
+
+def normalisation(name: str, network: str) -> Norm:
+    """The normalisation that a network's option ``norm`` names.
+
+    Args:
+        name: "batch" or "instance".
+        network: for the message.
+
+    Raises:
+        ValueError: another name.
+    """
+    norms = {"batch": batch_norm, "instance": instance_norm}
+    if name not in norms:
+        raise ValueError(f'{network}: norm must be "batch" or "instance", got {name!r}')
+    return norms[name]
 
 
 def channel_dropout(ndim: int, p: float) -> nn.Module:

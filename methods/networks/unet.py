@@ -82,8 +82,8 @@ class Network(SegmentationNetwork):
         if (name, ndim) not in RECIPES:
             known = ", ".join(repr(known) for known, n in RECIPES if n == ndim)
             raise ValueError(f"unet: no recipe {name!r} in {ndim}-D; use one of {known}")
-        if norm not in (None, "batch", "instance"):
-            raise ValueError(f'unet: norm must be "batch" or "instance", got {norm!r}')
+        if norm is not None:
+            blocks.normalisation(norm, "unet")
         super().__init__(
             ndim=ndim, in_channels=channels, classes=classes, widths=tuple(width * 2**k for k in range(levels))
         )
@@ -141,7 +141,7 @@ class _Decoder(Decoder):
 
 
 def _double_conv(ndim: int, channels_in: int, channels_out: int, recipe: Recipe, dropout: float) -> nn.Sequential:
-    norm = blocks.batch_norm if recipe.norm == "batch" else blocks.instance_norm
+    norm = blocks.normalisation(recipe.norm, "unet")
     return nn.Sequential(
         blocks.conv(ndim, channels_in, channels_out),
         norm(ndim, channels_out),

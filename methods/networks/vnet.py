@@ -6,7 +6,7 @@ blocks are not residual and its skips add instead of concatenating; that is the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
@@ -15,7 +15,6 @@ from . import blocks
 from .base import Decoder, SegmentationNetwork
 
 _MOST_CONVS = 3
-_Norm = Callable[[int, int], nn.Module]
 
 
 class Network(SegmentationNetwork):
@@ -45,13 +44,11 @@ class Network(SegmentationNetwork):
             raise ValueError(f"vnet: levels must be in [2, 5], got {levels}")
         if not 0 <= dropout < 1:
             raise ValueError(f"vnet: dropout must be in [0, 1), got {dropout}")
-        if norm not in ("batch", "instance"):
-            raise ValueError(f'vnet: norm must be "batch" or "instance", got {norm!r}')
         super().__init__(
             ndim=ndim, in_channels=channels, classes=classes, widths=tuple(width * 2**k for k in range(levels))
         )
         self.dropout = dropout
-        self.norm = {"batch": blocks.batch_norm, "instance": blocks.instance_norm}[norm]
+        self.norm = blocks.normalisation(norm, "vnet")
         self.encoder = _Encoder(ndim, channels, self.channels, dropout, self.norm)
         self.decoder = self._make_decoder()
         self.head = self._make_head(classes)
@@ -64,7 +61,7 @@ class Network(SegmentationNetwork):
 
 
 class _Encoder(nn.Module):
-    def __init__(self, ndim: int, channels: int, widths: tuple[int, ...], dropout: float, norm: _Norm) -> None:
+    def __init__(self, ndim: int, channels: int, widths: tuple[int, ...], dropout: float, norm: blocks.Norm) -> None:
         super().__init__()
         self.levels = nn.ModuleList(
             _convs(ndim, channels if k == 0 else width, width, k + 1, norm) for k, width in enumerate(widths)
@@ -84,7 +81,7 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(Decoder):
-    def __init__(self, ndim: int, widths: tuple[int, ...], dropout: float, norm: _Norm) -> None:
+    def __init__(self, ndim: int, widths: tuple[int, ...], dropout: float, norm: blocks.Norm) -> None:
         super().__init__()
         self.channels = widths[-2::-1]
         self.ups = nn.ModuleList(
@@ -103,12 +100,12 @@ class _Decoder(Decoder):
         return maps[1:]
 
 
-def _convs(ndim: int, channels_in: int, channels_out: int, level: int, norm: _Norm) -> nn.Sequential:
+def _convs(ndim: int, channels_in: int, channels_out: int, level: int, norm: blocks.Norm) -> nn.Sequential:
     before = (channels_in, *[channels_out] * (min(level, _MOST_CONVS) - 1))
     return nn.Sequential(
         *(_normalised(ndim, blocks.conv(ndim, width, channels_out), channels_out, norm) for width in before)
     )
 
 
-def _normalised(ndim: int, layer: nn.Module, channels: int, norm: _Norm) -> nn.Sequential:
+def _normalised(ndim: int, layer: nn.Module, channels: int, norm: blocks.Norm) -> nn.Sequential:
     return nn.Sequential(layer, norm(ndim, channels), nn.ReLU(inplace=True))
