@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 Norm = Callable[[int, int], nn.Module]
 """Makes a normalisation of dimensions and channels."""
 
 _Module = TypeVar("_Module", bound=nn.Module)
+
+_EPS = 1e-5
 
 _ALONE = 20480
 """A volume on its own is small, for PyTorch, up to so many numbers in channels × its first two axes."""
@@ -82,9 +85,53 @@ def batch_norm(ndim: int, channels: int) -> nn.Module:
     return (nn.BatchNorm2d, nn.BatchNorm3d)[ndim - 2](channels)
 
 
+class _OfChannelsLast(torch.autograd.Function):
+    """Instance normalisation of a channels-last map as it lies, with PyTorch's kernels for groups and for batches."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, eps: float) -> Tensor:
+        count, channels = maps.shape[:2]
+        size = maps.shape[2:].numel()
+        normal, mean, inverse_std = torch.native_group_norm(maps, None, None, count, channels, size, channels, eps)
+        ctx.save_for_backward(maps, mean, inverse_std)
+        ctx.eps = eps
+        return normal
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        maps, mean, inverse_std = ctx.saved_tensors
+        result = torch.empty_like(maps)
+        for k, (of, one) in enumerate(zip(gradient.split(1), maps.split(1), strict=True)):
+            result[k : k + 1] = torch.ops.aten.native_batch_norm_backward(
+                of, one, None, None, None, mean[k], inverse_std[k], True, ctx.eps, [True, False, False]
+            )[0]
+        return result, None
+
+
+class _InstanceNorm(nn.Module):
+    """PyTorch's own brings channels-last maps of a CPU into another order and back, which costs as much again."""
+
+    def __init__(self, ndim: int) -> None:
+        super().__init__()
+        self.ndim = ndim
+
+    def forward(self, maps: Tensor) -> Tensor:
+        size = maps.shape[2:].numel()
+        if self.training and size == 1:
+            raise ValueError(
+                f"instance normalisation needs maps of more than one position, got {tuple(maps.shape)}: take a bigger "
+                "patch or fewer levels"
+            )
+        last = torch.channels_last if self.ndim == 2 else torch.channels_last_3d
+        if maps.device.type == "cpu" and maps.dtype == torch.float32 and maps.is_contiguous(memory_format=last):
+            return cast(Tensor, _OfChannelsLast.apply(maps, _EPS))
+        return F.instance_norm(maps, eps=_EPS)
+
+
 def instance_norm(ndim: int, channels: int) -> nn.Module:
-    """Instance normalisation without parameters or running statistics."""
-    return (nn.InstanceNorm2d, nn.InstanceNorm3d)[ndim - 2](channels)
+    """Instance normalisation without parameters or running statistics; ``channels`` may be any number."""
+    return _InstanceNorm(ndim)
 
 
 def normalisation(name: str, network: str) -> Norm:

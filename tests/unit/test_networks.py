@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from methods import networks
 from methods.networks import blocks
@@ -80,6 +81,27 @@ def test_a_network_of_instance_normalisation_sees_every_image_alone(name: str, n
     image = torch.randn(3, 1, *[32] * ndim) * torch.tensor([1.0, 5.0, 0.2]).view(3, *[1] * (ndim + 1))
     together, alone = network(image), network.eval()(image[1:2])
     torch.testing.assert_close(together[1:2], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 6, 4, 7), (2, 1, 4, 4, 4), (3, 5, 6, 9)], ids=str)
+@pytest.mark.parametrize("last", [True, False], ids=["channels last", "channels first"])
+def test_instance_normalisation_is_pytorchs_forward_and_backward(shape: tuple[int, ...], last: bool):
+    layout = (torch.channels_last, torch.channels_last_3d)[len(shape) - 4] if last else torch.contiguous_format
+    maps = (3 * torch.randn(shape) + 1).to(memory_format=layout).requires_grad_()
+    weight = torch.randn(shape)  # the gradient that comes back is not channels-last
+    ours, theirs = blocks.instance_norm(len(shape) - 2, shape[1])(maps), F.instance_norm(maps)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert ours.is_contiguous(memory_format=layout)
+    gradients = [torch.autograd.grad((result * weight).sum(), maps)[0] for result in (ours, theirs)]
+    assert gradients[1].abs().max() > 0.1
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+def test_instance_normalisation_of_one_position_is_refused_in_training():
+    layer = blocks.instance_norm(3, 4)
+    with pytest.raises(ValueError, match=r"more than one position, got \(2, 4, 1, 1, 1\): take a bigger patch"):
+        layer(torch.randn(2, 4, 1, 1, 1))
+    assert layer.eval()(torch.randn(2, 4, 1, 1, 1)).abs().max() == 0
 
 
 def test_vnet_drops_whole_channels_after_the_bottleneck_and_before_the_head():
