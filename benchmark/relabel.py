@@ -62,7 +62,8 @@ class Relabeller:
             return
         for indices, samples in feed.relabel_samples():
             known = [memory.get(int(i)) for i in indices]
-            before = None if any(m is None for m in known) else torch.stack(known)  # type: ignore[arg-type]
+            whole = not any(m is None for m in known)
+            before = torch.stack(known).to(samples.image.device) if whole else None  # type: ignore[arg-type]
             with cast():
                 made = relabel_padded(method, samples, before)
             feed.set_pseudo(indices, made.label)

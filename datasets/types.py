@@ -157,7 +157,8 @@ class Card:
     """What a person must know about a dataset before using or citing it (texts, no paths).
 
     ``spacing`` says where voxel sizes come from and in which order axes are, or that distances are in pixels.
-    ``caveat`` is printed under every table that holds a number of the dataset.
+    ``caveat`` is printed under every table that holds a number of the dataset. ``counts`` are those of the published
+    copy, "cases" and "slices", which ``data verify`` compares with the copy at hand.
     """
 
     title: str
@@ -170,3 +171,4 @@ class Card:
     known_issues: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     caveat: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)

@@ -159,6 +159,8 @@ class _Look:
         self.content: dict[str, str] = {}
         self.thumbnails: dict[str, np.ndarray] = {}
         self.classes: Counter[int] = Counter()
+        self.scribbled: Counter[int] = Counter()
+        self.slices: dict[str, int] = {}
         self.labelled = self.marked = self.wrong = 0
         self.sizes: set[tuple[int, ...]] = set()
         self.spacings: set[tuple[float, ...]] = set()
@@ -167,6 +169,8 @@ class _Look:
         self.content[case.key] = hashlib.blake2b(case.image.tobytes(), digest_size=16).hexdigest()
         self.thumbnails[case.key] = _thumbnail(case)
         self.sizes.add(case.space)
+        if len(case.space) > self.dataset.task.ndim:
+            self.slices[case.key] = case.space[0]
         if case.spacing:
             self.spacings.add(tuple(round(mm, 4) for mm in case.spacing))
         found = self.report.findings
@@ -178,18 +182,21 @@ class _Look:
                 found.append(Finding("empty_label", (case.key,), f"{case.key}: the label is background only"))
         if case.scribble is not None:
             known = case.scribble != IGNORE
+            counts = np.bincount(case.scribble[known], minlength=self.dataset.task.n_classes)
+            self.scribbled.update({place: int(n) for place, n in enumerate(counts)} | {IGNORE: int((~known).sum())})
             if case.label is not None:
                 self.marked += int(known.sum())
                 self.wrong += int((case.scribble != case.label)[known].sum())
-            else:
-                self.classes.update(Counter(case.scribble[known].tolist()))
         found += [Finding("oddity", (case.key,), f"{case.key}: {words}") for words in self.dataset.oddities(case)]
 
     def conclude(self) -> None:
         """What only all cases together tell."""
         names, total = self.dataset.task.classes, sum(self.classes.values())
-        absent = [name for place, name in enumerate(names) if not self.classes[place]]
-        if absent and total:
+        unmarked = self.scribbled.pop(IGNORE, 0)
+        marked = sum(self.scribbled.values())
+        found = self.classes + self.scribbled
+        absent = [name for place, name in enumerate(names) if not found[place]]
+        if absent and found:
             words = (
                 f"no label holds {', '.join(absent)}: {'all labels are empty' if len(absent) >= len(names) - 1 else ''}"
             )
@@ -199,20 +206,35 @@ class _Look:
         if rate is not None and rate > SCRIBBLE_ERRORS:
             words = f"{self.wrong} of {self.marked} scribbled pixels ({rate:.2%}) contradict the dense label"
             self.report.findings.append(Finding("scribble_disagreement", (), words))
+        slices, published = sum(self.slices.values()), self.dataset.card.counts
+        if self.report.cases == published.get("cases") and slices != published.get("slices", slices):
+            words = f"{slices} slices in all, but {published['slices']} in the published copy: some volume is another"
+            self.report.findings.append(Finding("oddity", (), words))
         axes = list(zip(*self.sizes, strict=False))
         self.report.facts = {
             "read": len(self.content),
+            **({"slices": slices} if slices else {}),
             "densely labelled": self.labelled,
             "class shares": {n: self.classes[p] / total for p, n in enumerate(names)} if total else {},
             "smallest size": [min(axis) for axis in axes],
             "largest size": [max(axis) for axis in axes],
             "spacings": sorted(map(list, self.spacings))[:8],
+            "scribbled": marked / (marked + unmarked) if marked else None,
+            "scribble shares": {n: self.scribbled[p] / marked for p, n in enumerate(names)} if marked else {},
+            "contradicting scribble pixels": self.wrong if self.marked else None,
             "scribble disagreement": rate,
         }
 
     def compare(self, sides: Mapping[str, str], fold: int) -> None:
         """Report images that stand on two sides of this fold, the same or nearly so."""
         keys = [key for key in self.content if key in sides]
+        if fold == 1:
+            for side in ("train", "val", "test"):
+                mine = [key for key in keys if sides[key] == side]
+                words = f"{len(mine)} cases" + (
+                    f", {sum(map(self.slices.__getitem__, mine))} slices" if self.slices else ""
+                )
+                self.report.facts[f"{side}{_of(fold, self.dataset)}"] = words
         same = [(a, b) for a, b in _pairs(keys, self.content) if sides[a] != sides[b]]
         for a, b in same:
             words = f"{a} ({sides[a]}) and {b} ({sides[b]}) are the same image{_of(fold, self.dataset)}"

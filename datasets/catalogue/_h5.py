@@ -78,7 +78,7 @@ def planes_unlike(volume: Path, folder: Path) -> list[str]:
 
     Args:
         volume: the HDF5 file.
-        folder: where the planes lie; without any file of this volume there is nothing to compare.
+        folder: where the planes lie; without any file there is nothing to compare.
 
     Returns:
         Sentences: planes that are missing or too many, arrays that differ.
@@ -86,7 +86,7 @@ def planes_unlike(volume: Path, folder: Path) -> list[str]:
     names = ("label", "scribble")
     found = {int(path.stem.rsplit("_", 1)[1]): path for path in folder.glob(f"{volume.stem}_slice_[0-9]*.h5")}
     if not found:
-        return []
+        return ["no slice file, although other volumes have theirs"] if any(folder.glob("*_slice_*.h5")) else []
     arrays, _ = read_h5(volume, ("image",), names)
     depth, words = len(arrays["image"]), []
     if lost := [z for z in range(depth) if z not in found]:

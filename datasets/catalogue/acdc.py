@@ -62,8 +62,7 @@ class ACDC(Dataset):
         how_to_get="Accept the terms on the challenge's page (humanheart-project.creatis.insa-lyon.fr/database), then "
         "take data/ACDC of the repository HiLab-git/WSL4MIS, which is in this layout.",
         layout=f"ACDC/{VOLUMES}/patient001_frame01.h5 and so on (200 files), each with image, label and scribble.",
-        spacing="Not in the published files: distances are in voxels unless files or options state it. It is never "
-        "guessed.",
+        spacing="Not in the published files: distances are in voxels unless files or options state it; never guessed.",
         protocol="folds: fold k tests patients 20(k-1)+1 to 20k and trains on the other 80, whence validation patients "
         "are carved, for none are published. maag: 70 training, 15 validation, 15 test patients. ssl4mis: 70, 10, 20; "
         "labelled subsets are the first 3, 7 or 14 of its list (none of the first 7 is a normal or a DCM heart).",
@@ -77,6 +76,7 @@ class ACDC(Dataset):
             "scribbles": "1.1 % of the pixels, on every slice; classes background .60, RV .12, MYO .17, LV .12",
             "normalisation": "per volume: clipped at the 99th percentile, then min-max to [0, 1]",
         },
+        counts={"cases": 200, "slices": 1902},
     )
     Options = ACDCOptions
     folder = "ACDC"

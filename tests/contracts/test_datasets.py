@@ -10,6 +10,7 @@ import pytest
 
 import datasets
 from datasets.base import MissingData
+from datasets.verify import verify
 
 from .checks_datasets import CHECKS, ON_REAL
 from .specimen import Check, Specimen
@@ -41,9 +42,8 @@ def test_what_nobody_can_get_has_a_card_and_says_why(name: str, tmp_path: Path) 
         cls(tmp_path)
 
 
-@pytest.fixture(scope="session")
-def real_acdc(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five real patients, one of each test fold, in the published layout."""
+def unpacked(root: Path, pattern: str) -> Path:
+    """The real volumes of ACDC whose packed files match, in the published layout below ``root``."""
     if not (REAL / "acdc").is_dir():
         pytest.skip(f"no real ACDC scans in {REAL / 'acdc'}")
     spec = importlib.util.spec_from_file_location("unpack", REAL / "unpack.py")
@@ -51,12 +51,36 @@ def real_acdc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert spec.loader is not None
     unpack = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(unpack)
-    root = tmp_path_factory.mktemp("real")
-    for patient in (1, 21, 41, 61, 81):
-        for packed in sorted((REAL / "acdc").glob(f"patient{patient:03d}_*.npz.xz")):
-            name = packed.name.removesuffix(".npz.xz")
-            unpack.write(root / "ACDC" / "ACDC_training_volumes" / f"{name}.h5", unpack.read(packed))
+    for packed in sorted((REAL / "acdc").glob(pattern)):
+        name = packed.name.removesuffix(".npz.xz")
+        unpack.write(root / "ACDC" / "ACDC_training_volumes" / f"{name}.h5", unpack.read(packed))
     return root
+
+
+@pytest.fixture(scope="session")
+def real_acdc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five real patients, one of each test fold, in the published layout."""
+    return unpacked(tmp_path_factory.mktemp("real"), "patient0[02468]1_*.npz.xz")
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_the_real_acdc_has_the_published_counts(tmp_path: Path) -> None:
+    root, cls = unpacked(tmp_path, "patient*.npz.xz"), datasets.get("acdc")
+    report = verify(cls, root)
+    assert report.faults() == []
+    assert report.facts["slices"] == 1902
+    assert report.facts["contradicting scribble pixels"] == 116
+    assert report.facts["scribbled"] == pytest.approx(0.011, abs=5e-4)
+    shares = [report.facts["scribble shares"][name] for name in ("background", "RV", "MYO", "LV")]
+    assert shares == pytest.approx([0.598, 0.115, 0.171, 0.116], abs=2e-3)
+    dataset = cls(root)
+    depths = {key: len(dataset.load(key).image[0]) for key in dataset.groups()}
+    slices = [
+        sum(depths[key] for key, group in dataset.groups().items() if group in dataset.partition(fold).test)
+        for fold in range(1, 6)
+    ]
+    assert slices == [390, 378, 346, 340, 448]
 
 
 @pytest.mark.data

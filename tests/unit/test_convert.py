@@ -36,6 +36,9 @@ def test_a_scan_and_its_scribbles_keep_their_voxels_and_sizes(tmp_path: Path) ->
         assert set(file) == {"image", "label"}
         assert np.array_equal(file["label"][()], tested.label)
     assert planes_unlike(tmp_path / "out/MSCMR_volumes/subject43.h5", tmp_path / "out/MSCMR_slices") == []
+    other = (tmp_path / "out/MSCMR_volumes/subject43.h5").rename(tmp_path / "subject99.h5")
+    assert planes_unlike(other, tmp_path / "out/MSCMR_slices") == ["no slice file, although other volumes have theirs"]
+    assert planes_unlike(other, tmp_path / "nowhere") == []
     assert len(list((tmp_path / "out" / "MSCMR_slices").iterdir())) == 9 * 3
     assert not list(tmp_path.glob("out/*/.*"))
 

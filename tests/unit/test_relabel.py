@@ -12,8 +12,8 @@ import torch
 from benchmark.relabel import Relabeller
 from datasets.feed import Feed
 from datasets.pool import Pool
-from datasets.types import IGNORE
-from methods.base import Method
+from datasets.types import IGNORE, Labelled
+from methods.base import Method, Relabelled
 
 from .scribble_toys import method
 
@@ -151,3 +151,26 @@ def test_what_a_method_remembers_is_handed_back_to_it_sample_by_sample() -> None
     assert torch.equal(seen[4], torch.stack([first[2], first[3]]))
     # the average of two equal predictions p, from 0, at a momentum of one half: p/2, then 3p/4
     torch.testing.assert_close(memory[0].float(), 1.5 * first[0].float(), rtol=2e-3, atol=1e-3)
+
+
+def test_what_a_method_remembers_comes_back_on_the_device_of_the_samples() -> None:
+    m, kept = method("scribble2label"), {i: torch.zeros(3, 16, 16) for i in range(2)}
+    seen: list[str] = []
+
+    class Elsewhere:
+        """Two samples that are not on the CPU."""
+
+        def relabel_samples(self):
+            image, label = torch.empty(2, 1, 16, 16, device="meta"), torch.empty(2, 16, 16, device="meta")
+            yield torch.arange(2), Labelled(image, label, keys=("a", "b"))
+
+        def set_pseudo(self, indices, label):
+            assert label.device.type == "meta"
+
+    def spy(samples, before):
+        seen.append(before.device.type)
+        return Relabelled(samples.label, None)
+
+    object.__setattr__(m, "relabel", spy)
+    Relabeller()(m, Elsewhere(), kept, nullcontext)
+    assert seen == ["meta"]

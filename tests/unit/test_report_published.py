@@ -219,6 +219,25 @@ def test_tables_of_other_amounts_step_back_behind_one_of_the_same(tmp_path: Path
     assert [c.table.title for c in published.beside(results, entries, [sixteen])] == ["Sixteen"]
 
 
+def test_a_table_that_does_not_state_its_amounts_stays_beside_one_of_ours(tmp_path: Path) -> None:
+    results, entries = results_of(tmp_path, {"method": "ua_mt", "dataset": "la", "ratio": 0.2})
+    eight = dataclasses.replace(table(row()), title="Eight")
+    silent = dataclasses.replace(table(row(protocol=dataclasses.replace(PROTOCOL, labelled=None))), title="Silent")
+    assert [c.table.title for c in published.beside(results, entries, [eight, silent])] == ["Eight", "Silent"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "stays"),
+    [({}, True), ({"labelled": None}, True), ({"annotation": "scribble"}, False), ({"labelled": "16"}, False)],
+    ids=str,
+)
+def test_a_table_of_our_data_without_our_methods_stays(tmp_path: Path, tags: dict[str, Any], stays: bool) -> None:
+    results, entries = results_of(tmp_path, {"method": "ua_mt", "dataset": "la", "ratio": 0.2})
+    elsewhere = table(row("Elsewhere", method=None, protocol=dataclasses.replace(PROTOCOL, **tags)))
+    found = published.beside(results, entries, [elsewhere])
+    assert ("| Elsewhere | 84.25 | – | – | – | – | not run here |" in published.markdown(found)) is stays
+
+
 def test_nothing_is_shown_where_no_table_is_about_the_plans_data(tmp_path: Path) -> None:
     results, entries = results_of(tmp_path, {"method": "cps"})
     assert published.beside(results, entries) == ()

@@ -36,6 +36,27 @@ SUMS = {
     "ACDC, 7 labelled patients, scored on validation and test patients together": (12, 975.93, 0, 0, 0),
 }
 
+SCRIBBLES = "ACDC, scribbles of 80 patients, five folds, "
+
+# Dice, its deviation, HD95 and its deviation, of the mean and of each class.
+SCRIBBLE_SUMS = {
+    f"{SCRIBBLES}as MaskMixAdv's Table 1 lists them": (
+        15,
+        {
+            "mean": (1243.0, 141.8, 442.5, 329.6),
+            "RV": (1239.2, 161.8, 363.4, 294.0),
+            "MYO": (1190.2, 110.6, 444.3, 304.8),
+            "LV": (1300.0, 161.1, 520.2, 403.6),
+        },
+    ),
+    f"{SCRIBBLES}ablation of MaskMixAdv": (
+        5,
+        {"mean": (351.4, 0, 567.7, 0), "RV": (339.9, 0, 0, 0), "MYO": (328.0, 0, 0, 0), "LV": (386.1, 0, 0, 0)},
+    ),
+    f"{SCRIBBLES}perturbations compared by MaskMixAdv": (18, {"mean": (1437.0, 0, 0, 0)}),
+    "ACDC, scribbles, other anchors": (8, {"mean": (674.43, 0, 0, 0)}),
+}
+
 
 @pytest.mark.parametrize("title", SUMS)
 def test_a_semi_supervised_table_adds_up_to_what_its_sources_print(title: str) -> None:
@@ -50,3 +71,28 @@ def test_no_semi_supervised_table_is_left_out() -> None:
     protocols = [(table.title, table.rows[0].protocol) for table in load()]
     densely = [(title, p) for title, p in protocols if (p.annotation, p.folds) == ("dense", (1,))]
     assert sorted(title for title, p in densely if p.dataset in ("la", "brats", "acdc")) == sorted(SUMS)
+
+
+@pytest.mark.parametrize("title", SCRIBBLE_SUMS)
+def test_a_table_of_scribbles_adds_up_to_what_its_sources_print(title: str) -> None:
+    (table,) = [table for table in load() if table.title == title]
+    rows, sums = SCRIBBLE_SUMS[title]
+    assert len(table.rows) == rows
+    for name in ("mean", "RV", "MYO", "LV"):
+        values = [row.values if name == "mean" else row.classes.get(name) for row in table.rows]
+        printed = [[getattr(one, f) or 0 for f in ("dice", "dice_sd", "hd95", "hd95_sd")] for one in values if one]
+        assert tuple(round(sum(column), 2) for column in zip(*printed, strict=True)) == sums.get(name, ())
+
+
+def test_no_table_of_scribbles_is_left_out() -> None:
+    titles = [t.title for t in load() if t.rows[0].protocol.annotation == "scribble" and t.title[:5] != "MSCMR"]
+    assert sorted(titles) == sorted(SCRIBBLE_SUMS)
+
+
+def test_rows_of_another_division_of_the_patients_state_nothing_that_is_not_known() -> None:
+    rows = {r.name: r for t in load() for r in t.rows if r.protocol.annotation == "scribble" and r.mark != "memory"}
+    for name in ("Puzzle Mix", "ShapePU", "ZScribbleSeg", "SDT-Net"):
+        one = rows[name].protocol
+        assert (one.split, one.folds, one.labelled, one.subset) == (None, (), None, None), name
+    wsl4mis = rows["USTM"].protocol
+    assert (wsl4mis.grid, wsl4mis.unit, wsl4mis.selection) == ("256×256, scored natively", "mm", "last")

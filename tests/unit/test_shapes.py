@@ -159,6 +159,43 @@ def test_a_bank_that_shows_a_tested_scan_is_refused_whatever_its_brightness(
         pool_of(replace(cell, shapes="copy"), dataset, store, split, (), tmp_path, None)
 
 
+def test_a_dataset_without_dense_labels_lends_nothing(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = open_dataset(cell, default_places(results=str(tmp_path)))
+    split = split_of(cell, dataset)
+    store = open_store(cell, dataset, split, None)
+
+    class Scribbled(type(dataset)):  # type: ignore[misc]
+        """Other scans, and scribbles alone."""
+
+        __module__ = type(dataset).__module__
+
+        def load(self, key: str):
+            return replace(super().load(key), label=None)
+
+    others = replace(cell.options, seed=1, patients=3)
+    monkeypatch.setattr("benchmark.shapes.datasets.get", lambda name: lambda root: Scribbled(root, others))
+    with pytest.raises(DataError, match="shapes: scribbled holds scribbles only; a bank of shapes needs dense"):
+        pool_of(replace(cell, shapes="scribbled"), dataset, store, split, (), tmp_path, None)
+
+
+def test_one_labelled_group_cannot_be_held_out(cell: Cell, tmp_path: Path) -> None:
+    dataset = open_dataset(cell, default_places(results=str(tmp_path)))
+    split = split_of(cell, dataset)
+    one = replace(split, labelled_groups=split.labelled_groups[:1])
+    with pytest.raises(DataError, match="needs 2 labelled groups or more to hold one out for its shapes, got 1"):
+        without_held_out(cell, dataset, one)
+
+
+def test_groups_without_dense_labels_cannot_be_held_out(cell: Cell, tmp_path: Path) -> None:
+    dataset = open_dataset(cell, default_places(results=str(tmp_path)))
+    split = split_of(cell, dataset)
+    dataset.task = replace(dataset.task, annotations=("scribble",))
+    with pytest.raises(DataError, match="phantom_2d has no dense training labels; name another dataset under shapes"):
+        without_held_out(cell, dataset, split)
+
+
 def test_another_dataset_lends_its_dense_maps(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = open_dataset(cell, default_places(results=str(tmp_path)))
     split = split_of(cell, dataset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,39 @@ def test_scribbles_that_contradict_the_labels_are_counted(tmp_path: Path) -> Non
     assert wrong > 0
     [finding] = [finding for finding in report.findings if finding.kind == "scribble_disagreement"]
     assert finding.message.startswith(f"{wrong} of ")
+
+
+def test_slices_and_scribbled_pixels_are_counted_by_part(tmp_path: Path) -> None:
+    acdc.write(tmp_path)
+    facts = looked_at(tmp_path, "acdc", partial=True).facts
+    depth = 3
+    assert facts["slices"] == depth * 2 * len(acdc.PATIENTS)
+    tests = sum(patient <= 20 for patient in acdc.PATIENTS)  # of fold 1
+    assert facts["test in fold 1"] == f"{2 * tests} cases, {2 * tests * depth} slices"
+    assert facts["contradicting scribble pixels"] == 0
+    assert 0 < facts["scribbled"] < 0.1  # one row of some 17
+    assert sum(facts["scribble shares"].values()) == pytest.approx(1)
+    assert facts["scribble shares"] != facts["class shares"]
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+def test_a_copy_of_all_cases_but_other_slices_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    acdc.write(tmp_path)
+    cls, cases = datasets.get("acdc"), 2 * len(acdc.PATIENTS)
+    monkeypatch.setattr(cls, "card", replace(cls.card, counts={"cases": cases, "slices": 3 * cases + cut}))
+    said = [f.message for f in looked_at(tmp_path, "acdc", partial=True).findings if "published copy" in f.message]
+    words = f"{3 * cases} slices in all, but {3 * cases + 1} in the published copy: some volume is another"
+    assert said == [words] * cut
+
+
+def test_subjects_that_are_missing_hide_no_other_case(tmp_path: Path) -> None:
+    mscmr.write(tmp_path)
+    report = looked_at(tmp_path, "mscmr", patch=(32, 32))
+    assert [finding.kind for finding in report.faults(ALIKE)] == ["missing"]
+    assert "36 of the 45 listed subjects are not in" in report.findings[0].message
+    assert report.cases == report.facts["read"] == 9
 
 
 def test_every_kind_that_is_raised_anywhere_is_explained() -> None:

@@ -78,7 +78,8 @@ def beside(
     """The published tables that are about a plan's data and labelled amounts, with ours beside each row.
 
     Rows from memory are never among them. A row meets the entries of the same method and hyper-parameters whose
-    labelled amount is nearest. Tables that share no labelled amount with ours are left out, unless all of them do.
+    labelled amount is nearest. Tables of other labelled amounts than ours are left out, unless all of them are; one
+    that does not state its amounts stays, and so does one of our data and annotation without any of our methods.
 
     Args:
         results: the records.
@@ -91,10 +92,10 @@ def beside(
     for table in shown(load() if published is None else tuple(published)):
         rows = [row for row in table.rows if row.protocol.dataset in known]
         pairs = tuple(pair for row in rows for pair in _pairs(row, ours))
-        if any(pair.ours for pair in pairs):
+        if pairs:
             made.append(Comparison(table, pairs))
-    near = [one for one in made if any(pair.ours and "labelled" not in pair.differing for pair in one.pairs)]
-    return tuple(near or made)
+    near = [one for one in made if any(_is_near(pair, ours) for pair in one.pairs)]
+    return tuple(near or (one for one in made if any(pair.ours for pair in one.pairs)))
 
 
 def markdown(comparisons: Sequence[Comparison]) -> str:
@@ -155,6 +156,16 @@ def _pairs(row: Row, ours: Sequence[Ours]) -> Iterator[Pair]:
     for one, gap in zip(same, gaps, strict=True):
         if gap == min(gaps):
             yield Pair(row, one, row.protocol.differing(one.protocol))
+
+
+def _is_near(pair: Pair, ours: Sequence[Ours]) -> bool:
+    """Whether a row is about an amount of labels that we ran, or does not say; of our data and annotation at least."""
+    theirs = pair.row.protocol
+    candidates = [pair.ours] if pair.ours else [one for one in ours if one.protocol.annotation == theirs.annotation]
+    return any(
+        theirs.dataset == one.protocol.dataset and theirs.labelled in (None, one.protocol.labelled)
+        for one in candidates
+    )
 
 
 def _gap(labelled: str | None, ours: Ours) -> float:
