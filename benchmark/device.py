@@ -42,7 +42,7 @@ def precision(wanted: str, device: torch.device, ndim: int) -> torch.dtype:
         )
     if wanted != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wanted]
-    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bf16()
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_has_bf16()
     return torch.bfloat16 if native and not defective else torch.float32
 
 

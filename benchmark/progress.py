@@ -15,6 +15,9 @@ from .execute.local import Event, Running
 from .plan import Cell
 from .state import Forecast, duration
 
+_BAR = 20
+"""Characters of the bar behind a cell that makes labels."""
+
 
 class Progress:
     """Listens to the supervisor and shows what happens.
@@ -95,5 +98,6 @@ def _phase(running: Running) -> str:
     if running.phase == "train":
         return f"step {running.step}/{running.cell.training.steps}"
     if running.phase == "label":
-        return f"labelling, {running.step} %"
+        full = running.step * _BAR // 100
+        return f"labelling the training samples {'━' * full}{'╌' * (_BAR - full)} {running.step} %"
     return "starting" if running.phase == "start" else f"evaluating, case {running.step}"

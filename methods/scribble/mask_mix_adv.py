@@ -8,7 +8,8 @@ one-hot maps that carry the gradient of the probabilities, after a warm-up; each
 segmentation decoder, one mask per batch, reconstruction by the first branch only, and a critic of class indices; an
 argmax has no gradient. Only images are masked (in the paper, features too). The first branch predicts whole images with
 batch-norm statistics of masked ones (``bn: masked``, as released) or of whole ones by one more pass a step (``full``),
-or both predict a masked pair (``pair``): validation Dice .64, .48 and .60 where compared (docs/protocols.md).
+or both predict a masked pair (``pair``); docs/protocols.md has a comparison. The critic's losses are logged under their
+weight: at ``adversary_weight`` / 2 · ln 2 each, it can only guess.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from datasets.types import Batch, Task
 
 from ..base import MAIN, Build, Clock, Descend, Method, Terms, as_judge
 from ..hyper import HyperBase, hyper, variant
+from ..labels import most_probable
 from ..losses.adversarial import as_made, as_real, straight_through
 from ..losses.consistency import squared_difference
 from ..losses.cross_entropy import cross_entropy
@@ -128,7 +130,7 @@ class MaskMixAdv(Method):
         first, second = (torch.softmax(z.float(), dim=1) for z in logits)
         mixed = torch.where(seen, first, second)
         if h.pseudo:
-            pseudo = mixed.argmax(dim=1)
+            pseudo = most_probable(mixed)
             terms["pseudo"] = h.pseudo_weight * (dice_loss(first, pseudo) + dice_loss(second, pseudo)) / 2
         shown = None
         if h.adversary:

@@ -56,7 +56,10 @@ def test_precision_on_a_cpu(
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_precision_on_a_gpu_is_what_it_computes(monkeypatch: pytest.MonkeyPatch, ndim: int) -> None:
     for native, found in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda native=native: native)
+        monkeypatch.setattr(
+            "torch.cuda.is_bf16_supported",
+            lambda including_emulation, native=native: native and not including_emulation,
+        )
         assert device.precision("auto", CUDA, ndim) == found
     assert device.precision("bfloat16", CUDA, ndim) == torch.bfloat16
 

@@ -90,6 +90,9 @@ def test_on_a_terminal_the_running_cells_are_named_with_their_steps_and_the_time
         told(started(cells[2], at=0.0, phase="evaluate", step=1))
         told(started(cells[3], at=0.0, phase="start"))
     found = text(where)
+    with Progress(cells, 1, Forecast(), where) as told:
+        told(started(cells[0], at=0.0, phase="label", step=25))
+    assert "supervised phantom_2d 34% s0: labelling the training samples ━━━━━╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌ 25 %" in text(where)
     for expected in (
         "1/4 cells, 1 failed, unknown left",
         "supervised phantom_2d 34% s1: step 3/4",
