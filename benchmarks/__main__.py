@@ -1,6 +1,6 @@
 """Every part, one after the other, each in a process of its own: ``make speed``, or ``python -m benchmarks``.
 
-Parts that are done for this commit are skipped, so an interrupted run goes on where it stood. A part that takes twice
+Parts that are done for this code are skipped, so an interrupted run goes on where it stood. A part that takes twice
 its budget is ended.
 """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -18,6 +18,17 @@ Contender = Callable[[], float]
 """Does its work once and says how long it took, in seconds of the clock that it chose."""
 
 NO_TIME = "not measured: the part's time was over; --budget gives it more"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A row as it was written by an earlier run."""
+
+    content: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """As it was."""
+        return self.content
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,7 @@ class Run:
         repeats: rounds wanted; fewer if the deadline comes first, but never less than one.
         threads: of a process that has the machine to itself.
         options: further arguments of the script.
+        kept: rows of an earlier run of the same code that had no time for all, by subject.
     """
 
     scratch: Path
@@ -41,6 +53,7 @@ class Run:
     repeats: int = 3
     threads: int = 1
     options: Any = None
+    kept: Mapping[str, Sequence[Kept]] = field(default_factory=dict)
 
     def left(self) -> float:
         """Seconds until the deadline, never negative."""

@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -18,7 +18,7 @@ from typing import Any
 from benchmark import ROOT, receipt
 from benchmark.record import atomic_write
 
-from .harness import Row, Run, cores
+from .harness import NO_TIME, Kept, Row, Run, cores
 
 FULL, QUICK = ROOT / "results" / "reference" / "speed", ROOT / "results" / "speed_quick"
 """Where tables go; those of ``--quick`` mean nothing and are not kept."""
@@ -38,7 +38,7 @@ PARTS: dict[str, tuple[str, float]] = {
 _PEERS = ("monai", "torchio", "medpy")
 _QUIET = 0.5  # load per core, above which other work is likely to show in the numbers
 
-Measure = Callable[[Run], Iterable[Row]]
+Measure = Callable[[Run], Iterable[Row | Kept]]
 
 
 def arguments_of(description: str) -> argparse.ArgumentParser:
@@ -47,7 +47,7 @@ def arguments_of(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=os.environ.get("BENCH_DATA"), help="scans; default: BENCH_DATA")
     parser.add_argument("--out", type=Path, help="folder of the tables (default: results/reference/speed)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, only to see that everything works")
-    parser.add_argument("--again", action="store_true", help="also what is done for this commit")
+    parser.add_argument("--again", action="store_true", help="also what is done for this code")
     parser.add_argument("--repeats", type=int, help="rounds, if time allows (default: 3)")
     parser.add_argument("--threads", type=int, help="of a process that has the machine to itself (default: all cores)")
     parser.add_argument("--budget", type=float, help="seconds for this part")
@@ -56,19 +56,24 @@ def arguments_of(description: str) -> argparse.ArgumentParser:
 
 
 def main(part: str, measure: Measure, parser: argparse.ArgumentParser | None = None) -> int:
-    """Run one part from the command line: measure, print, write. Done parts of this very commit are left alone."""
+    """Run one part from the command line: measure, print, write.
+
+    A part that is done for this very code is left alone; of one that is not, a measure that asks for them gets the
+    subjects that have their rows.
+    """
     title, budget = PARTS[part]
     options = (parser or arguments_of(title)).parse_args()
     out = options.out = options.out or (QUICK if options.quick else FULL)
     found = _receipt() | {"asked": _digest(options), "quick": options.quick, "load_before": os.getloadavg()[0]}
-    if not options.again and _done(out / f"{part}.json", found):
-        print(f"{part}: done for this commit in {out}; --again repeats it")
+    before = {} if options.again else _before(out / f"{part}.json", found)
+    if before.get("receipt", {}).get("complete"):
+        print(f"{part}: done for this code in {out}; --again repeats it")
         return 0
     if found["load_before"] > _QUIET * cores():
         print(f"{part}: load {found['load_before']:.1f} on {cores()} cores; other work will show in the numbers")
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    rows: list[Row] = []
+    rows: list[Row | Kept] = []
     with tempfile.TemporaryDirectory(prefix="scant-speed-") as temporary:
         scratch = options.scratch or Path(temporary)
         scratch.mkdir(parents=True, exist_ok=True)
@@ -77,15 +82,19 @@ def main(part: str, measure: Measure, parser: argparse.ArgumentParser | None = N
         # one in quick runs: where other work takes a core, two threads wait for each other most of the time
         threads = options.threads or (1 if options.quick else cores())
         run = Run(scratch, began + (options.budget or budget), data, options.quick, repeats, threads, options)
+        run = replace(run, kept=_kept(before))
         for row in measure(run):
-            rows.append(replace(row, least=None, most=None) if run.quick else row)
-            print(_line(rows[-1]), flush=True)
-            _write(out, part, rows, found | {"complete": False}, began)
-    _write(out, part, rows, found | {"complete": True}, began)
+            rows.append(replace(row, least=None, most=None) if run.quick and isinstance(row, Row) else row)
+            print(_line(rows[-1].as_json()), flush=True)
+            _write(out, part, rows, found | {"complete": False, "ended": False}, began)
+    whole = all(row.as_json()["note"] != NO_TIME for row in rows)
+    _write(out, part, rows, found | {"complete": whole, "ended": True}, began)
+    if not whole:
+        print(f"{part}: the time was too short for some rows; the same command goes on")
     return 0
 
 
-def _write(out: Path, part: str, rows: list[Row], found: dict[str, Any], began: float) -> None:
+def _write(out: Path, part: str, rows: Sequence[Row | Kept], found: dict[str, Any], began: float) -> None:
     """Both files; also after each row, so that a part that is interrupted leaves what it has measured."""
     found = found | {"load_after": os.getloadavg()[0], "seconds": round(time.monotonic() - began, 1)}
     content = {"part": part, "title": PARTS[part][0], "receipt": found, "rows": [row.as_json() for row in rows]}
@@ -121,7 +130,7 @@ def _said(found: Mapping[str, Any]) -> str:
     """The receipt in one sentence."""
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     machine = " and ".join(found["hardware"][key] for key in ("cpu", "gpu") if key in found["hardware"])
-    cut = "" if found["complete"] else " **Interrupted.**"
+    cut = "" if found["complete"] else " **Interrupted.**" if not found.get("ended") else " **Some rows are missing.**"
     changed = f" with changes {found['diff']}" if found["dirty"] else ""
     quick = " **Tiny sizes: these numbers mean nothing.**" if found["quick"] else ""
     load = f"load {found['load_before']:.1f} before and {found['load_after']:.1f} after"
@@ -129,12 +138,12 @@ def _said(found: Mapping[str, Any]) -> str:
     return f"{found['when']}, {where}, {load}, {found['seconds']:.0f} s. {versions}.{quick}{cut}"
 
 
-def _line(row: Row) -> str:
-    found = row.as_json()
-    needs = f"{_range(found['value'])} {row.unit}" if found["value"] else "–"
+def _line(found: Mapping[str, Any]) -> str:
+    needs = f"{_range(found['value'])} {found['unit']}" if found["value"] else "–"
     times = f"  {_range(found['ratio'])} times" if found["ratio"] else ""
-    goal = {True: "  goal met", False: "  GOAL NOT MET", None: ""}[row.met]
-    return f"  {row.subject}: {row.contender} {needs}{times}{goal}" + (f"  ({row.note})" if row.note else "")
+    goal = {True: "  goal met", False: "  GOAL NOT MET", None: ""}[found["met"]]
+    note = f"  ({found['note']})" if found["note"] else ""
+    return f"  {found['subject']}: {found['contender']} {needs}{times}{goal}{note}"
 
 
 def _range(spread: Mapping[str, float]) -> str:
@@ -148,13 +157,24 @@ def _digest(options: argparse.Namespace) -> str:
     return hashlib.blake2b(json.dumps(asked, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 
-def _done(path: Path, wanted: Mapping[str, Any]) -> bool:
-    """Whether a complete output of the same code and the same arguments is there."""
+def _before(path: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The output of the same code and the same arguments; empty if there is none."""
     try:
-        found = json.loads(path.read_text())["receipt"]
+        found = json.loads(path.read_text())
+        same = all(found["receipt"][key] == wanted[key] for key in ("tree", "benchmarks", "asked", "hardware"))
     except (FileNotFoundError, json.JSONDecodeError, KeyError):
-        return False
-    return bool(found["complete"]) and all(found[key] == wanted[key] for key in ("commit", "diff", "asked"))
+        return {}
+    return found if same else {}
+
+
+def _kept(before: Mapping[str, Any]) -> dict[str, list[Kept]]:
+    """The rows of every subject that has all of its own; the last one of a run that was killed may not."""
+    found: dict[str, list[Kept]] = {}
+    for row in before.get("rows", ()):
+        found.setdefault(row["subject"], []).append(Kept(row))
+    if found and not before["receipt"]["ended"]:
+        found.popitem()
+    return {subject: rows for subject, rows in found.items() if all(row.content["note"] != NO_TIME for row in rows)}
 
 
 def _receipt() -> dict[str, Any]:
@@ -165,4 +185,11 @@ def _receipt() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    return receipt.code() | {"versions": versions, "hardware": receipt.hardware(), "cores": cores(), "when": when}
+    own = hashlib.blake2b(digest_size=6)
+    for path in sorted((ROOT / "benchmarks").rglob("*.py")):
+        own.update(path.read_bytes())
+    return (
+        receipt.code()
+        | {"benchmarks": own.hexdigest()}
+        | {"versions": versions, "hardware": receipt.hardware(), "cores": cores(), "when": when}
+    )

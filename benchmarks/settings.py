@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +31,23 @@ class Setting:
         source: where its files are.
         entry: the dataset in a plan.
         training: shared by all methods; batches of "semi" methods are halved, so that all see as many samples.
+        published: steps of the published training, by kind of supervision.
     """
 
     title: str
     source: Source
     entry: Mapping[str, Any]
     training: Mapping[str, Any]
+    published: Mapping[str, int] = field(default_factory=dict)
 
     def methods(self) -> list[str]:
-        """Every method that can run on it, those on dense labels first."""
+        """Every method that can run on it; on scribbles, semi-supervised and fully supervised by turns."""
         task = nominal_task(self._plan(["supervised"], 1, {}).datasets[0])
         names = [name for name in methods.names() if methods.get(name).unsupported(task) is None]
-        return sorted(names, key=lambda name: (methods.get(name).supervision == "scribble", name))
+        kinds: dict[str, list[str]] = {}
+        for name in sorted(names, key=lambda name: (name != "supervised", name)):
+            kinds.setdefault(methods.get(name).supervision, []).append(name)
+        return [name for some in zip_longest(*kinds.values()) for name in some if name]
 
     def cells(self, names: Sequence[str], *, steps: int, seeds: int = 1, **training: Any) -> list[Cell]:
         """One cell per method and seed: scribbles on all patients, dense labels on half of them."""
@@ -85,7 +91,9 @@ def acdc(run: Run, pixels: int, **subset: Any) -> Setting:
         pixels, training = 32, TINY | {"labelled_batch": 4}
     source = sources.acdc(run, **subset)
     entry = {"name": "acdc", "options": {"partial": True}}
-    return Setting(f"ACDC {pixels}² ({source.kind})", source, entry, training | {"patch": [pixels, pixels]})
+    title, training = f"ACDC {pixels}² ({source.kind})", training | {"patch": [pixels, pixels]}
+    published = {"scribble": 60_000, "semi": 30_000, "full": 30_000}  # WSL4MIS; SSL4MIS
+    return Setting(title, source, entry, training, published if pixels == 256 else {})
 
 
 def hippocampus(run: Run, **subset: Any) -> Setting:
@@ -107,7 +115,7 @@ def la(run: Run, **subset: Any) -> Setting:
         patch, training = [32, 16, 16], TINY | {"network": "vnet", "labelled_batch": 4}
     source = sources.la(run, **subset)
     entry = {"name": "la", "options": {"partial": True, "patch": patch}}
-    return Setting(f"LA ({source.kind})", source, entry, training | {"patch": patch})
+    return Setting(f"LA ({source.kind})", source, entry, training | {"patch": patch}, {"semi": 6000, "full": 6000})
 
 
 def on_gpu() -> bool:

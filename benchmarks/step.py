@@ -14,9 +14,11 @@ from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+import methods
+
 from . import settings
 from .engine import Engine, Work
-from .harness import Contender, Row, Run, Terms, compare, cores, skipped
+from .harness import Contender, Kept, Row, Run, Terms, compare, cores, skipped
 from .output import arguments_of, main
 from .peers.loop import PlainBench
 from .peers.losses import WRITTEN_ANEW
@@ -34,7 +36,7 @@ _STEPS, _BATCHES = 2, 5
 _SUPERVISED = "supervised"
 
 
-def measure(run: Run) -> Iterator[Row]:
+def measure(run: Run) -> Iterator[Row | Kept]:
     wanted = run.options.methods or (SELECTED if run.quick else None)
     some = wanted or (None if settings.on_gpu() else SELECTED)
     plans = [
@@ -47,11 +49,11 @@ def measure(run: Run) -> Iterator[Row]:
     for name, make, names, goal, share in plans:
         if name in (run.options.settings or usual):
             setting = make()
-            methods = [method for method in setting.methods() if not names or method in names]
-            yield from _setting(run, setting, methods, 10.0 if settings.on_gpu() else goal, run.until(share))
+            chosen = [method for method in setting.methods() if not names or method in names]
+            yield from _setting(run, setting, chosen, 10.0 if settings.on_gpu() else goal, run.until(share))
 
 
-def _setting(run: Run, setting: Setting, methods: Sequence[str], goal: float, until: float) -> Iterator[Row]:
+def _setting(run: Run, setting: Setting, names: Sequence[str], goal: float, until: float) -> Iterator[Row | Kept]:
     """All methods on one dataset, in processes that live as long."""
     alone = run.quick or settings.on_gpu()
     with (
@@ -59,9 +61,12 @@ def _setting(run: Run, setting: Setting, methods: Sequence[str], goal: float, un
         Worker(PlainBench, setting, threads=run.threads, environment=PLAIN) as plain,
     ):
         floor: Work = ours.ask("load", setting.cell(_SUPERVISED))[0]
-        for method in methods:
-            if time.monotonic() > until:
-                yield skipped(f"{method}, {setting.title}")
+        for method in names:
+            subject = f"{method}, {setting.title}"
+            if subject in run.kept:
+                yield from run.kept[subject]
+            elif time.monotonic() > until:
+                yield skipped(subject)
             else:
                 yield from _method(run, setting, method, goal, (ours, plain), floor, until)
 
@@ -83,9 +88,19 @@ def _method(
     rows = compare(subject, timed, run, until=until, terms=Terms(least=least, notes=notes))
     waits = max(ours.ask("batches", method, _BATCHES)) / max(ours.ask("steps", method, _STEPS))
     rows.append(Row(subject, "share of waiting for input", "%", (100 * waits,), most=_MOST_WAITING))
+    rows += published_run(setting, method, rows[0])
     if method != _SUPERVISED:
         ours.ask("forget", method)
     return rows
+
+
+def published_run(setting: Setting, method: str, step: Row) -> list[Row]:
+    """What the steps of the published training take; testing and validation come on top. ``step``: ours, in ms."""
+    steps = setting.published.get(methods.get(method).supervision)
+    if not steps:
+        return []
+    seconds = tuple(steps * ms / 1000 for ms in step.values)
+    return [Row(step.subject, f"ours, all {steps} published steps", "s of one device", seconds)]
 
 
 def _together(ours: Crew, method: str) -> float:

@@ -85,7 +85,8 @@ class Pool:
         column, own = self._label, np.unique(self._rows).tolist()
         if column is None:
             return frozenset()
-        counts = [torch.bincount(column[row].flatten(), minlength=IGNORE + 1) for row in own]
+        parts = [column[own]] if isinstance(column, Tensor) else [column[row] for row in own]
+        counts = [torch.bincount(part.flatten(), minlength=IGNORE + 1) for part in parts]
         return frozenset(torch.stack(counts).sum(0).nonzero().flatten().tolist()) - {IGNORE}
 
     def pick(self, indices: np.ndarray) -> Pool:

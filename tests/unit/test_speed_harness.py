@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import accuracy, harness, output, runner
+from benchmarks import accuracy, harness, output, runner, step
 from benchmarks.engine import Counted
 from benchmarks.harness import Row, Run, Terms, by_turns, clocked, compare, skipped
 from benchmarks.process import OURS, PLAIN, Crew, Failed, Worker
+from benchmarks.settings import Setting
 from methods.networks.blocks import conv
 
 
@@ -80,8 +81,8 @@ def test_work_done_several_times_counts_once_on_average() -> None:
 # Files ---------------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Runs a part named "metrics" with made-up rows, at a commit that does not move."""
-    monkeypatch.setattr(output.receipt, "code", lambda: {"commit": "c" * 40, "dirty": False, "diff": ""})
+    """Runs a part named "metrics" with made-up rows, of code that does not change."""
+    monkeypatch.setattr(output.receipt, "code", lambda: {"commit": "c" * 40, "dirty": False, "diff": "", "tree": "t"})
 
     def start(rows: Iterator[Row], *arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["metrics", "--out", str(tmp_path / "out"), *arguments])
@@ -94,12 +95,12 @@ def found_in(tmp_path: Path) -> dict[str, Any]:
     return json.loads((tmp_path / "out" / "metrics.json").read_text())
 
 
-def test_a_part_that_is_done_for_this_commit_is_left_alone(
+def test_a_part_that_is_done_for_this_code_is_left_alone(
     started: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert started(iter([Row("first", "ours", "ms", (1.0,))])) == 0
     started(iter([Row("second", "ours", "ms", (1.0,))]))
-    assert "done for this commit" in capsys.readouterr().out
+    assert "done for this code" in capsys.readouterr().out
     assert found_in(tmp_path)["rows"][0]["subject"] == "first"
     started(iter([Row("third", "ours", "ms", (1.0,))]), "--again")
     assert found_in(tmp_path)["rows"][0]["subject"] == "third"
@@ -118,6 +119,12 @@ def test_a_part_that_broke_off_keeps_its_rows_says_so_and_is_run_again(started: 
     assert "**Interrupted.**" in (tmp_path / "out" / "table.md").read_text()
     started(iter([Row("again", "ours", "ms", (1.0,))]))
     assert [row["subject"] for row in found_in(tmp_path)["rows"]] == ["again"]
+
+
+def test_the_last_subject_of_a_killed_run_is_not_kept_for_it_may_lack_rows() -> None:
+    rows = [{"subject": subject, "note": ""} for subject in ("a", "a", "b")]
+    assert set(output._kept({"rows": rows, "receipt": {"ended": False}})) == {"a"}
+    assert set(output._kept({"rows": rows, "receipt": {"ended": True}})) == {"a", "b"}
 
 
 def test_the_table_shows_spread_ratio_goal_and_what_is_missing(started: Any, tmp_path: Path) -> None:
@@ -151,12 +158,12 @@ def test_all_parts_fit_into_half_an_hour_and_have_a_script() -> None:
 # Parts ---------------------------------------------------------------------------------------------------------------
 def test_the_mean_of_paired_differences_is_set_against_its_interval() -> None:
     # differences 0.1 and 0.3: mean 0.2, sd 0.1·√2; t of 97.5 % with 1 degree of freedom is 12.706
-    *_, verdict = accuracy.compare_pairs("", [0.5, 0.9], [0.4, 0.6])
+    *_, verdict, _ = accuracy.compare_pairs("", [0.5, 0.9], [0.4, 0.6])
     assert verdict.values[0] == pytest.approx(0.2 / (12.706 * 0.1), rel=1e-3)
     assert verdict.met is True
-    *_, verdict = accuracy.compare_pairs("", [0.5, 0.75], [0.25, 0.5])  # always better by as much
+    *_, verdict, _ = accuracy.compare_pairs("", [0.5, 0.75], [0.25, 0.5])  # always better by as much
     assert verdict.values == (math.inf,)
-    *_, verdict = accuracy.compare_pairs("", [0.5, 0.75], [0.5, 0.75])
+    *_, verdict, _ = accuracy.compare_pairs("", [0.5, 0.75], [0.5, 0.75])
     assert verdict.values == (0.0,)
 
 
@@ -212,3 +219,39 @@ def test_a_contender_finds_the_environment_of_its_kind_and_its_errors_come_back(
         assert crew.ask("__len__") == [0, 0]
         with pytest.raises(Failed, match="no attribute 'nothing'"):
             crew.ask("nothing")
+
+
+# Going on where it stood ---------------------------------------------------------------------------------------------
+def test_a_part_that_had_no_time_for_all_goes_on_with_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[str]] = []
+
+    def measure(run: Run):
+        seen.append(set(run.kept))
+        for number, subject in enumerate("abc"):
+            if subject in run.kept:
+                yield from run.kept[subject]
+            elif number <= len(seen):  # two subjects fit into the first run
+                yield Row(subject, "ours", "ms", (float(len(seen)),))
+            else:
+                yield harness.skipped(subject)
+
+    command = ["speed", "--out", str(tmp_path)]
+    for _ in range(3):
+        monkeypatch.setattr("sys.argv", command)
+        assert output.main("step", measure) == 0
+    assert seen == [set(), {"a", "b"}]  # the third time, all is done
+    found = json.loads((tmp_path / "step.json").read_text())
+    assert [row["value"]["median"] for row in found["rows"]] == [1.0, 1.0, 2.0]
+    assert found["receipt"]["complete"]
+    monkeypatch.setattr(output, "_receipt", lambda: {**found["receipt"], "tree": "another"})
+    assert output.main("step", measure) == 0
+    assert seen[2] == set()
+
+
+def test_what_a_published_run_takes_is_its_steps_times_a_step(tmp_path: Path) -> None:
+    setting = Setting("t", None, {}, {}, {"scribble": 60_000})  # type: ignore[arg-type]
+    (row,) = step.published_run(setting, "pce", Row("pce, t", "ours", "ms", (10.0, 20.0)))
+    assert (row.contender, row.values) == ("ours, all 60000 published steps", (600.0, 1200.0))
+    assert step.published_run(setting, "mean_teacher", row) == []
