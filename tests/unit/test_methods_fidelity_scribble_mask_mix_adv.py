@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from datasets.types import Batch
+from datasets.types import Batch, Task
+from methods import networks
 from methods.base import Clock, Method
 from methods.perturb import checkerboard, visible_cells
 from methods.scribble import mask_mix_adv
@@ -257,3 +259,11 @@ def test_statistics_after_one_step_are_a_tenth_of_those_of_the_whole_images():
     conv, norm = m.network.encoder.levels[0][0], m.network.encoder.levels[0][1]
     expected = 0.1 * conv(batch.labelled.image).mean(dim=(0, 2, 3))
     torch.testing.assert_close(norm.running_mean, expected)
+
+
+@pytest.mark.parametrize(("variant", "count"), [("released", 2_707_749), ("intended", 3_471_609)])
+def test_its_networks_have_the_published_size(variant: str, count: int):
+    task = Task("toy", 2, 1, ("background", "RV", "MYO", "LV"), (256, 256), "px", ("scribble",))
+    build = partial(networks.make, "unet", ndim=2, channels=1, classes=4, width=16)
+    m = mask_mix_adv.MaskMixAdv(task, mask_mix_adv.Hyper(variant=variant), build)
+    assert sum(p.numel() for name, p in m.named_parameters() if not name.startswith("critic")) == count

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import datasets
 from benchmark.prepare import split_of
 from datasets.base import DataError, Dataset, Vault
+from datasets.catalogue._acdc_lists import MAAG
 from datasets.catalogue.la import LA
 from datasets.catalogue.mscmr import SUBJECTS
 from datasets.splits import make_split
@@ -163,6 +165,17 @@ def test_scans_of_another_conversion_are_called_odd(roots: Path) -> None:
 def test_the_mscmr_lists_divide_the_forty_five_subjects() -> None:
     assert [len(part) for part in SUBJECTS.values()] == [25, 5, 15]
     assert sorted(n for part in SUBJECTS.values() for n in part) == list(range(1, 46))
+    assert [weighted(part) for part in SUBJECTS.values()] == [9721, 453, 3580]
+
+
+def test_the_lists_of_maag_are_the_published_ones_in_their_order() -> None:
+    assert [len(part) for part in MAAG] == [70, 15, 15]
+    assert [weighted(part) for part in MAAG] == [119544, 5735, 6492]
+
+
+def weighted(numbers: Sequence[int]) -> int:
+    """Each times its place: another number, or another order, has another sum. Added up from the sources' lists."""
+    return sum(place * number for place, number in enumerate(numbers, 1))
 
 
 def test_mscmr_trains_on_scribbles_alone_and_tests_on_dense_labels_alone(roots: Path) -> None:
