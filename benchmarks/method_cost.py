@@ -186,7 +186,7 @@ def table(costs: list[Cost], title: str) -> str:
     if any(cost.method == "scribble2label" for cost in costs):
         lines += [
             "",
-            "Left out: the memory of scribble2label's ensemble, two bytes per pixel and class of every labelled sample.",
+            "Left out: scribble2label's ensemble, two bytes per pixel and class of every labelled sample.",
         ]
     return "\n".join(lines)
 
