@@ -16,6 +16,7 @@ import torch
 import methods
 from datasets import augment
 from datasets.base import DataError, Dataset
+from datasets.contents import manifest_of
 from datasets.decode import decode_apart
 from datasets.store import Store
 from datasets.weak import strong
@@ -35,7 +36,6 @@ from .prepare import (
     open_store,
     split_of,
 )
-from .receipt import manifest
 from .record import atomic_write
 
 Say = Callable[[str], None]
@@ -152,7 +152,7 @@ def _checked(dataset: Dataset, places: Places) -> Path:
 
 
 def _remember(dataset: Dataset, places: Places) -> None:
-    manifest(dataset, places.cache)
+    manifest_of(dataset, places.cache)
     places.cache.mkdir(parents=True, exist_ok=True)
     atomic_write(_checked(dataset, places), b"")
 

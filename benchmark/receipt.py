@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import re
@@ -16,10 +15,8 @@ from typing import Any
 import torch
 
 import methods
-from datasets.base import Dataset
 
 from . import ROOT
-from .record import atomic_write
 
 _PACKAGES = ("torch", "numpy", "scipy", "h5py", "numba", "nibabel", "pillow")
 
@@ -91,18 +88,6 @@ def hardware() -> dict[str, Any]:
     found: dict[str, Any] = {"cpu": model, "cores": os.cpu_count(), "machine": platform.machine()}
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name(0)
-    return found
-
-
-def manifest(dataset: Dataset, cache: Path) -> str:
-    """Content hash of a dataset's files, remembered under its fingerprint (names, sizes, times)."""
-    memo = cache / f"manifest-{dataset.name}-{dataset.fingerprint()}.json"
-    try:
-        return json.loads(memo.read_text())["manifest"]
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):
-        found = dataset.manifest()
-    cache.mkdir(parents=True, exist_ok=True)
-    atomic_write(memo, json.dumps({"manifest": found}).encode())
     return found
 
 

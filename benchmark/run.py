@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from datasets.base import Dataset
+from datasets.contents import manifest_of
 from datasets.splits import Split
 
 from . import annotation, receipt
@@ -76,7 +77,7 @@ def _run(
         scores, selections, predicting = _final_evaluation(cell, ready, last, folder, heartbeat)
     _save_weights(folder / "last.pt", last)
     evaluated = time.monotonic() - evaluating
-    data = receipt.manifest(ready.dataset, places.cache)
+    data = manifest_of(ready.dataset, places.cache)
     record = Record(
         id=cell.id,
         cell=describe(cell),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from datasets.base import MissingData
+from datasets.contents import manifest_of
 
 from . import receipt
 from .execute.lease import Lease
@@ -57,7 +58,7 @@ def survey(cells: Sequence[Cell], places: Places) -> list[CellState]:
         key = f"{cell.dataset}|{cell.options}"
         if key not in hashes:
             try:
-                hashes[key] = receipt.manifest(open_dataset(cell, places), places.cache)
+                hashes[key] = manifest_of(open_dataset(cell, places), places.cache)
             except MissingData:
                 hashes[key] = None
     return [state_of(cell, places, hashes[f"{cell.dataset}|{cell.options}"]) for cell in cells]

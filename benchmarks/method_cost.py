@@ -41,10 +41,7 @@ ESTIMATES = {
     "pce_tv": 1.0, "pce_entropy": 1.0, "pce_intensity_variance": 1.0, "pce_mumford_shah": 1.0, "pce_random_walker": 1.0,
     "pce_gated_crf": 2.0, "wsl4mis": 1.65, "scribble2label": 1.4, "ustm": 4.0, "mask_mix_adv": 3.8,
 }  # fmt: skip
-"""Forward and backward passes counted on paper, in steps of partial cross-entropy (12 slices of 256² on a GPU).
-
-Of Gated CRF, where it is a range of 1.2 to 2, the upper end.
-"""
+"""Passes counted on paper, in steps of partial cross-entropy (12 × 256² on a GPU); of Gated CRF's 1.2 to 2, the 2."""
 SEMI_ESTIMATES = {
     "entropy_minimisation": 12 / 6, "dtc": 12 / 6, "ict": 11 / 6, "mean_teacher": 14 / 6, "cpcl": 18 / 6,
     "cvcl": 18 / 6, "bcp": 16 / 12, "cps": 24 / 6, "r_drop": 24 / 6, "ua_mt": 30 / 6, "sassnet": 22.4 / 6,
@@ -184,10 +181,7 @@ def table(costs: list[Cost], title: str) -> str:
             f"| {cost.memory_ratio:.2f} |"
         )
     if any(cost.method == "scribble2label" for cost in costs):
-        lines += [
-            "",
-            "Left out: scribble2label's ensemble, two bytes per pixel and class of every labelled sample.",
-        ]
+        lines += ["", "Left out: scribble2label's ensemble, two bytes per pixel, class and labelled sample."]
     return "\n".join(lines)
 
 

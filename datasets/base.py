@@ -169,12 +169,16 @@ class Dataset(ABC):
     def fingerprint(self) -> str:
         """Hash of what the cases are made of: name, version, options, and names, sizes and times of files."""
         digest = hashlib.blake2b(digest_size=12)
-        options = {f.name: getattr(self.options, f.name) for f in fields(self.options)}
-        digest.update(json.dumps([self.name, self.version, options], sort_keys=True, default=str).encode())
+        digest.update(self.settings().encode())
         for path in sorted(self.files()):
             stat = path.stat()
             digest.update(f"{path.relative_to(self.root).as_posix()}|{stat.st_size}|{stat.st_mtime_ns}".encode())
         return digest.hexdigest()
+
+    def settings(self) -> str:
+        """What cases are made by, beside files: name, version, options, as JSON."""
+        options = {f.name: getattr(self.options, f.name) for f in fields(self.options)}
+        return json.dumps([self.name, self.version, options], sort_keys=True, default=str)
 
     def manifest(self) -> str:
         """Hash of the *content* of every file (same on every machine), for receipts; the fingerprint if procedural."""

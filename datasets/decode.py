@@ -22,11 +22,12 @@ from torch import Tensor
 from . import cache as disk
 from .base import DataError, Dataset
 from .canonical import KINDS, Canonical, Samples, canonical_samples
+from .contents import manifest_of
 from .packing import packed
 from .types import IGNORE, Annotation
 from .weak import strong
 
-FORMAT = 2
+FORMAT = 3
 
 
 class Decoded(NamedTuple):
@@ -38,8 +39,9 @@ class Decoded(NamedTuple):
 
 
 def stem_of(dataset: Dataset, keys: Sequence[str], canonical: Canonical, cache: Path) -> Path:
-    """Where these decoded cases are kept: the name stands for the dataset's files, the grid and the cases."""
-    identity = json.dumps([FORMAT, dataset.fingerprint(), asdict(canonical), sorted(set(keys))], sort_keys=True)
+    """Where these decoded cases are kept: the name stands for what the files hold, the grid and the cases."""
+    content = [dataset.settings(), manifest_of(dataset, cache)]
+    identity = json.dumps([FORMAT, content, asdict(canonical), sorted(set(keys))], sort_keys=True)
     return Path(cache) / f"{dataset.name}-{hashlib.blake2b(identity.encode(), digest_size=10).hexdigest()}"
 
 

@@ -54,8 +54,8 @@ class Store:
             dataset: where cases come from; each is checked against the task.
             keys: training cases, labelled and unlabelled; their order does not matter. Never test cases.
             canonical: the grid.
-            cache: folder for decoded samples; None = memory only. An entry belongs to the dataset's fingerprint, the
-                grid and the keys; several processes may share the folder, and a damaged entry is made anew.
+            cache: folder for decoded samples; None = memory only. An entry belongs to the content of the files, the
+                options, the grid and the keys; several processes may share the folder; a damaged entry is made anew.
 
         Raises:
             DataError: a case is not as the dataset's layout says, or there is none.

@@ -10,21 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from .base import DataError, Dataset
 from .faults import collected
-from .resample import resize
+from .likeness import near, pairs, thumbnail
 from .types import IGNORE, Case
 
-HASH_SIDE = 16
-"""An average hash has 16 × 16 bits: which cells of a grey thumbnail are brighter than its mean."""
-HASH_DISTANCE = 12
-"""Bits in which near duplicates may differ: 5 %. Candidates only: the thumbnails must agree too."""
-CORRELATION = 0.99
-"""Least correlation of the 32 × 32 thumbnails of near duplicates."""
-_LUMINANCE = (0.299, 0.587, 0.114)
-"""ITU-R BT.601, which JPEG keeps while it blurs colours."""
 SCRIBBLE_ERRORS = 1e-3
 """Share of scribbled pixels that may contradict the dense label: ten times that of ACDC's expert scribbles."""
 
@@ -167,7 +158,7 @@ class _Look:
 
     def at(self, case: Case) -> None:
         self.content[case.key] = hashlib.blake2b(case.image.tobytes(), digest_size=16).hexdigest()
-        self.thumbnails[case.key] = _thumbnail(case)
+        self.thumbnails[case.key] = thumbnail(case)
         self.sizes.add(case.space)
         if len(case.space) > self.dataset.task.ndim:
             self.slices[case.key] = case.space[0]
@@ -235,29 +226,14 @@ class _Look:
                     f", {sum(map(self.slices.__getitem__, mine))} slices" if self.slices else ""
                 )
                 self.report.facts[f"{side}{_of(fold, self.dataset)}"] = words
-        same = [(a, b) for a, b in _pairs(keys, self.content) if sides[a] != sides[b]]
+        same = [(a, b) for a, b in pairs(keys, self.content) if sides[a] != sides[b]]
         for a, b in same:
             words = f"{a} ({sides[a]}) and {b} ({sides[b]}) are the same image{_of(fold, self.dataset)}"
             self.report.findings.append(Finding("exact_duplicate", (a, b), words))
-        for a, b, likeness in self._alike(keys, sides):
-            if (a, b) not in same:
+        for a, b, likeness in near(keys, self.thumbnails):
+            if sides[a] != sides[b] and (a, b) not in same:
                 words = f"{a} ({sides[a]}) and {b} ({sides[b]}) are nearly the same image (correlation {likeness:.3f})"
                 self.report.findings.append(Finding("near_duplicate", (a, b), words + _of(fold, self.dataset)))
-
-    def _alike(self, keys: list[str], sides: Mapping[str, str]) -> list[tuple[str, str, float]]:
-        if len(keys) < 2:
-            return []
-        small = np.stack([self.thumbnails[key] for key in keys])
-        coarse = small.reshape(len(keys), HASH_SIDE, 2, HASH_SIDE, 2).mean((2, 4)).reshape(len(keys), -1)
-        bits = (coarse > coarse.mean(1, keepdims=True)).astype(np.float32)
-        flat = small.reshape(len(keys), -1)
-        flat = flat - flat.mean(1, keepdims=True)
-        flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
-        different = bits @ (1 - bits).T
-        near = (different + different.T <= HASH_DISTANCE) & (flat @ flat.T >= CORRELATION)
-        rows, columns = np.nonzero(np.triu(near, 1))
-        found = [(keys[i], keys[j], float(flat[i] @ flat[j])) for i, j in zip(rows, columns, strict=True)]
-        return [(a, b, likeness) for a, b, likeness in found if sides[a] != sides[b]]
 
 
 def _sides(dataset: Dataset, fold: int, report: Report) -> dict[str, str]:
@@ -275,26 +251,6 @@ def _sides(dataset: Dataset, fold: int, report: Report) -> dict[str, str]:
         words = f"fold {fold}: {len(lost)} group(s) are in no part: {', '.join(lost[:5])}"
         report.findings.append(Finding("unplaced_group", tuple(lost), words))
     return {key: place[group] for key, group in groups.items() if group in place}
-
-
-def _thumbnail(case: Case) -> np.ndarray:
-    """``(32, 32)`` grey picture of the case: luminance of three channels, else their mean; a volume's middle slice."""
-    weights = np.array(_LUMINANCE if len(case.image) == 3 else [1 / len(case.image)] * len(case.image), np.float32)
-    picture = np.tensordot(weights, case.image, 1)
-    while picture.ndim > 2:
-        picture = picture[len(picture) // 2]
-    side = 2 * HASH_SIDE
-    grown = [max(1, -(-n // side)) * side for n in picture.shape]  # to multiples of the side, then means of blocks
-    even = resize(torch.from_numpy(np.ascontiguousarray(picture))[None, None], grown)[0, 0].numpy()
-    return even.reshape(side, grown[0] // side, side, grown[1] // side).mean((1, 3))
-
-
-def _pairs(keys: list[str], content: Mapping[str, str]) -> list[tuple[str, str]]:
-    """All pairs of keys with the same content."""
-    alike: dict[str, list[str]] = {}
-    for key in keys:
-        alike.setdefault(content[key], []).append(key)
-    return [(a, b) for same in alike.values() for i, a in enumerate(same) for b in same[i + 1 :]]
 
 
 def _of(fold: int, dataset: Dataset) -> str:

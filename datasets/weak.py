@@ -156,6 +156,9 @@ class Weakened(Dataset):
         text = json.dumps([self.dense.fingerprint(), self.weak.canonical()], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
+    def settings(self) -> str:
+        return json.dumps([self.dense.settings(), self.weak.canonical()], sort_keys=True)
+
     def manifest(self) -> str:
         return self.dense.manifest()
 

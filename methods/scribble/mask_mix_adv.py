@@ -6,10 +6,8 @@ Code: https://github.com/lichen14/MaskMixAdv/blob/eb170d6/code/train_weakly_supe
 Differences: intended, two segmentation decoders, and both branches reconstruct what they do not see; the critic judges
 one-hot maps that carry the gradient of the probabilities, after a warm-up; each sample has its own mask. Released: one
 segmentation decoder, one mask per batch, reconstruction by the first branch only, and a critic of class indices; an
-argmax has no gradient. Only images are masked (in the paper, features too). The first branch predicts whole images with
-batch-norm statistics of masked ones (``bn: masked``, as released) or of whole ones by one more pass a step (``full``),
-or both predict a masked pair (``pair``); docs/protocols.md has a comparison. The critic's losses are logged under their
-weight: at ``adversary_weight`` / 2 · ln 2 each, it can only guess.
+argmax has no gradient. Only images are masked, not features. The first branch predicts whole images with the statistics
+of masked ones (``bn: masked``, as released) or of whole ones (``full``), or both predict a masked pair (``pair``).
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def test_what_was_decoded_before_a_stop_is_left_alone(root: Path) -> None:
     done = {key for key in keys if piece_file(pieces_of(stem), key).exists()}
     assert {"hippocampus_001", "hippocampus_003"} <= done < set(keys)
     stat = path.stat()
-    path.write_bytes(whole)  # mended: another fingerprint, so that everything is decoded anew
+    path.write_bytes(whole)  # mended: other content, so that everything is decoded anew
     assert path.stat().st_size != stat.st_size
     assert apart(root, keys) == 7
     assert apart(root, keys) == 0

@@ -13,6 +13,7 @@ from benchmark.plan import Cell
 from benchmark.prepare import open_dataset
 from benchmark.record import Record, write
 from benchmark.state import CellState, Forecast, counts, duration, state_of, survey
+from datasets.contents import manifest_of
 
 from .tiny_cells import places_in, tiny_cell, tiny_plan
 
@@ -70,7 +71,7 @@ def test_a_cell_that_somebody_runs_is_running_also_when_it_failed_before(tmp_pat
 
 def test_a_survey_compares_data_as_they_are_now(tmp_path: Path) -> None:
     one, two = tiny_plan(seeds=2).cells()
-    now = receipt.manifest(open_dataset(one, places_in(tmp_path)), tmp_path)
+    now = manifest_of(open_dataset(one, places_in(tmp_path)), tmp_path)
     left_behind(tmp_path, one, "finished", data=now)
     left_behind(tmp_path, two, "finished", data="older")
     assert [s.state for s in survey([one, two], places_in(tmp_path))] == ["done", "stale"]

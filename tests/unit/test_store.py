@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+import datasets
 from datasets.base import DataError
 from datasets.resample import resize, resize_labels
 from datasets.store import Canonical, Store
 from datasets.types import IGNORE
+from tests.miniatures import msd as miniature
 
 from .toy_data import Toy, toy
 
@@ -124,6 +126,27 @@ def test_the_second_open_maps_what_the_first_decoded_and_equals_it(tmp_path: Pat
     assert same(plain, first)
     assert same(first, second)
     assert first.notes == second.notes == ()
+
+
+def test_touched_files_are_not_decoded_again_and_changed_ones_are(tmp_path: Path) -> None:
+    miniature.write(tmp_path)
+    cls = datasets.get("msd")
+
+    def opened() -> list[str]:
+        dataset = cls(tmp_path, cls.Options(**miniature.OPTIONS))
+        keys = list(dataset.groups())
+        read: list[str] = []
+        load = dataset.load
+        dataset.load = lambda key: (read.append(key), load(key))[1]  # type: ignore[method-assign]
+        Store.open(dataset, keys, Canonical((8, 8, 8)), cache=tmp_path / "cache")
+        return read
+
+    assert len(opened()) == 7
+    path = sorted((tmp_path / miniature.FOLDER / "imagesTr").iterdir())[0]
+    os.utime(path, ns=(1, 1))
+    assert opened() == []
+    path.write_bytes(path.read_bytes() + b"0")  # gzip ignores what trails
+    assert len(opened()) == 7
 
 
 def test_the_cache_serves_3d_volumes_of_different_sizes(tmp_path: Path) -> None:
