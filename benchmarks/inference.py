@@ -1,7 +1,8 @@
 """How long a whole case takes to predict, beside released loops and MONAI: ``python -m benchmarks.inference``.
 
 The same weights, cases, windows and overlap for all. 2-D: every slice to the patch and back; the released loop does it
-slice by slice. 3-D: sliding windows; MONAI's SlidingWindowInferer gets four windows at a time, as ours does.
+slice by slice. 3-D: sliding windows; MONAI's SlidingWindowInferer gets four windows at a time, as ours does: once in a
+process as users start it, once with our memory settings and channels-last weights, which shows the inferer alone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from .process import OURS, PLAIN, Worker
 from .settings import Setting
 
 MONAI, RELEASED = "MONAI SlidingWindowInferer", "released loop"
+INFERER = f"{MONAI}, in our process"
 
 
 def measure(run: Run) -> Iterator[Row]:
@@ -46,11 +49,15 @@ def _setting(run: Run, setting: Setting, times: int, until: float) -> Iterator[R
         timed: dict[str, Contender] = {"ours": partial(ours.ask, "time", "ours", times)}
         timed[RELEASED] = partial(plain.ask, "time", "released", times)
         notes = {RELEASED: _agreement(wanted, plain.ask("released"))}
-        if wanted.ndim == 3 and len(cell.training.patch or ()) == 3:
-            timed[MONAI] = partial(plain.ask, "time", "monai", times)
-            notes[MONAI] = _agreement(wanted, plain.ask("monai"))
+        volumes = wanted.ndim == 3 and len(cell.training.patch or ()) == 3
+        if volumes and find_spec("monai"):
+            for name, worker in ((MONAI, plain), (INFERER, ours)):
+                timed[name] = partial(worker.ask, "time", "monai", times)
+                notes[name] = _agreement(wanted, worker.ask("monai"))
         terms = Terms(notes=notes)
         yield from compare(f"a case, {setting.title}", timed, run, until=until, terms=terms)
+        if volumes and not find_spec("monai"):
+            yield skipped(f"a case, {setting.title}", "MONAI is not installed", MONAI)
 
 
 def _agreement(ours: np.ndarray, theirs: np.ndarray) -> str:
