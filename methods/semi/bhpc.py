@@ -3,27 +3,31 @@
 Paper: "Semi-supervised medical image segmentation via hard positives oriented contrastive learning", as its code's
 authors name it (2-D slices of hippocampus and heart).
 Code: https://github.com/PerPerZXY/BHPC/blob/2761c40/loss_functions/supcon_loss.py
-Differences: its three stages, each with an optimizer of its own, are two phases of one budget here: contrast of whole
-images, labelled or not, and contrast of labelled regions run together in the first; the second learns cross-entropy and
-Dice. Positives of an anchor weigh exp(-β max(0, cosine)), normalised; the code takes the root of a product of cosines,
-which can be negative, and its re-weighting of whole images, which have one positive each, uses an undefined name. Views
-of an image differ by gain, noise and the network's dropout; its own network has none, so regions are compared before
-the last one. Regions of background are negatives only, as in the code. The mixing of labelled images and of decoder
-features in its last stage is left out, so that what is measured is the contrast.
+Differences: its three stages, each with an optimizer of its own, are two phases of one budget here, and the optimizer
+forgets its moments in between: contrast of whole images, labelled or not, and contrast of labelled regions run
+together in the first; the second learns cross-entropy and Dice. Positives of an anchor weigh exp(-β max(0, cosine)),
+normalised; the code takes the root of a product of cosines, which can be negative, and its re-weighting of whole
+images, which have one positive each, uses an undefined name. Views of an image differ by gain, noise and the network's
+dropout; its own network has none, so regions are compared before the last one. Regions of background are negatives
+only, as in the code. The mixing of labelled images and of decoder features in its last stage is left out, so that what
+is measured is the contrast. Under instance normalisation, the means by which images are compared hardly differ: their
+contrast stays near chance.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from datasets.types import IGNORE, Batch, Labelled, Task
 
-from ..base import Build, Clock, Method, Terms
+from ..base import MAIN, Build, Clock, Descend, Method, Terms
 from ..family import SupervisedHyper, supervised_terms
 from ..features import with_last_map
 from ..hyper import hyper
@@ -75,6 +79,17 @@ class BHPC(Method):
         logits = self.network(batch.labelled.image)
         supervised = supervised_terms(logits, batch.labelled.label, self.hyper.dice_share)
         return {"image_contrast": nothing, "region_contrast": nothing} | supervised
+
+    def step(self, batch: Batch, clock: Clock, descend: Descend) -> None:
+        share = self.hyper.pretrain
+        if clock.step and clock.progress >= share > Clock(clock.step - 1, clock.total).progress:
+            self.forget()
+        descend(self.losses(batch, clock))
+
+    def optimizers(self, base: Callable[[Iterable[nn.Parameter]], Optimizer]) -> Mapping[str, Optimizer]:
+        made = base(self.parameters())
+        self.forget = lambda: made.state.clear()  # its dictionary is another one after a checkpoint was loaded
+        return {MAIN: made}
 
     def _image_contrast(self, image: Tensor) -> Tensor:
         """Two views of an image are each other's positive, all other images' views are negatives."""

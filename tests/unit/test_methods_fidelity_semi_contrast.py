@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from datasets.types import IGNORE, Batch, Labelled, Task, Unlabelled
 from methods import get, networks
-from methods.base import Clock, Method
+from methods.base import MAIN, Clock, Method
 from methods.features import with_last_map
 from methods.losses import cvcl_released
 from methods.losses.mining import Voxels, released_voxels
@@ -322,6 +322,25 @@ def test_bhpc_then_learns_the_labels_and_leaves_unlabelled_images_alone():
         found = m.losses(Batch(batch.labelled, unlabelled), END)
         assert {name: found[name].item() for name in expected} == pytest.approx(expected, rel=1e-4)
         assert found["image_contrast"].item() == found["region_contrast"].item() == 0
+
+
+def test_bhpc_learns_the_labels_with_moments_of_their_own():
+    # Adam remembers squared gradients for a thousand steps, and those of the contrasts are far larger
+    m, batch, total = method("bhpc", pretrain=0.5), toy_batch(), 5
+    (optimizer,) = m.optimizers(lambda parameters: torch.optim.Adam(list(parameters), lr=0.1)).values()
+    weight = m.network.head.weight
+
+    def descend(terms, player=MAIN):
+        optimizer.zero_grad()
+        sum(terms.values()).backward()
+        optimizer.step()
+
+    ages = []
+    for step in range(total):
+        m.step(batch, Clock(step, total), descend)
+        ages.append({int(state["step"]) for state in optimizer.state.values()})
+    assert ages == [{1}, {2}, {1}, {2}, {3}]  # the third of five steps is the first at half of the training
+    assert weight in optimizer.state
 
 
 def test_bhpc_regions_without_any_label_do_not_count():
