@@ -11,12 +11,12 @@ from typing import Any
 from datasets import scribbles
 from datasets.base import Dataset
 from datasets.cost import SOURCE, Cost, cost_of
+from datasets.files import atomic_write
 from datasets.splits import Split
 from datasets.types import Annotation
 from datasets.weak import Weakened, planes, slicing_axis, strong
 
 from .plan import Cell
-from .record import atomic_write
 from .shapes import without_held_out
 
 

@@ -100,9 +100,9 @@ def split(
 ) -> None:
     """Write who is labelled, unlabelled, validates and tests, as a plan's cells see it, and where that comes from."""
     from datasets.base import data_root
+    from datasets.files import atomic_write
     from datasets.splits import make_split
 
-    from .record import atomic_write
     from .seeding import derive
 
     dataset = _dataset(name)(data_root(data), _options(name, option))

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from datasets.base import DataError, Dataset
+from datasets.files import atomic_write
 from datasets.verify import KINDS, WARNINGS, Finding, verify
 
 from .prepare import Places
-from .record import atomic_write
 
 Say = Callable[[str], None]
 

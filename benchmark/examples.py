@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.files import atomic_write
 from datasets.types import Case, Task
 
-from .record import METRICS, Score, atomic_write
+from .record import METRICS, Score
 
 MOST_KEPT = 60
 """Test cases whose predicted slice is kept, evenly spaced in the list of test cases: the same for every method."""

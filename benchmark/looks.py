@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasets.files import atomic_write
+
 from .claims import Claims, Spending
 from .config import ConfigError, from_mapping
-from .record import atomic_write
 
 if TYPE_CHECKING:
     from .plan import Cell, Plan

@@ -12,6 +12,7 @@ from typing import Any
 
 import datasets
 from datasets.base import DataError, Dataset
+from datasets.files import atomic_write
 from datasets.guess import Guess, guess
 from datasets.types import Task
 
@@ -20,7 +21,6 @@ from .config import ConfigError, from_mapping
 from .examined import Say, examine, recall, remember
 from .plan import DataEntry, resolve_options
 from .prepare import Places
-from .record import atomic_write
 
 SHARES = (0.05, 0.2, 0.5)
 """Labelled shares of the plan, where they leave two labelled groups or more and an unlabelled one."""

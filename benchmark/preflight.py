@@ -18,6 +18,7 @@ from datasets import augment
 from datasets.base import DataError, Dataset
 from datasets.contents import manifest_of
 from datasets.decode import decode_apart
+from datasets.files import atomic_write
 from datasets.store import Store
 from datasets.weak import strong
 from methods import networks
@@ -36,7 +37,6 @@ from .prepare import (
     open_store,
     split_of,
 )
-from .record import atomic_write
 
 Say = Callable[[str], None]
 

@@ -36,7 +36,7 @@ def code() -> dict[str, Any]:
         "commit": commit or "unknown",
         "dirty": bool(diff),
         "diff": _hash(diff.encode()) if diff else "",
-        "tree": _tree(),
+        "tree": tree("benchmark", "datasets", "methods"),
     }
 
 
@@ -91,10 +91,10 @@ def hardware() -> dict[str, Any]:
     return found
 
 
-def _tree() -> str:
-    """Hash of the names and contents of all Python files of the three packages."""
+def tree(*packages: str) -> str:
+    """Hash of the names and contents of all Python files of some packages of this project."""
     digest = hashlib.blake2b(digest_size=6)
-    for package in ("benchmark", "datasets", "methods"):
+    for package in packages:
         for path in sorted((ROOT / package).rglob("*.py")):
             digest.update(f"{path.relative_to(ROOT).as_posix()}|{_hash(path.read_bytes())}\n".encode())
     return digest.hexdigest()

@@ -11,12 +11,12 @@ import csv
 import hashlib
 import io
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from datasets.files import atomic_write
 
 SCHEMA = 1
 Status = Literal["finished", "failed", "killed"]
@@ -131,25 +131,6 @@ def read_all(plan_folder: Path) -> list[tuple[Path, Record]]:
         if record is not None:
             found.append((path.parent, record))
     return found
-
-
-def atomic_write(path: Path, content: bytes | memoryview) -> None:
-    """Write to a temporary name in the same folder, flush to disk, rename: readers see the old file or the new one.
-
-    Raises:
-        OSError: the disk is full or not writable; the old file is untouched and the temporary one removed.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def append_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

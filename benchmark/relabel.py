@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from datasets import cache as disk
 from datasets.feed import Feed
+from datasets.files import atomic_write
 from datasets.types import IGNORE, Labelled
 from methods.base import Method, Relabelled
 
 from .receipt import source
-from .record import atomic_write
 
 _SAMPLES_PER_CORE = 4
 """Of those that are labelled at once where the weights do not matter, so that no core waits long for the others."""

@@ -15,6 +15,7 @@ import torch
 
 from datasets.base import Dataset
 from datasets.contents import manifest_of
+from datasets.files import atomic_write
 from datasets.splits import Split
 
 from . import annotation, receipt
@@ -22,7 +23,7 @@ from .evaluate import evaluate
 from .examples import Examples
 from .plan import Cell
 from .prepare import Places, Prepared, prepare
-from .record import METRICS, Record, Score, atomic_write, read, write
+from .record import METRICS, Record, Score, read, write
 
 
 def run_cell(

@@ -20,11 +20,12 @@ from torch import nn
 from torch.optim import Optimizer
 
 from datasets.feed import Feed
+from datasets.files import atomic_write
 from methods.base import MAIN, Clock, Method, Terms
 
 from .device import autocast
 from .plan import Training
-from .record import append_rows, atomic_write
+from .record import append_rows
 from .relabel import Relabeller
 from .seeding import derive
 

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from datasets.base import SealedLabel
+from datasets.files import atomic_write
 from methods.hyper import Range
 
 from .execute import child
@@ -26,7 +27,6 @@ from .execute.local import default_workers, fork_server, launch
 from .plan import Plan
 from .preflight import NotReady
 from .prepare import Places
-from .record import atomic_write
 from .studies import Study, studies, tuned_plan
 
 POLL_SECONDS = 0.05

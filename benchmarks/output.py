@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import ROOT, receipt
-from benchmark.record import atomic_write
+from datasets.files import atomic_write
 
 from .harness import NO_TIME, Kept, Row, Run, cores
 
@@ -185,11 +185,5 @@ def _receipt() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    own = hashlib.blake2b(digest_size=6)
-    for path in sorted((ROOT / "benchmarks").rglob("*.py")):
-        own.update(path.read_bytes())
-    return (
-        receipt.code()
-        | {"benchmarks": own.hexdigest()}
-        | {"versions": versions, "hardware": receipt.hardware(), "cores": cores(), "when": when}
-    )
+    about = {"versions": versions, "hardware": receipt.hardware(), "cores": cores(), "when": when}
+    return receipt.code() | {"benchmarks": receipt.tree("benchmarks")} | about

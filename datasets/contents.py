@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from .base import Dataset
+from .files import atomic_write
 
 
 def manifest_of(dataset: Dataset, cache: Path) -> str:
@@ -24,10 +23,7 @@ def manifest_of(dataset: Dataset, cache: Path) -> str:
         found = dataset.manifest()
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=cache, prefix=f".{memo.name}.", delete=False) as file:
-            json.dump({"manifest": found}, file)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, memo)
+        atomic_write(memo, json.dumps({"manifest": found}).encode())
     except OSError:
         pass
     return found

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from datasets.files import atomic_write
+
 from ..metrics.policy import DEFAULT_RULE
-from ..record import atomic_write
 from . import (
     appendix,
     caveats,

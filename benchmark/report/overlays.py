@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..record import atomic_write
+from datasets.files import atomic_write
+
 from . import style
 from .frame import Results
 from .style import Picture

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..record import atomic_write
+from datasets.files import atomic_write
 
 
 @dataclass(frozen=True)

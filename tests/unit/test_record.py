@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from benchmark import record
-from benchmark.record import COLUMNS, METRICS, NewerRecord, Record, Score, append_rows, atomic_write, read, write
+from benchmark.record import COLUMNS, METRICS, NewerRecord, Record, Score, append_rows, read, write
+from datasets.files import atomic_write
 
 
 def some_record(**changes: Any) -> Record:
