@@ -3,7 +3,7 @@
 Per cell: digests of its record and scores, code, lock, hardware, data, split, labels, seed and the runs that trackers
 know it by. Per table: which numbers of ``numbers.csv``, and each distinct answer of its cells. Nothing here names the
 machine, the time or the commit that the report was built at, so that a rebuilt receipt is the same byte for byte;
-``built_by`` is the digest of the code that aggregates and prints.
+``built_by`` is the digest of the code that aggregates and prints, and of the published numbers beside ours.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ def receipt(
 
 
 def built_by() -> str:
-    """Digest of the code that makes numbers of records: this folder, and what failures count for."""
+    """Digest of what makes reports of records: this folder, published numbers included, and what failures count for."""
     here = Path(__file__).parent
-    paths = [*here.rglob("*.py"), *here.glob("page.*"), *(here.parent / "metrics").glob("policy.py")]
+    paths = [*here.rglob("*.py"), *here.rglob("*.yaml"), *here.glob("page.*"), here.parent / "metrics" / "policy.py"]
     parts = (f"{path.relative_to(ROOT).as_posix()}|{digest(path.read_bytes())}" for path in sorted(paths))
     return digest("\n".join(parts).encode())
 

@@ -173,6 +173,15 @@ def test_a_report_of_other_code_is_outdated(tmp_path: Path, monkeypatch: pytest.
     assert receipts.outdated(tmp_path / "toy", report) == ["the code that makes tables of records has changed"]
 
 
+@pytest.mark.parametrize("suffix", [".py", ".yaml", ".css", ".js"])
+def test_a_changed_file_of_the_code_or_of_published_numbers_is_noticed(
+    suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, read = receipts.built_by(), Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"\n" if path.suffix == suffix else b""))
+    assert receipts.built_by() != before
+
+
 def test_a_folder_without_a_receipt_is_no_report(tmp_path: Path) -> None:
     (sentence,) = receipts.outdated(tmp_path / "toy", tmp_path)
     assert "has no readable receipt.json" in sentence
