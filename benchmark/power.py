@@ -242,16 +242,19 @@ def _patients(results: frame.Results, plan: Plan, places: Places, dataset: str, 
         for row in cells.itertuples()
         if row.id in results.records and results.records[row.id].split
     }
-    if splits:
+    folds = sorted(set(cells["fold"]))
+    if len(splits) == len(folds):
         return sum(splits.values()), "from the records"
     from datasets.base import MissingData
 
     first = {cell.id: cell for cell in plan.cells()}[cells.iloc[0]["id"]]
     try:
         opened = open_dataset(first, places)
-        folds = sorted(set(cells["fold"]))
         return len({group for fold in folds for group in opened.partition(fold).test}), "from the dataset"
     except MissingData:
+        if splits:
+            each = sum(splits.values()) / len(splits)
+            return round(each * len(folds)), f"estimated from the records of {len(splits)} of {len(folds)} folds"
         return ASSUMED_PATIENTS, "assumed: the dataset is not here"
 
 

@@ -6,15 +6,18 @@ import io
 from dataclasses import replace
 from math import sqrt
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmark import power, session
+from benchmark import power, record, session
 from benchmark.config import ConfigError
 from benchmark.power import Design, Variance, assumed, patients_needed, seeds_needed
 from benchmark.report.crossed import crossed
+from benchmark.run import describe
+from tests.unit.report_records import score
 
 from .test_until_decided import Simulated
 from .tiny_cells import places_in, tiny_plan
@@ -148,6 +151,36 @@ def test_datasets_are_taken_together_where_they_have_an_amount_in_common(tmp_pat
     (both,) = power.together(found)
     assert (both.dataset, both.family, len(both.design.variances)) == ("mean of 2 datasets", 1, 2)
     assert both.design.detectable() < min(line.design.detectable() for line in found)
+
+
+def _one_cell_of_fold(plan, results: Path, *folds: int) -> None:  # type: ignore[no-untyped-def]
+    """Records of some folds of the first seed, which tested 20 patients each."""
+    for cell in plan.cells():
+        if cell.fold in folds and cell.seed == 0:
+            made = record.Record(cell.id, describe(cell), "finished", split={"test_groups": 20})
+            record.write(results / plan.name / cell.id, made, [score(f"fold {cell.fold}")])
+
+
+def test_patients_are_counted_from_records_once_every_fold_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"name": "acdc", "folds": [1, 2, 3, 4, 5]}
+    plan = tiny_plan(methods=["cps"], bounds=True, seeds=3, datasets=[entry], training={"patch": [64, 64]})
+    places = places_in(tmp_path)
+    _one_cell_of_fold(plan, places.results, 1)
+    # the dataset is not here: five folds like the one that is known
+    (line,) = power.lines(plan, places)
+    assert (line.design.patients, line.patients_source) == ((100,), "estimated from the records of 1 of 5 folds")
+    with monkeypatch.context() as here:
+        # folds of 10 and 20 patients: not five times those of the one that has run
+        test = {fold: tuple(f"{fold}-{i}" for i in range(10 if fold < 5 else 20)) for fold in range(1, 6)}
+        opened = SimpleNamespace(partition=lambda fold: SimpleNamespace(test=test[fold]))
+        here.setattr(power, "open_dataset", lambda cell, places: opened)
+        (line,) = power.lines(plan, places)
+        assert (line.design.patients, line.patients_source) == ((60,), "from the dataset")
+    _one_cell_of_fold(plan, places.results, 2, 3, 4, 5)
+    (line,) = power.lines(plan, places)
+    assert (line.design.patients, line.patients_source) == ((100,), "from the records")
 
 
 def test_two_seeds_support_nothing_and_the_planner_says_so(tmp_path: Path) -> None:
