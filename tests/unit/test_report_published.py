@@ -11,12 +11,15 @@ import pytest
 import methods
 from benchmark import plan_file
 from benchmark.config import ConfigError
+from benchmark.plan import nominal_task
+from benchmark.prepare import network_settings
 from benchmark.record import Record
 from benchmark.report import frame, published, summary
 from benchmark.report.published.comparison import Pair
 from benchmark.report.published.numbers import Protocol, Published, Row, Values, load, shown
 from benchmark.report.published.ours import Ours, tags
 from benchmark.run import describe
+from methods import networks
 from tests.unit.report_records import score, write_cell
 
 PROTOCOL = Protocol(
@@ -138,6 +141,33 @@ def test_our_protocol_is_derived_from_the_record() -> None:
     full = record()
     full.split["unlabelled_groups"] = 0
     assert (tags(full, "px").labelled, tags(full, "px").subset) == ("all", "all")
+
+
+def test_a_network_with_other_options_is_another_network() -> None:
+    assert tags(record(network_options={"norm": "instance", "dropout": 0.1}), "px").network == (
+        "vnet 16 (dropout 0.1, norm instance)"
+    )
+    assert tags(record(network_options={}), "px").network == "vnet 16"
+
+
+@pytest.mark.parametrize(
+    ("plan", "parameters"),
+    [("la_semi", 9_448_866), ("brats_semi", 5_884_050), ("acdc_semi", 1_813_764), ("acdc_scribble", 1_944_324)],
+)
+def test_published_plans_train_the_published_network(plan: str, parameters: int) -> None:
+    loaded = plan_file.load(plan)
+    cell = next(iter(loaded.cells()))
+    network = networks.make(cell.training.network, **network_settings(cell.training, nominal_task(loaded.datasets[0])))
+    assert sum(weights.numel() for weights in network.parameters()) == parameters
+
+
+def test_the_plan_acdc_semi_has_the_network_of_the_published_tables() -> None:
+    rows = [
+        r.protocol for t in load() for r in t.rows if (r.protocol.dataset, r.protocol.split) == ("acdc", "70/10/20")
+    ]
+    (tag,) = {protocol.network for protocol in rows if protocol.network}
+    cell = next(c for c in plan_file.load("acdc_semi").cells() if c.count == 3)
+    assert tags(Record(cell.id, describe(cell), "finished", split={}), "px").network == tag
 
 
 def test_the_plan_la_semi_follows_the_published_protocol_but_for_the_unit() -> None:

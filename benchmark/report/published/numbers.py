@@ -30,7 +30,7 @@ class Protocol:
         labelled: number of labelled groups, or "all".
         subset: which ones: the "first" of the published list, "random", or "all".
         grid: size of a training sample, and how whole cases are predicted or scored.
-        network: kind and channels of the first level.
+        network: kind and channels of the first level; in brackets what differs from our default of that kind.
         steps: optimiser steps.
         unit: of distances; "px" stands for voxels too.
         selection: which weights are scored: "last", "best on validation" or "best on test".

@@ -76,12 +76,20 @@ def tags(record: Record, unit: str) -> Protocol:
         labelled="all" if everything else str(len(split.get("labelled_groups", ()))),
         subset="all" if everything else training.get("subset"),
         grid=_grid(training),
-        network=f"{training['network']} {training['width']}" if "network" in training else None,
+        network=_network(training),
         steps=training.get("steps"),
         unit="mm" if unit == "mm" else "px",
         selection=_SELECTION[HEADLINE],  # type: ignore[arg-type]
         components="all",
     )
+
+
+def _network(training: Mapping[str, Any]) -> str | None:
+    """Kind, width and whatever a plan sets otherwise than the published network has it: another norm is another net."""
+    if "network" not in training:
+        return None
+    options = ", ".join(f"{key} {value}" for key, value in sorted((training.get("network_options") or {}).items()))
+    return f"{training['network']} {training['width']}" + (f" ({options})" if options else "")
 
 
 def _grid(training: Mapping[str, Any]) -> str | None:
