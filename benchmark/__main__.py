@@ -145,8 +145,11 @@ def bench(
 
 @app.command()
 def cell(name: PlanName, cell_id: str, data: Data = None, results: Results = None) -> None:
-    """Run one cell of a plan in this process: what every executor starts. Idempotent."""
+    """Run one cell of a plan in this process, as a job of a cluster does; a finished cell is left alone."""
+    import torch
+
     from . import plan_file
+    from .execute.lease import Lease
     from .looks import cells_of
     from .prepare import default_places
     from .run import run_cell
@@ -155,7 +158,12 @@ def cell(name: PlanName, cell_id: str, data: Data = None, results: Results = Non
     cells = {c.id: c for c in cells_of(found, places.results / found.name)}
     if cell_id not in cells:
         raise ConfigError(f"plan {name} has no cell {cell_id!r}{nearest(cell_id, cells)}")
-    record = run_cell(cells[cell_id], places)
+    torch.set_num_threads(1)
+    lease = Lease(places.folder(cells[cell_id]))
+    if not lease.take():
+        raise ConfigError(f"cell {cell_id} is being run by another process; wait for it, see `status {name}`")
+    with lease.kept():
+        record = run_cell(cells[cell_id], places)
     console.print(f"{record.status} {record.id} {record.reason}")
     if record.status != "finished":
         raise typer.Exit(1)

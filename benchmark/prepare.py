@@ -108,6 +108,7 @@ def prepare(
         checkpoint_seconds=checkpoint_seconds,
         heartbeat=partial(heartbeat, "train"),
         relabel=Relabeller(places.cache, partial(heartbeat, "label")),
+        code=receipt.code()["tree"],
         **on,
     )
     return Prepared(dataset, split, vault, method, feed, trainer, on, notes)

@@ -70,7 +70,10 @@ def _run(
     cell: Cell, places: Places, folder: Path, heartbeat: Callable[[str, int], None], checkpoint_seconds: float
 ) -> Record:
     began = time.monotonic()
+    receipt.loaded()
     ready = prepare(cell, places, folder, heartbeat=heartbeat, checkpoint_seconds=checkpoint_seconds)
+    # before the first step: whoever edits a file or its data while the cell trains must not change what it was made of
+    made_of = _receipt(cell, manifest_of(ready.dataset, places.cache), ready.split, ready.on["dtype"])
     with ready.vault.watch(f"method {cell.method} in plan {cell.plan}"):
         ready.trainer.run()
         evaluating = time.monotonic()
@@ -78,7 +81,6 @@ def _run(
         scores, selections, predicting = _final_evaluation(cell, ready, last, folder, heartbeat)
     _save_weights(folder / "last.pt", last)
     evaluated = time.monotonic() - evaluating
-    data = manifest_of(ready.dataset, places.cache)
     record = Record(
         id=cell.id,
         cell=describe(cell),
@@ -95,12 +97,12 @@ def _run(
         split=_split_summary(ready.split, ready.dataset),
         validation=ready.trainer.validation,
         selections=selections,
-        receipt=_receipt(cell, data, ready.split, ready.on["dtype"])
+        receipt=made_of
         | {
             "openings": ready.vault.openings,
             "annotation": annotation.summary(cell, ready.dataset, ready.split, places.cache),
         },
-        notes=list(ready.notes),
+        notes=[*ready.notes, *_mixed_code(made_of["tree"], ready.trainer.codes)],
     )
     write(folder, record, scores)
     ready.trainer.finished()
@@ -184,6 +186,17 @@ def _receipt(cell: Cell, data: str, split: Split | None, dtype: torch.dtype) -> 
         "source": receipt.source(cell.method),
         "hyper": asdict(cell.hyper),
     }
+
+
+def _mixed_code(tree: str, codes: list[str]) -> list[str]:
+    """Sentences for the record where more than one version of the code had a part in it."""
+    found = []
+    if receipt.loaded() != tree:
+        found.append(f"files of the code changed between the start of the runner and of this cell: some parts are of "
+                     f"tree {receipt.loaded()}")  # fmt: skip
+    if len(codes) > 1:
+        found.append(f"trained in parts under different code: trees {', '.join(codes)}")
+    return found
 
 
 def _peak_memory_mib(where: torch.device) -> float:

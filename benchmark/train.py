@@ -57,6 +57,7 @@ class Trainer:
         checkpoint_seconds: how much work a crash may cost.
         heartbeat: told the step at every log point.
         relabel: labels all samples anew where the method says so.
+        code: hash of all code as it is now; :attr:`codes` holds those that this training ran under, oldest first.
     """
 
     def __init__(
@@ -74,12 +75,14 @@ class Trainer:
         checkpoint_seconds: float = 60.0,
         heartbeat: Callable[[int], None] = lambda step: None,
         relabel: Relabeller | None = None,
+        code: str = "",
     ) -> None:
         self.method, self.feed, self.training = method, feed, training
         self.seed, self.device, self.dtype, self.folder = seed, device, dtype, folder
         self.origin, self.validate, self.heartbeat = origin, validate, heartbeat
         self.checkpoint_seconds = checkpoint_seconds
         self.relabel = relabel or Relabeller()
+        self.codes = [code]
         self._scheduled: list[Optimizer] = []
         self.players = dict(method.optimizers(self._base))
         self.step = 0
@@ -206,6 +209,7 @@ class Trainer:
     def _save(self) -> None:
         state = {
             "origin": self.origin,
+            "codes": self.codes,
             "step": self.step,
             "method": self.method.state_dict(),
             "players": {name: optimizer.state_dict() for name, optimizer in self.players.items()},
@@ -223,6 +227,7 @@ class Trainer:
         if state is None or state["origin"] != self.origin:
             self._write_curves()
             return
+        self.codes = list(dict.fromkeys([*state.get("codes", ()), *self.codes]))
         self.step = state["step"]
         self.method.load_state_dict(state["method"])
         for name, optimizer in self.players.items():

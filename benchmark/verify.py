@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .config import ConfigError
 from .plan import Cell
 from .prepare import Places
 from .record import read
@@ -39,11 +40,11 @@ def verify(
     difference says what another machine changes.
 
     Raises:
-        ValueError: no cell of the plan is finished.
+        ConfigError: no cell of the plan is finished.
     """
     finished = [c for c in cells if (r := read(places.folder(c))) is not None and r.status == "finished"]
     if not finished:
-        raise ValueError("no cell of this plan is finished; run it first")
+        raise ConfigError("no cell of this plan is finished; run it first")
     found = []
     for cell in random.Random(seed).sample(finished, min(count, len(finished))):
         with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +67,8 @@ def compare(title: str, before: Path, after: Path) -> Agreement:
     if old.keys() != new.keys():
         return Agreement(title, False, math.nan, "the two runs scored different cases or classes")
     columns = sorted({name for key in old for name in old[key] if old[key][name] != new[key].get(name)})
-    largest = max(abs(float(old[key]["dice"]) - float(new[key]["dice"])) for key in old)
+    pairs = [(float(old[key]["dice"]), float(new[key]["dice"])) for key in old]
+    largest = max((abs(a - b) for a, b in pairs if not (math.isnan(a) or math.isnan(b))), default=0.0)
     return Agreement(title, False, largest, f"differs in {', '.join(columns)}; Dice by at most {largest:.2g}")
 
 

@@ -135,6 +135,10 @@ class Dataset(ABC):
         """Files that the cases come from, for the fingerprint; empty for procedural data."""
         return ()
 
+    def lists(self) -> Sequence[Path]:
+        """Files that say which cases train and which test: part of the data, though no case is read from them."""
+        return ()
+
     def published_order(self) -> Sequence[str]:
         """Training groups in the order of the published list, for the subset rule "first"; default: sorted."""
         return sorted(set(self.groups().values()))
@@ -167,10 +171,10 @@ class Dataset(ABC):
 
     # What the base does ---------------------------------------------------------------------------------------------
     def fingerprint(self) -> str:
-        """Hash of what the cases are made of: name, version, options, and names, sizes and times of files."""
+        """Hash of what the cases are made of: name, version, options, and names, sizes and times of files and lists."""
         digest = hashlib.blake2b(digest_size=12)
         digest.update(self.settings().encode())
-        for path in sorted(self.files()):
+        for path in sorted([*self.files(), *self.lists()]):
             stat = path.stat()
             digest.update(f"{path.relative_to(self.root).as_posix()}|{stat.st_size}|{stat.st_mtime_ns}".encode())
         return digest.hexdigest()
@@ -181,8 +185,8 @@ class Dataset(ABC):
         return json.dumps([self.name, self.version, options], sort_keys=True, default=str)
 
     def manifest(self) -> str:
-        """Hash of the *content* of every file (same on every machine), for receipts; the fingerprint if procedural."""
-        paths = sorted(self.files())
+        """Hash of the *content* of every file and list (same on every machine); the fingerprint if procedural."""
+        paths = sorted([*self.files(), *self.lists()])
         if not paths:
             return self.fingerprint()
         digest = hashlib.blake2b(digest_size=12)

@@ -152,6 +152,9 @@ class Weakened(Dataset):
     def files(self) -> Sequence[Path]:
         return self.dense.files()
 
+    def lists(self) -> Sequence[Path]:
+        return self.dense.lists()
+
     def fingerprint(self) -> str:
         text = json.dumps([self.dense.fingerprint(), self.weak.canonical()], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

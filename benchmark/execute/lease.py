@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ import psutil
 
 STALE_SECONDS = 120.0
 """A lease of another host whose heartbeat is older than this is taken over."""
+
+BEAT_SECONDS = 10.0
 
 WRITING_SECONDS = 10.0
 """A lease file without an owner in it is one that is being written, for this long; then it is a damaged one."""
@@ -64,6 +67,24 @@ class Lease:
         with contextlib.suppress(FileNotFoundError):
             if self._ours():
                 os.utime(self._path)
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep the lease that was taken alive for as long as the block lasts, then release it."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(BEAT_SECONDS):
+                self.beat()
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            self.release()
 
     def release(self) -> None:
         """Give the cell up. A lease that somebody else took over meanwhile is left alone."""

@@ -25,10 +25,9 @@ from ..prepare import Places
 from ..record import Record, read, write
 from ..run import describe
 from . import child
-from .lease import Lease
+from .lease import BEAT_SECONDS, Lease
 
 POLL_SECONDS = 0.2
-BEAT_SECONDS = 10.0
 
 # glibc gives big tensors back to the system at every step and faults them in again; keep them instead.
 ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_MMAP_MAX_": "0", "OMP_NUM_THREADS": "1"}

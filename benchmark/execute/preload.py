@@ -19,4 +19,5 @@ for _ndim in (2, 3):
     with contextlib.suppress(Exception):
         measure(_label, np.roll(_label, 1), classes=2, spacing=(1.0, 2.0, 3.0)[:_ndim], tolerance=(1.0,))
 
-receipt.versions()  # of what is loaded here; the code is not: each cell says what it found on disk
+receipt.versions()  # of what is loaded here
+receipt.loaded()  # a cell says what it finds on disk as it starts, and whether that is still this

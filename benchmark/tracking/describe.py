@@ -81,9 +81,10 @@ def final_metrics(record: Record, scores: Iterable[Mapping[str, str]]) -> dict[s
 
     ``test/dice`` is what the report shows for this cell: the mean over the scans of a patient, then over classes, then
     over patients; ``test/dice_<class>`` leaves the second step out. A missed organ counts Dice 0 and the image
-    diagonal, so nothing here is infinite; what is not a number is left out, since the pages would draw it.
+    diagonal, so nothing here is infinite; what is not a number is left out, since the pages would draw it. A cell that
+    failed has no scores, though those of the time before may still lie in its folder.
     """
-    rows = [row for row in scores if row["selection"] == HEADLINE]
+    rows = [row for row in scores if row["selection"] == HEADLINE] if record.status == "finished" else []
     found = {f"time/{name}_seconds": seconds for name, seconds in record.seconds.items()}
     found |= {f"labels/{name}": float(value) for name, value in _labels(record.split).items()}
     found |= {"memory/peak_mib": record.memory_mib, "model/parameters": float(record.parameters)}

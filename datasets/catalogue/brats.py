@@ -78,6 +78,9 @@ class BraTS(Dataset):
     def files(self) -> Sequence[Path]:
         return sorted(path for path in (self.root / "data").glob("*.h5") if not path.name.startswith("."))
 
+    def lists(self) -> Sequence[Path]:
+        return [self.root / f"{part}.txt" for part in PUBLISHED]
+
     def groups(self) -> Mapping[str, str]:
         names, lists = [path.stem for path in self.files()], self._lists()
         listed = {name for part in lists.values() for name in part}

@@ -93,6 +93,9 @@ class LA(Dataset):
     def files(self) -> Sequence[Path]:
         return sorted(path for path in (self.root / SCANS).glob(f"*/{FILE}"))
 
+    def lists(self) -> Sequence[Path]:
+        return [path for part in PUBLISHED if (path := self.root / f"{part}.list").is_file()]
+
     def groups(self) -> Mapping[str, str]:
         names = [path.parent.name for path in self.files()]
         lists = self._lists()

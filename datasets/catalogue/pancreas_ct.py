@@ -93,6 +93,9 @@ class PancreasCT(Dataset):
     def files(self) -> Sequence[Path]:
         return sorted(path for path in (self.root / "data").glob("*.h5") if not path.name.startswith("."))
 
+    def lists(self) -> Sequence[Path]:
+        return [self.root / f"{part}.list" for part in ("train", "test")]
+
     def groups(self) -> Mapping[str, str]:
         names, lists = [path.stem for path in self.files()], self._lists()
         listed = {*lists["train"], *lists["test"]}

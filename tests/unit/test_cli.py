@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from benchmark import __main__ as command
+from benchmark.execute.lease import Lease
 from benchmark.execute.local import Summary
 from benchmark.record import SCHEMA, Record, write
 from benchmark.run import run_cell
@@ -104,6 +105,23 @@ def test_one_cell_is_run_in_this_process_and_again_it_is_left_alone(scant: Comma
     written = record.stat().st_mtime_ns
     assert scant("cell", path, cell.id)[0] == 0
     assert record.stat().st_mtime_ns == written
+
+
+def test_a_cell_that_somebody_else_runs_is_refused_and_free_again_afterwards(scant: Command, tmp_path: Path) -> None:
+    path, cell = plan_in(tmp_path), tiny_cell()
+    lease = Lease(places_in(tmp_path).folder(cell))
+    assert lease.take()
+    code, text = scant("cell", path, cell.id)
+    assert (code, f"cell {cell.id} is being run by another process" in text) == (2, True)
+    assert not (places_in(tmp_path).folder(cell) / "record.json").exists()
+    lease.release()
+    assert scant("cell", path, cell.id)[0] == 0
+    assert lease.take()
+
+
+def test_to_verify_what_is_not_finished_is_refused_in_a_sentence(scant: Command, tmp_path: Path) -> None:
+    code, text = scant("verify", plan_in(tmp_path))
+    assert (code, "no cell of this plan is finished; run it first" in text) == (2, True)
 
 
 def test_a_cell_that_fails_is_exit_code_one_with_its_reason(

@@ -40,6 +40,20 @@ def ended_process() -> dict[str, Any]:
     return {"pid": process.pid, "born": born}
 
 
+def test_a_lease_that_is_kept_beats_and_is_released_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.execute.lease.BEAT_SECONDS", 0.01)
+    lease = Lease(tmp_path)
+    assert lease.take()
+    _aged(tmp_path / "lease.json", STALE_SECONDS)
+    with lease.kept():
+        until = time.monotonic() + 10
+        while time.time() - (tmp_path / "lease.json").stat().st_mtime > STALE_SECONDS / 2:
+            assert time.monotonic() < until, "no beat in ten seconds"
+            time.sleep(0.01)
+        assert not Lease(tmp_path).take()
+    assert not (tmp_path / "lease.json").exists()
+
+
 def test_a_lease_is_taken_once_and_again_after_its_release(tmp_path: Path) -> None:
     first, second = Lease(tmp_path / "cell"), Lease(tmp_path / "cell")
     assert first.take()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,19 @@ def test_an_incomplete_copy_is_refused_unless_the_plan_says_so(name: str, roots:
     dataset = opened(name, roots, partial=False)
     with pytest.raises(DataError, match=rf"^{name}: .*partial: true \(then comparable with nothing\)"):
         dataset.partition(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("la", "train.list"), ("brats", "test.txt"), ("kvasir_instrument", "train.txt")]
+)
+def test_another_order_in_a_list_is_other_data(name: str, part: str, roots: Path) -> None:
+    """It may label other cases, or test them: finished cells are stale then, and checkpoints of no use."""
+    dataset = opened(name, roots)
+    path, before = dataset.root / part, (dataset.fingerprint(), dataset.manifest())
+    path.write_text("\n".join(reversed(path.read_text().split())) + "\n")
+    os.utime(path, (1, 1))
+    after = (dataset.fingerprint(), dataset.manifest())
+    assert not {*before} & {*after}
 
 
 @pytest.mark.parametrize("name", ["la", "brats", "mscmr", "kvasir_instrument"])

@@ -13,12 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark import record
+from benchmark import receipt, record
 from benchmark import run as running
 from benchmark.plan import Cell
 from benchmark.prepare import Prepared, prepare
 from benchmark.record import Record
 from benchmark.run import run_cell
+from benchmark.state import state_of
 from datasets.types import Batch
 from methods.base import Clock, Terms
 from methods.semi.supervised import Supervised
@@ -51,6 +52,34 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cell, Path, Reco
     """A cell that was run, its folder and its record."""
     cell, places = tiny_cell("mean_teacher"), places_in(tmp_path_factory.mktemp("finished"))
     return cell, places.folder(cell), run_cell(cell, places)
+
+
+# What it was made of -------------------------------------------------------------------------------------------------
+def test_a_file_that_is_edited_while_the_cell_trains_is_not_what_trained_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = receipt.source("supervised")
+    losses, edited = Supervised.losses, []
+
+    def later(self: Supervised, batch: Batch, clock: Clock) -> Terms:
+        edited.append("edited since")
+        return losses(self, batch, clock)
+
+    monkeypatch.setattr(Supervised, "losses", later)
+    monkeypatch.setattr("benchmark.receipt.source", lambda method: edited[0] if edited else before)
+    data = "datasets.catalogue.phantom_2d.Phantom2D.manifest"
+    monkeypatch.setattr(data, lambda self: edited[0] if edited else "data")
+    cell, places = tiny_cell(), places_in(tmp_path)
+    found = run_cell(cell, places)
+    assert (found.receipt["source"], found.receipt["data"]) == (before, "data")
+    assert state_of(cell, places).why == "the file of supervised changed since it ran"
+
+
+def test_code_that_changed_since_the_runner_started_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.receipt.loaded", lambda: "0123456789ab")
+    (note,) = run_cell(tiny_cell(), places_in(tmp_path)).notes
+    assert "changed between the start of the runner and of this cell" in note
+    assert "tree 0123456789ab" in note
 
 
 # A finished cell -----------------------------------------------------------------------------------------------------

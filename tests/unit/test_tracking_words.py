@@ -73,6 +73,12 @@ def test_a_cell_that_failed_before_evaluation_has_times_but_no_scores(tmp_path):
     assert not [name for name in found if name.startswith("test/")]
 
 
+def test_scores_of_the_time_before_are_not_those_of_a_cell_that_then_failed(tmp_path):
+    folder = write_cell(tmp_path, [score("a", dice=0.9)], status="failed", seconds={"total": 3.0})
+    assert (folder / "scores.csv").exists()
+    assert not [name for name in finals(folder) if name.startswith("test/")]
+
+
 def test_odd_class_names_become_allowed_and_different_names(tmp_path):
     odd = ["left ventricle (LV)", "left ventricle [LV]", "core/rim", "5 % +", "œdème"]
     folder = write_cell(tmp_path, [score("a", class_name=name, dice=0.1 * i) for i, name in enumerate(odd)])

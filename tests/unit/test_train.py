@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark import train
+from benchmark import receipt, train
 from benchmark.plan import Cell
 from benchmark.prepare import Prepared, prepare
 from benchmark.train import Diverged, lr_factor
@@ -141,6 +141,18 @@ def test_a_checkpoint_of_other_code_or_other_data_is_not_resumed(
     again.trainer._resume()
     assert again.trainer.step == 0
     assert curves_of(tmp_path / "cell") == [["step", "lr", "val_dice"]]
+
+
+def test_a_checkpoint_of_other_shared_code_is_resumed_and_both_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = tiny_cell()
+    ready(cell, tmp_path, checkpoint_seconds=0).trainer.run()
+    tree = receipt.code()["tree"]
+    monkeypatch.setattr("benchmark.receipt.code", lambda: {"tree": "of later"})
+    again = ready(cell, tmp_path)
+    again.trainer._resume()
+    assert (again.trainer.step, again.trainer.codes) == (3, [tree, "of later"])
 
 
 def test_checkpoints_and_snapshots_go_when_the_record_is_there(tmp_path: Path) -> None:

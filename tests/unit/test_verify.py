@@ -27,6 +27,12 @@ def test_a_different_dice_is_measured_and_named(tmp_path: Path) -> None:
     assert found.why == "differs in dice; Dice by at most 0.25"
 
 
+def test_a_class_that_is_nowhere_does_not_hide_how_far_the_others_differ(tmp_path: Path) -> None:
+    old = _folder(tmp_path, "old", "last,a,LV,nan,nan\nlast,b,LV,0.75,2.0\n")
+    new = _folder(tmp_path, "new", "last,a,LV,nan,nan\nlast,b,LV,0.5,2.0\n")
+    assert compare("x", old, new).largest == 0.25
+
+
 def test_other_cases_cannot_be_compared(tmp_path: Path) -> None:
     old = _folder(tmp_path, "old", "last,a,LV,0.5,2.0\n")
     new = _folder(tmp_path, "new", "last,b,LV,0.5,2.0\n")
