@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import methods
 
 from .claims import refuse_unclear
 from .config import ConfigError, convert, from_mapping, nearest
-from .plan import HELD_OUT, DataEntry, Plan, Training, resolve_options
+from .plan import HELD_OUT, Cell, DataEntry, Plan, Training, resolve_options
 
 PLANS = Path(__file__).parent / "plans"
 
@@ -122,7 +122,40 @@ def _check(plan: Plan, where: str) -> None:
     cells = list(plan.cells())  # all of them: each checks its own hyper-parameters and options
     if not cells:
         raise ConfigError(f"{where}: no cell is left: " + "; ".join(plan.dropped()))
+    _refuse_twins([cell for cell in cells if cell.seed == plan.seeds[0]], where)
     try:
         refuse_unclear(plan.claims, cells, len(plan.seeds))
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def _refuse_twins(cells: Sequence[Cell], where: str) -> None:
+    """Refuse different cells of one seed that a report would take for one and the same, before they are all run."""
+    known: dict[tuple[Any, ...], Cell] = {}
+    for cell in cells:
+        # reports tell one label apart by hyper-parameters and one dataset by options (`report.frame`), nothing else
+        settings = (cell.method, repr(cell.hyper), cell.dataset, repr(cell.options))
+        twin = known.setdefault((cell.role, cell.label, cell.amount, cell.fold, *settings), cell)
+        if twin is not cell:
+            remedy = (
+                "give each a `label` of its own under methods (those of one dataset may stand below it)"
+                if cell.role == "method"
+                else "bounds have no label, so put one of the two into a plan of its own"
+            )
+            raise ConfigError(
+                f"{where}: {cell.label} on {cell.dataset} at {cell.amount} is planned twice and differs in "
+                f"{', '.join(_differing(twin.canonical(), cell.canonical()))} only, which no table would tell apart: "
+                f"{remedy}"
+            )
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Names of the settings of two cells that are not the same."""
+    found = []
+    for key in sorted({*one, *other}):
+        first, second = one.get(key), other.get(key)
+        if isinstance(first, Mapping) and isinstance(second, Mapping):
+            found += _differing(first, second, f"{prefix}{key}.")
+        elif first != second:
+            found.append(f"{prefix}{key}")
+    return found

@@ -10,6 +10,7 @@ import yaml
 
 from benchmark import plan_file
 from benchmark.config import ConfigError
+from benchmark.report import frame
 
 from .tiny_cells import PHANTOM, raw_plan, tiny_plan
 
@@ -90,6 +91,68 @@ def test_what_is_wrong_is_said_in_one_message_with_what_is_right(changes: dict[s
         parse(**changes)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(("plan tiny", "method", "dataset"))
+
+
+def twice(name: str, **second: Any) -> list[dict[str, Any]]:
+    return [{"name": name}, {"name": name} | second]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"methods": twice("cps", training={"lr": 0.1})},
+            r"cps on phantom_2d at 34% is planned twice and differs in training.lr only.*give each a `label`",
+        ),
+        (
+            {"datasets": [PHANTOM, PHANTOM | {"training": {"steps": 8}}]},
+            r"supervised on .*training.steps only.*`label`",
+        ),
+        (
+            {"bounds": True, "datasets": [PHANTOM, PHANTOM | {"training": {"width": 4, "steps": 8}}]},
+            r"supervised, all labels on .*training.steps, training.width only.*bounds have no label",
+        ),
+        (
+            {
+                "methods": ["mask_mix_adv"],
+                "datasets": [PHANTOM | {"shapes": "phantom_3d"}, PHANTOM | {"shapes": "phantom_2d"}],
+            },
+            r"mask_mix_adv on .* differs in shapes only",
+        ),
+        ({"methods": ["cps"], "ratios": [0.34, 0.3400000001]}, r"cps on phantom_2d at 34% .* differs in ratio only"),
+    ],
+    ids=["method", "dataset", "bounds", "shapes", "amounts"],
+)
+def test_cells_that_no_table_would_tell_apart_are_refused_before_they_run(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"methods": ["cps", "cps"]},
+        {"methods": twice("cps", hyper={"weight": 2.0})},
+        {"methods": twice("cps", training={"lr": 0.1}, label="cps, faster")},
+        {"methods": ["supervised"], "bounds": True},
+        {"datasets": [PHANTOM, PHANTOM | {"options": PHANTOM["options"] | {"slices": 4}}]},
+        {"datasets": [PHANTOM, PHANTOM | {"weak": "skeleton"}], "methods": ["cps", "pce"], "bounds": True},
+        {
+            "datasets": [
+                PHANTOM | {"methods": twice("cps")[:1]},
+                PHANTOM | {"methods": [{"name": "cps", "label": "longer"}], "training": {"steps": 8}},
+            ]
+        },
+    ],
+    ids=["same", "hyper", "label", "bound", "options", "weak", "methods of a dataset"],
+)
+def test_a_plan_of_cells_that_can_be_told_apart_is_one_that_can_be_reported(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    plan = parse(**changes)
+    assert len(frame.load(tmp_path / "tiny", plan).cells) == len(list(plan.cells()))
 
 
 def test_a_datasets_own_amounts_replace_the_plans() -> None:
