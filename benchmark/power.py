@@ -17,7 +17,7 @@ from rich.console import Console
 
 from .plan import Plan
 from .prepare import Places, open_dataset
-from .report import frame, summary, verdicts
+from .report import frame, summary, verdict_tables, verdicts
 from .report.components import DIFFERENCE, decomposition
 from .report.crossed import ALPHA, FEWEST_SEEDS, POWER, MeanSquares, standard_error, t_quantile
 
@@ -215,11 +215,16 @@ def _cells(line: Line, difference: float, seeds: int) -> tuple[str, ...]:
         line.amount,
         f"{spread.seed:.1f}/{spread.patient:.1f}/{spread.residual:.1f}" if len(design.variances) == 1 else "",
         "+".join(map(str, design.patients)),
-        f"{replace(design, alpha=ALPHA).detectable():.1f}" if enough else "–",
-        f"{design.detectable():.1f}" if enough else "–",
+        _least(replace(design, alpha=ALPHA)) if enough else "–",
+        _least(design) if enough else "–",
         f"{100 * design.power(difference):.0f} %" if enough else "–",
         _needs(design, difference),
     )
+
+
+def _least(design: Design) -> str:
+    """The MDE as reports print it."""
+    return verdict_tables.least(design.detectable() / 100, verdicts.ENDPOINTS[0])
 
 
 def _needs(design: Design, difference: float) -> str:

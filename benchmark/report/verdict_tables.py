@@ -19,6 +19,9 @@ EMPTY = Number("–")
 SEEDS, SEEDS_AT_FEW_LABELS, FEW_LABELS = 5, 10, 0.05
 """Seeds that a claim should rest on, more of them up to this share of labels."""
 
+MOST = 100
+"""Where an MDE ends in print: Dice has no more points, and 1 + HD95 changes a hundredfold only from a hit to a miss."""
+
 _OVERALL = ("difference", "p (Holm)", "P(A > B)", "won/tied/lost", "false claim", "verdict")
 
 
@@ -126,6 +129,13 @@ def overall_tables(table: pd.DataFrame, evidence: Evidence) -> list[Table]:
     return made
 
 
+def least(detectable: float, endpoint: Endpoint) -> str:
+    """A smallest detectable difference as it is printed: ``3.1`` Dice points, ``×1.35`` of 1 + HD95, ``> 100``."""
+    if endpoint.log:
+        return f"> ×{MOST}" if detectable > np.log(MOST) else f"×{np.exp(detectable):.2f}"
+    return f"> {MOST}" if 100 * detectable > MOST else f"{100 * detectable:.1f}"
+
+
 def _shown(value: float, endpoint: Endpoint, sign: str = "") -> str:
     return f"{np.exp(value):.2f}" if endpoint.log else f"{100 * value:{sign}.1f}"
 
@@ -138,8 +148,7 @@ def _verdict_text(row: Any, endpoint: Endpoint, *, named: bool = False) -> str:
     if named:
         text += f"\nto {row.reference}"
     if row.verdict == "not separable":
-        least = f"×{np.exp(row.detectable):.2f}" if endpoint.log else f"{100 * row.detectable:.1f}"
-        return f"{text}\nnot separable (MDE {least})"
+        return f"{text}\nnot separable (MDE {least(row.detectable, endpoint)})"
     return f"{text}\n{row.verdict}".rstrip()
 
 
@@ -155,16 +164,16 @@ def _verdict_note(endpoint: Endpoint, against: str, whom: str, what: str, family
     )
     return (
         f"{what[0].upper()}{what[1:]} to {whom}, 95 % interval over crossed seeds and patients (uncorrected), and "
-        f"verdict. {first} Equivalent: the 90 % interval lies within ± {margin}. Else not separable, with the smallest "
-        f"difference (MDE) that this budget would detect in {100 * POWER:g} % of studies. No verdict below "
-        f"{FEWEST_SEEDS} seeds."
+        f"verdict. {first} Equivalent: the 90 % interval (uncorrected) lies within ± {margin}. Else not separable, "
+        f"with the smallest difference (MDE) that this budget would detect in {100 * POWER:g} % of studies. No verdict "
+        f"below {FEWEST_SEEDS} seeds."
     )
 
 
 def _overall_numbers(row: Any, endpoint: Endpoint, ids: tuple[str, ...], against: str) -> tuple[Number, ...]:
     text = _verdict_text(row, endpoint, named=against == STRONGEST).rpartition("\n")[0]
     verdict = (
-        f"{row.verdict} (MDE {_shown(row.detectable, endpoint)})" if row.verdict == "not separable" else row.verdict
+        f"{row.verdict} (MDE {least(row.detectable, endpoint)})" if row.verdict == "not separable" else row.verdict
     )
     part = f"{row.wins:.0f}/{row.ties:.0f}/{row.losses:.0f}"
     part += f" of {row.planned:.0f}" if row.columns < row.planned else ""

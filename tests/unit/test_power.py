@@ -14,7 +14,7 @@ from rich.console import Console
 
 from benchmark import power, record, session
 from benchmark.config import ConfigError
-from benchmark.power import Design, Variance, assumed, patients_needed, seeds_needed
+from benchmark.power import Design, Line, Variance, assumed, patients_needed, seeds_needed
 from benchmark.report.crossed import crossed
 from benchmark.run import describe
 from tests.unit.report_records import score
@@ -139,6 +139,12 @@ def test_a_variance_of_three_seeds_is_called_little_to_go_by(tmp_path: Path) -> 
     Simulated(tmp_path / "results" / "tiny")(list(plan.cells()))
     (line,) = power.lines(plan, places_in(tmp_path))
     assert line.design.variances[0].source.endswith("3 seeds, 8 patients, few seeds to go by")
+
+
+def test_an_mde_of_more_points_than_dice_has_is_not_printed() -> None:
+    wild = Line("heart", "5%", Design((Variance(60.0, 5.0, 5.0),), (40,), 3, 0.05 / 9), "made up", 9)
+    assert wild.design.detectable() > 100
+    assert power._cells(wild, 1.0, 3)[5] == "> 100"
 
 
 def test_datasets_are_taken_together_where_they_have_an_amount_in_common(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from benchmark.looks import Looks
-from benchmark.report import components, evidence, stat_figures, stat_tables, style, verdict_tables
+from benchmark.report import components, evidence, stat_figures, stat_tables, style, verdict_tables, verdicts
 from benchmark.report.evidence import Evidence
 from benchmark.report.frame import Results
 from benchmark.report.tables import Table
@@ -56,6 +57,45 @@ def test_verdict_tables_say_whom_they_compare_with_and_how_many_comparisons_shar
     assert "exploratory" in rival.notes[0]
     assert all(text.endswith("better") for text in _row(lower, "a"))
     assert all("\nto b\n" in text and text.endswith("better") for text in _row(rival, "a"))
+
+
+@pytest.mark.parametrize(
+    ("points", "text"), [(3.14, "3.1"), (100.0, "100.0"), (100.1, "> 100"), (487.9, "> 100"), (np.inf, "> 100")]
+)
+def test_no_mde_of_dice_is_more_than_all_its_points(points: float, text: str) -> None:
+    assert verdict_tables.least(points / 100, verdicts.ENDPOINTS[0]) == text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"), [(1.35, "×1.35"), (99.99, "×99.99"), (12078.0, "> ×100"), (1e300, "> ×100")]
+)
+def test_an_mde_of_distances_ends_at_a_hundredfold(ratio: float, text: str) -> None:
+    assert verdict_tables.least(float(np.log(ratio)), verdicts.ENDPOINTS[1]) == text
+
+
+def test_a_table_never_prints_a_difference_that_cannot_be() -> None:
+    # three seeds that swing by 20 points, over nine methods: what would be found is beyond what Dice can differ by
+    random = np.random.default_rng(1)
+    swings = {
+        ("method", f"m{i}", "heart", "5%"): np.clip(0.5 + 0.2 * random.normal(size=(3, 1)) + np.zeros(9), 0, 1)
+        + 0.01 * random.normal(size=(3, 9))
+        for i in range(9)
+    }
+    distances = {key: np.exp(10 * table) for key, table in swings.items()}
+    bound = ("lower", "supervised", "heart", "5%")
+    results, designs = study(
+        swings | {bound: noisy(0.5, random, seeds=3, patients=9)}, hd95=distances | {bound: np.full((3, 9), 9.0)}
+    )
+    found = evidence.gather(results, designs)
+    assert (found.judged["detectable"] > 1).any(), "verdicts.csv says what was computed"
+    dice, hd95, *_ = verdict_tables.verdict_tables(entries_of(results), found.judged)
+    texts = {
+        table.key: " ".join(text for row in table.rows for text in _row(table, row.label)) for table in (dice, hd95)
+    }
+    assert "not separable (MDE > 100)" in texts["verdicts-dice"]
+    assert "not separable (MDE > ×100)" in texts["verdicts-hd95"]
+    for printed in re.findall(r"MDE ×?([\d.]+)", " ".join(texts.values())):
+        assert float(printed) <= 100
 
 
 def test_few_seeds_are_for_screening() -> None:
