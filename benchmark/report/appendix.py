@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from .footnotes import count_of_seeds
 from .frame import Results
-from .summary import ENTRY, HEADLINE, amounts, entries
-from .tables import NOT_PLANNED, Column, Look, Number, Row, Table, columns_of, rows_of
+from .summary import ENTRY, HEADLINE, amounts, entries, seed_values
+from .tables import NOT_PLANNED, Column, Look, Number, Row, Table, columns_of, mean, rows_of, with_spread
 
 SELECTIONS = {
     "best_val": "best on validation",
@@ -24,20 +25,21 @@ def selection_tables(results: Results, table: pd.DataFrame, patients: pd.DataFra
     watermarked, and never bold.
     """
     made, columns = [], columns_of(table)
-    headline = table.set_index(ENTRY)["dice_mean"]
+    last = _dice_by_seed(results, patients, HEADLINE)
     for selection, words in SELECTIONS.items():
         if selection not in set(results.scores["selection"]):
             continue
-        other = entries(results, patients, selection=selection).set_index(ENTRY)["dice_mean"]
-        gains = 100 * (other - headline).reindex(headline.index)
+        others = {_key(entry): entry for entry in entries(results, patients, selection=selection).itertuples()}
+        gains = (100 * (_dice_by_seed(results, patients, selection) - last)).groupby(ENTRY).agg(["mean", "std"])
         look: Look = "oracle" if selection == "oracle" else ""
 
-        def number(entry: Any, other: pd.Series = other, gains: pd.Series = gains, look: Look = look) -> Number:
-            key = tuple(getattr(entry, name) for name in ENTRY)
-            value, gain = float(other.get(key, nan)), float(gains[key])
+        def number(entry: Any, others: Any = others, gains: pd.DataFrame = gains, look: Look = look) -> Number:
+            key = _key(entry)
+            found = mean(others[key], "dice", {})
+            gain, spread = gains.loc[key] if key in gains.index else (nan, nan)
             if gain != gain:
-                return Number("–", entry.ids)
-            return Number(f"{100 * value:.1f} ({gain:+.1f})", entry.ids, gain, look)
+                return Number(found.text, entry.ids)
+            return Number(f"{found.text}\n{with_spread(gain, spread, sign='+')}", entry.ids, gain, look)
 
         made.append(
             Table(
@@ -46,12 +48,22 @@ def selection_tables(results: Results, table: pd.DataFrame, patients: pd.DataFra
                 columns=columns,
                 rows=tuple(rows_of(table, columns, number)),
                 notes=(
-                    f"Mean Dice of the weights {words.split(' (')[0]}, and in brackets what they add to that of the "
-                    f"{HEADLINE} step, in points. Columns sort by what is added.",
+                    f"Mean Dice of the weights {words.split(' (')[0]}, and below it what they add to that of the "
+                    f"{HEADLINE} step of the same seed, in points; both ± standard deviation over seeds, "
+                    f"{count_of_seeds(table)}. Columns sort by what is added.",
                 ),
             )
         )
     return made
+
+
+def _dice_by_seed(results: Results, patients: pd.DataFrame, selection: str) -> pd.Series:
+    """Mean Dice of every entry and complete seed, by both."""
+    return seed_values(results, patients, selection=selection).set_index([*ENTRY, "seed"])["dice"]
+
+
+def _key(entry: Any) -> tuple[str, ...]:
+    return tuple(getattr(entry, name) for name in ENTRY)
 
 
 def class_tables(by_class: pd.DataFrame, table: pd.DataFrame) -> list[Table]:
@@ -65,6 +77,7 @@ def class_tables(by_class: pd.DataFrame, table: pd.DataFrame) -> list[Table]:
     means = {
         (e["role"], e["label"], e["dataset"], e["amount"], str(e["class"])): e for e in by_class.to_dict("records")
     }
+    unfinished = {_key(e): f" ({e.n}/{e.planned})" if e.n != e.planned else "" for e in table.itertuples()}
     for dataset, of in table.groupby("dataset", sort=False):
         classes = list(dict.fromkeys(by_class.loc[by_class["dataset"] == dataset, "class"].astype(str)))
         unit = "/".join(sorted(set(of["unit"]) - {""}))
@@ -74,8 +87,8 @@ def class_tables(by_class: pd.DataFrame, table: pd.DataFrame) -> list[Table]:
             rows = []
             for row in rows_of(of, tuple(Column(str(dataset), amount) for amount in levels), _entry_key):
                 numbers = [
-                    _class_number(number, means.get((*number.text.split("\n"), name)), metric, scale, digits)
-                    for number in row.numbers
+                    _class_number(number, means.get((*key, name)), metric, scale, digits, unfinished.get(key, ""))
+                    for number, key in ((number, tuple(number.text.split("\n"))) for number in row.numbers)
                     for name in classes
                 ]
                 rows.append(Row(row.label, row.role, tuple(numbers), row.marks))
@@ -90,11 +103,10 @@ def _entry_key(entry: Any) -> Number:
     return Number("\n".join(getattr(entry, key) for key in ENTRY), entry.ids)
 
 
-def _class_number(place: Number, entry: Any, metric: str, scale: float, digits: int) -> Number:
+def _class_number(place: Number, entry: Any, metric: str, scale: float, digits: int, unfinished: str) -> Number:
     if entry is None:
         return Number(NOT_PLANNED if not place.ids else "–", place.ids)
-    mean, spread = entry[f"{metric}_mean"], entry[f"{metric}_sd"]
-    if mean != mean:
+    value, spread = entry[f"{metric}_mean"], entry[f"{metric}_sd"]
+    if value != value:
         return Number("–", place.ids)
-    text = f"{scale * mean:.{digits}f}" + (f" ± {scale * spread:.{digits}f}" if spread == spread else "")
-    return Number(text, place.ids, mean)
+    return Number(with_spread(scale * value, scale * spread, digits) + unfinished, place.ids, value)

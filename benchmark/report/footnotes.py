@@ -87,13 +87,17 @@ def extra_labels(results: Results, datasets: set[str]) -> list[str]:
 
 def means_note(table: pd.DataFrame, rule: str) -> tuple[str, ...]:
     """What a mean is, how many seeds it is of, and what failures count for."""
-    planned = _range(table["planned"])
     folds = "; all folds of a seed are one set of patients" if any(table["planned"] < table["ids"].map(len)) else ""
     return (
-        f"Mean ± standard deviation over seeds, n = {planned} (complete/planned where a seed is unfinished){folds}. "
+        f"Mean ± standard deviation over seeds, {count_of_seeds(table)}{folds}. "
         "Scans are averaged within a patient, then classes, then patients, then seeds. Weights of the last step.",
         f"Rule for empty masks and failures: {rule}. {RULES[rule].description}",
     )
+
+
+def count_of_seeds(table: pd.DataFrame) -> str:
+    """How many seeds a mean is of, for a sentence."""
+    return f"n = {_range(table['planned'])} (complete/planned where a seed is unfinished)"
 
 
 def failed_cells(results: Results) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""How far each mean of a table may be trusted by itself: interval, spread of patients, failure rate."""
+"""How far each mean of a table may be trusted by itself: interval, spread of patients, quartiles of distances."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from .crossed import ALPHA, crossed
+from .crossed import crossed
 from .summary import ENTRY
 from .verdicts import Design, Key
 
@@ -18,15 +18,15 @@ def intervals(entries: pd.DataFrame, designs: Mapping[Key, Design]) -> pd.DataFr
     Columns besides :data:`ENTRY`: ``dice_low`` and ``dice_high``, the 95 % interval of mean Dice over crossed seeds and
     patients, within [0, 1] (for the method on *other* labelled subsets and patients, unlike a standard deviation over
     seeds); ``dice_sd_patients`` of the patients' means over seeds; ``hd95_median``, ``hd95_q1``, ``hd95_q3`` over
-    patients; ``failure_rate`` of (case, class) rows with Wilson's 95 % interval ``failure_low`` and ``failure_high``.
-    A median gets no interval: bootstrapped ones are wrong too often (André et al., arXiv 2601.17103).
+    patients. A median gets no interval: bootstrapped ones are wrong too often (André et al., arXiv 2601.17103). Nor
+    does a failure rate, which `summary.entries` gives with its spread over seeds: (seed, case, class) rows are no
+    independent draws, which a binomial interval takes them for, and the crossed one has no width where nothing has
+    failed yet, which is where least is known.
 
     Args:
         entries: `summary.entries`.
         designs: `verdicts.designs`.
     """
-    from statsmodels.stats.proportion import proportion_confint
-
     rows = []
     for key, design in designs.items():
         dice = design["dice"].to_numpy(np.float64)
@@ -36,10 +36,4 @@ def intervals(entries: pd.DataFrame, designs: Mapping[Key, Design]) -> pd.DataFr
         rows.append((*key, np.fmax(low, 0.0) if low == low else low, np.fmin(high, 1.0) if high == high else high,
                      float(of_patients.std(ddof=1)), *quartiles))  # fmt: skip
     names = ["dice_low", "dice_high", "dice_sd_patients", "hd95_q1", "hd95_median", "hd95_q3"]
-    found = entries[ENTRY].merge(pd.DataFrame(rows, columns=[*ENTRY, *names]), on=ENTRY, how="left")
-    bad = (entries["missed"] + entries["spurious"] + entries["failed"]).to_numpy(np.float64)
-    scored = (entries["rows"] - entries["both_empty"]).to_numpy(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found["failure_rate"] = bad / scored
-        low, high = proportion_confint(bad, scored, alpha=ALPHA, method="wilson")
-    return found.assign(failure_low=low, failure_high=high)
+    return entries[ENTRY].merge(pd.DataFrame(rows, columns=[*ENTRY, *names]), on=ENTRY, how="left")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 
@@ -11,12 +10,12 @@ from .footnotes import means_note, notes
 from .frame import Results
 from .style import slug
 from .summary import amounts
-from .tables import Column, Number, Table, mean, rows_of
+from .tables import Column, Table, mean, rows_of
 from .winners import Standings
 
 _FAILED = (
-    "Failed: pairs of test case and class that were missed, spurious or not predicted, of all pairs that are in the "
-    "reference or the prediction."
+    "Failed: pairs of test case and class that were missed, spurious or not predicted, of all pairs of a seed that are "
+    "in the reference or the prediction; mean ± standard deviation over seeds."
 )
 
 
@@ -38,7 +37,7 @@ def main_tables(results: Results, table: pd.DataFrame, *, rule: str, standings: 
         kinds = (
             lambda entry: mean(entry, "dice", standings),
             lambda entry: mean(entry, "hd95", standings),
-            _failed,
+            lambda entry: mean(entry, "failure_rate", standings),
         )
         rows = []
         for parts in zip(*(rows_of(of, columns, number) for number in kinds), strict=True):
@@ -55,10 +54,3 @@ def main_tables(results: Results, table: pd.DataFrame, *, rule: str, standings: 
             )
         )
     return made
-
-
-def _failed(entry: Any) -> Number:
-    bad, scored = entry.missed + entry.spurious + entry.failed, entry.rows - entry.both_empty
-    if not entry.rows or not scored:
-        return Number("–", entry.ids)
-    return Number(f"{100 * bad / scored:.1f}" if bad else "0", entry.ids, bad / scored)

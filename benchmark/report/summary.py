@@ -72,15 +72,20 @@ def entries(results: Results, patients: pd.DataFrame, *, selection: str = HEADLI
 
     Columns besides :data:`ENTRY`: ``level``, ``unit`` of distances, ``ids`` (all its cells), how many of them are
     ``finished``, ``failed_cells`` (killed included) and ``missing``, ``seeds`` (complete ones), ``n``, ``planned``
-    seeds, for each metric ``_mean`` and ``_sd`` (n − 1 in the denominator; NaN below two seeds), sums of
-    `status_counts`, mean ``train_seconds`` and ``predict_seconds``, and the largest ``memory_mib`` and ``parameters``.
+    seeds, for each metric and for ``failure_rate`` (see `failure_rates`) ``_mean`` and ``_sd`` (n − 1 in the
+    denominator; NaN below two seeds), sums of `status_counts`, mean ``train_seconds`` and ``predict_seconds``, and the
+    largest ``memory_mib`` and ``parameters``.
     """
     values = seed_values(results, patients, selection=selection)
-    grouped = values.groupby(ENTRY, sort=False)
-    means = grouped[list(METRICS)].mean().add_suffix("_mean")
-    spreads = grouped[list(METRICS)].std(ddof=1).add_suffix("_sd")
-    seeds = grouped["seed"].agg(tuple).rename("seeds")
-    table = _entry_cells(results, selection).join([means, spreads, seeds])
+    counts = status_counts(results).reset_index()
+    counts = counts[counts["selection"] == selection].drop(columns="selection").set_index("cell")
+    grouped, failures = values.groupby(ENTRY, sort=False), failure_rates(results, counts).groupby(ENTRY, sort=False)
+    parts = [
+        *(part.mean().add_suffix("_mean") for part in (grouped[list(METRICS)], failures[["failure_rate"]])),
+        *(part.std(ddof=1).add_suffix("_sd") for part in (grouped[list(METRICS)], failures[["failure_rate"]])),
+        grouped["seed"].agg(tuple).rename("seeds"),
+    ]
+    table = _entry_cells(results, counts).join(parts)
     table["seeds"] = [item if isinstance(item, tuple) else () for item in table["seeds"]]
     table["n"] = [len(item) for item in table["seeds"]]
     return table.reset_index()
@@ -89,6 +94,20 @@ def entries(results: Results, patients: pd.DataFrame, *, selection: str = HEADLI
 def seed_values(results: Results, patients: pd.DataFrame, *, selection: str = HEADLINE) -> pd.DataFrame:
     """One row per entry and complete seed: the mean over the patients of all its folds."""
     return _over_folds(results, patients[patients["selection"] == selection], [])
+
+
+def failure_rates(results: Results, counts: pd.DataFrame) -> pd.DataFrame:
+    """One row per entry and complete seed: ``failure_rate``, of all its (case, class) pairs that are in either map.
+
+    Args:
+        results: the records.
+        counts: `status_counts` of one selection, by cell.
+    """
+    kept = counts[_complete(results)[counts.index.to_numpy()]]
+    keys = [*ENTRY, "seed"]
+    found = results.cells[keys].join(kept, how="inner").groupby(keys, sort=False)[["rows", *STATUSES]].sum()
+    bad = found["missed"] + found["spurious"] + found["failed"]
+    return (bad / (found["rows"] - found["both_empty"])).rename("failure_rate").reset_index()
 
 
 def class_entries(results: Results, by_class: pd.DataFrame, *, selection: str = HEADLINE) -> pd.DataFrame:
@@ -140,10 +159,8 @@ def worth(scores: pd.DataFrame, metric: str, rule: str) -> np.ndarray:
     return values
 
 
-def _entry_cells(results: Results, selection: str) -> pd.DataFrame:
+def _entry_cells(results: Results, counts: pd.DataFrame) -> pd.DataFrame:
     """What is known of an entry without its scores: its cells and their states; index :data:`ENTRY`, as planned."""
-    counts = status_counts(results).reset_index()
-    counts = counts[counts["selection"] == selection].drop(columns="selection").set_index("cell")
     cells = results.cells.join(counts)
     cells["unit"] = cell_units(results)
     cells["failed_cell"] = cells["status"].isin(["failed", "killed"])
@@ -180,15 +197,19 @@ def cell_units(results: Results) -> np.ndarray:
 
 def _over_folds(results: Results, values: pd.DataFrame, extra: Sequence[str]) -> pd.DataFrame:
     """Means over the patients of every complete seed, all folds together."""
-    cells = results.cells
-    finished = cells["status"] == "finished"
-    complete = finished.groupby([cells[key] for key in [*ENTRY, "seed"]], sort=False).transform("all")
-    kept = values[complete.to_numpy()[values["cell"].to_numpy()]]
-    identity = cells[[*ENTRY, "seed"]].iloc[kept["cell"].to_numpy()].reset_index(drop=True)
+    kept = values[_complete(results)[values["cell"].to_numpy()]]
+    identity = results.cells[[*ENTRY, "seed"]].iloc[kept["cell"].to_numpy()].reset_index(drop=True)
     frame = pd.concat([identity, kept.drop(columns="cell").reset_index(drop=True)], axis=1)
     keys = [*ENTRY, "seed", *extra]
     # in the order of the plan, so that entries and seeds keep it
     return frame.groupby(keys, sort=False, observed=True)[_metrics(frame)].mean().reset_index()
+
+
+def _complete(results: Results) -> np.ndarray:
+    """Whether each cell belongs to a seed all of whose folds have finished."""
+    cells = results.cells
+    finished = (cells["status"] == "finished").groupby([cells[key] for key in [*ENTRY, "seed"]], sort=False)
+    return finished.transform("all").to_numpy()
 
 
 def _metrics(frame: pd.DataFrame) -> list[str]:

@@ -25,7 +25,8 @@ NOT_PLANNED = "n/a"
 
 FAILURES = (
     "Pairs of test case and class that were missed, spurious or not predicted, of all pairs that are in the reference "
-    "or the prediction. +k: pairs in neither, which the rule for empty masks deals with."
+    "or the prediction; in brackets their share, mean ± standard deviation over complete seeds. +k: pairs in neither, "
+    "which the rule for empty masks deals with."
 )
 
 
@@ -178,18 +179,21 @@ def rows_of(table: pd.DataFrame, columns: tuple[Column, ...], number: Callable[[
 
 
 def mean(entry: Any, metric: str, standings: Standings) -> Number:
-    """Mean ± standard deviation over seeds of Dice (in %) or HD95, with its standing."""
-    scale, digits = {"dice": (100, 1), "hd95": (1, 2)}[metric]
+    """Mean ± standard deviation over seeds of Dice or failures (both in %) or HD95, with its standing."""
+    scale, digits = {"dice": (100, 1), "hd95": (1, 2), "failure_rate": (100, 1)}[metric]
     value, spread = getattr(entry, f"{metric}_mean"), getattr(entry, f"{metric}_sd")
     if not entry.n or value != value:
         return Number("–" if entry.n == entry.planned else f"– ({entry.n}/{entry.planned})", entry.ids)
-    text = f"{scale * value:.{digits}f}"
-    if spread == spread:
-        text += f" ± {scale * spread:.{digits}f}"
+    text = with_spread(scale * value, scale * spread, digits)
     if entry.n != entry.planned:
         text += f" ({entry.n}/{entry.planned})"
     standing = standings.get((metric, *(getattr(entry, key) for key in ENTRY)), Standing())
     return Number(text + standing.sign, entry.ids, value, "winner" if standing.winner else "")
+
+
+def with_spread(value: float, spread: float, digits: int = 1, sign: str = "") -> str:
+    """Such as ``72.0 ± 2.0``; without a spread where one seed has none."""
+    return f"{value:{sign}.{digits}f}" + (f" ± {spread:.{digits}f}" if spread == spread else "")
 
 
 def _failures(entry: Any) -> Number:
@@ -197,7 +201,9 @@ def _failures(entry: Any) -> Number:
     scored = entry.rows - entry.both_empty
     if not entry.rows:
         return Number("–", entry.ids)
-    text = f"{bad}/{scored}" + (f" ({100 * bad / scored:.1f}%)" if bad else "")
+    text = f"{bad}/{scored}"
+    if bad and entry.n:
+        text += f" ({with_spread(100 * entry.failure_rate_mean, 100 * entry.failure_rate_sd)}%)"
     return Number(text + (f" +{entry.both_empty}" if entry.both_empty else ""), entry.ids, bad / max(scored, 1))
 
 

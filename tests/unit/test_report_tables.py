@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.report import build, frame, render, summary, tables
+from benchmark.report import appendix, build, frame, main_tables, render, summary, tables
 from tests.unit.report_records import demo, score, write_cell
 
 
@@ -82,6 +82,50 @@ def test_failed_predictions_are_counted_without_the_rows_that_are_empty_in_both(
     rows = [score("A"), score("B", status="missed"), score("C", status="both_empty"), score("D", status="spurious")]
     write_cell(tmp_path, [*rows, score("E")])
     assert _texts(_tables(tmp_path)["failures"]) == {"cps": ["2/4 (50.0%) +1"]}
+
+
+def test_failure_rates_are_means_over_complete_seeds_with_their_spread(tmp_path: Path) -> None:
+    # of four pairs 2, 1 and 0 are missed in three seeds: 50, 25, 0 %, mean 25, standard deviation 25; the fourth seed
+    # has one fold of two, and all of it missed
+    for seed in range(3):
+        rows = [score(f"case {i}", status="missed" if i < 2 - seed else "ok") for i in range(4)]
+        write_cell(tmp_path, rows[:2], seed=seed, fold=1)
+        write_cell(tmp_path, rows[2:], seed=seed, fold=2)
+    write_cell(tmp_path, [score("case 0", status="missed")], seed=3, fold=1)
+    write_cell(tmp_path, seed=3, fold=2, status="failed")
+    loaded = frame.load(tmp_path / "toy")
+    entries = summary.entries(loaded, summary.patient_values(summary.class_values(loaded)))
+    (table,) = main_tables.main_tables(loaded, entries, rule="penalised", standings={})
+    assert table.columns[2].amount == "failed (%)"
+    assert table.rows[0].numbers[2].text == "25.0 ± 25.0 (3/4)"
+    assert _texts(_tables(tmp_path)["failures"]) == {"cps": ["4/13 (25.0 ± 25.0%)"]}
+
+
+def test_other_weights_have_the_spread_of_their_seeds_and_so_has_what_they_add(tmp_path: Path) -> None:
+    # best on validation .52, .56, mean 54.0 ± 2.8; it adds 2 and 4 points to .5 and .52 of the same seed: 3.0 ± 1.4
+    for seed in range(2):
+        last = 0.5 + 0.02 * seed
+        rows = [score("A", dice=last), score("A", dice=last + 0.02 + 0.02 * seed, selection="best_val")]
+        write_cell(tmp_path, rows, seed=seed)
+    write_cell(tmp_path, seed=2, status="failed")
+    write_cell(tmp_path, seed=0, method="dan", status="failed")
+    loaded = frame.load(tmp_path / "toy")
+    patients = summary.patient_values(summary.class_values(loaded))
+    entries = summary.entries(loaded, patients)
+    (table,) = appendix.selection_tables(loaded, entries, patients)
+    assert _texts(table) == {"cps": ["54.0 ± 2.8 (2/3)\n+3.0 ± 1.4"], "dan": ["– (0/1)"]}
+    assert table.rows[0].numbers[0].sort == pytest.approx(3.0)
+    assert "± standard deviation over seeds, n = 1–3 (complete/planned where a seed is unfinished)" in table.notes[0]
+
+
+def test_a_mean_of_one_class_says_how_many_seeds_are_unfinished(tmp_path: Path) -> None:
+    write_cell(tmp_path, [score("A")], seed=0)
+    write_cell(tmp_path, seed=1, status="failed")
+    loaded = frame.load(tmp_path / "toy")
+    by_class = summary.class_values(loaded)
+    entries = summary.entries(loaded, summary.patient_values(by_class))
+    dice, hd95 = appendix.class_tables(summary.class_entries(loaded, by_class), entries)
+    assert (_texts(dice), _texts(hd95)) == ({"cps": ["50.0 (1/2)"]}, {"cps": ["4.00 (1/2)"]})
 
 
 def test_a_method_that_a_dataset_was_not_planned_for_is_not_called_missing(tmp_path: Path) -> None:
