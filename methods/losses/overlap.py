@@ -29,7 +29,7 @@ def dice_loss(probs: Tensor, label: Tensor) -> Tensor:
         probs: ``(n, c, *space)``, sum 1 over classes.
         label: ``(n, *space)`` int64 in range(c), or IGNORE.
     """
-    return _squared_dice_losses(probs, label).mean()
+    return _dice_losses(probs, label).mean()
 
 
 def foreground_dice_loss(probs: Tensor, label: Tensor) -> Tensor:
@@ -37,15 +37,23 @@ def foreground_dice_loss(probs: Tensor, label: Tensor) -> Tensor:
 
     Source: https://github.com/yulequan/UA-MT/tree/88ed29a.
     """
-    return _squared_dice_losses(probs, label)[1:].mean()
+    return _dice_losses(probs, label)[1:].mean()
 
 
-def _squared_dice_losses(probs: Tensor, label: Tensor) -> Tensor:
+def linear_foreground_dice_loss(probs: Tensor, label: Tensor) -> Tensor:
+    """The mean over the foreground classes of 1 - (2 Σpg + ε) / (Σp + Σg + ε), not squared; else as :func:`dice_loss`.
+
+    Source: https://github.com/ycwu1997/MC-Net/tree/9a9730d (there ε = 1e-8 and one class).
+    """
+    return _dice_losses(probs, label, squared=False)[1:].mean()
+
+
+def _dice_losses(probs: Tensor, label: Tensor, *, squared: bool = True) -> Tensor:
     known = (label != IGNORE).unsqueeze(1)
     probs = probs.float() * known
     target = one_hot(label, probs.shape[1])
     axes = [0, *range(2, probs.ndim)]
     overlap = (probs * target).sum(axes)
     # the target is 0 or 1, so the sum of its squares is its sum
-    size = probs.square().sum(axes) + target.sum(axes)
+    size = (probs.square() if squared else probs).sum(axes) + target.sum(axes)
     return 1 - (2 * overlap + _SMOOTH) / (size + _SMOOTH)

@@ -5,9 +5,10 @@ arXiv:2103.02911 (MC-Net, two decoders), and "Mutual consistency learning for se
 segmentation", Medical Image Analysis 2022, arXiv:2109.09960 (MC-Net+, three: ``decoders: 3``).
 Code: https://github.com/ycwu1997/MC-Net/blob/9a9730d/mcnet/train_mcnet_3d.py
 Differences: none that is meant to change what is learnt. Sharpening is the softmax of logits over the temperature: for
-two classes the code's power form, without its 0/0. Dice, the only supervised loss, is that of the other methods (the
-code's has linear denominators). The first decoder is the network's own; the others replace its transposed by linear and
-by nearest up-sampling, or, where it is linear itself, by nearest and by another initialisation. The first predicts.
+two classes the code's power form, without its 0/0. The first decoder is the network's own and predicts; the others
+replace its transposed by linear and by nearest up-sampling, or, where it is linear itself, by nearest and by another
+initialisation. Dice, the only supervised loss, has linear denominators and no background, as the code's in 3-D; its
+2-D one lacks the factor of 2 (a perfect prediction costs 1/2), which is taken for a slip.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from datasets.types import Batch, Task
 from ..base import Build, Clock, Method, Terms
 from ..hyper import HyperBase, hyper
 from ..losses.consistency import squared_difference
-from ..losses.overlap import dice_loss
+from ..losses.overlap import linear_foreground_dice_loss
 from ..networks import blocks
 from ..schedules import ramp_up
 
@@ -60,7 +61,7 @@ class MCNet(Method):
         sharp = [torch.softmax(one.float() / h.temperature, dim=1) for one in logits]
         differences = [squared_difference(probs[i], sharp[j]) for i, j in permutations(range(len(logits)), 2)]
         weight = h.weight * ramp_up(clock.progress, h.ramp)
-        dice = [dice_loss(batch.split(one)[0], batch.labelled.label) for one in probs]
+        dice = [linear_foreground_dice_loss(batch.split(one)[0], batch.labelled.label) for one in probs]
         return {f"dice_{k}": h.supervised * loss for k, loss in enumerate(dice, start=1)} | {
             "consistency": weight * torch.stack(differences).sum()
         }
@@ -71,11 +72,12 @@ def _upsampled(decoder: nn.Module, ndim: int, mode: str) -> nn.Module:
 
     Where that was a transposed convolution, a convolution of kernel 3 follows.
     """
+    raised = {"mode": mode} if mode == "nearest" else {"mode": mode, "align_corners": True}
     for parent in list(decoder.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, nn.Upsample):
-                setattr(parent, name, nn.Upsample(scale_factor=2, mode=mode))
+                setattr(parent, name, nn.Upsample(scale_factor=2, **raised))
             elif isinstance(layer, nn.ConvTranspose2d | nn.ConvTranspose3d):
                 convolution = blocks.conv(ndim, layer.in_channels, layer.out_channels)
-                setattr(parent, name, nn.Sequential(nn.Upsample(scale_factor=2, mode=mode), convolution))
+                setattr(parent, name, nn.Sequential(nn.Upsample(scale_factor=2, **raised), convolution))
     return decoder

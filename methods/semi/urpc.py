@@ -4,10 +4,11 @@ Paper: Luo et al., "Efficient semi-supervised gross target volume of nasopharyng
 uncertainty rectified pyramid consistency", MICCAI 2021, arXiv:2012.07042.
 Code: https://github.com/HiLab-git/SSL4MIS/blob/06df604/code/train_uncertainty_rectified_pyramid_consistency_3D.py
 Differences: the loss is the code's, with the divergence of the mean from each scale, computed from log-softmaxes (the
-code's logarithm of a probability of 0 explodes). The code's 3-D network drops channels of every decoder map before the
-next level too, here before its head only; its 2-D network perturbs the coarser maps in three different ways, here both
-drop channels. The budget and learning rate are the plan's (the code's 3-D defaults are twice the others' steps at ten
-times their rate). The full-resolution scale predicts.
+code's logarithm of a probability of 0 explodes). As there, the network drops nothing at its centre and at its end, and
+scales are raised by linear interpolation in 3-D, by nearest neighbours in 2-D. The code's 3-D network drops channels of
+every decoder map before the next level too, here before its head only; its 2-D network perturbs the coarser maps in
+three different ways, here all drop channels. The budget and learning rate are the plan's (the code's 3-D defaults are
+twice the others' steps at ten times their rate). The full-resolution scale predicts.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class URPC(Method):
     def __init__(self, task: Task, hyper: Any, build: Build) -> None:
         super().__init__(task, hyper, build)
         coarser = self.network.decoder.channels[:-1]
+        for part in (self.network.encoder, self.network.decoder):
+            part.dropout = nn.Identity()  # the dropout of the heads takes its place
         self.heads = nn.ModuleList(blocks.conv(task.ndim, width, task.n_classes, kernel=1) for width in coarser)
 
     def losses(self, batch: Batch, clock: Clock) -> Terms:
@@ -63,9 +66,9 @@ class URPC(Method):
     def _scales(self, image: Tensor) -> list[Tensor]:
         """Logits of every decoder level at full resolution, deepest first."""
         maps = self.network.decoder.pyramid(self.network.encode(image))
-        linear = ("bilinear", "trilinear")[self.task.ndim - 2]
+        mode = ("nearest", "trilinear")[self.task.ndim - 2]
         logits = [
             head(torch.feature_dropout(features, p, self.training))
             for head, features, p in zip([*self.heads, self.network.head], maps, _DROPOUT[-len(maps) :], strict=True)
         ]
-        return [F.interpolate(one, size=image.shape[2:], mode=linear) for one in logits[:-1]] + logits[-1:]
+        return [F.interpolate(one, size=image.shape[2:], mode=mode) for one in logits[:-1]] + logits[-1:]

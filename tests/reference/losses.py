@@ -31,15 +31,15 @@ def cross_entropy(logits: np.ndarray, label: np.ndarray) -> float:
     return sum(losses) / max(1, len(losses))
 
 
-def dice_losses(probs: np.ndarray, label: np.ndarray) -> list[float]:
-    """Squared Dice loss of every class, background first; sums over the labelled pixels of the batch."""
+def dice_losses(probs: np.ndarray, label: np.ndarray, power: int = 2) -> list[float]:
+    """Dice loss of every class, background first; sums over the labelled pixels of the batch. Power 2: squared."""
     found = []
     for k in range(probs.shape[1]):
         overlap = predicted = annotated = 0.0
         for n, at, truth in pixels(label):
             p, g = float(probs[(n, k, *at)]), float(truth == k)
             overlap += p * g
-            predicted += p * p
+            predicted += p**power
             annotated += g * g
         found.append(1 - (2 * overlap + SMOOTH) / (predicted + annotated + SMOOTH))
     return found

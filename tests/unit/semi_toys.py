@@ -27,11 +27,11 @@ def ramp(until: float = 1.0) -> float:
     return math.exp(-5 * (1 - min(0.5, until) / until) ** 2)
 
 
-def method(name: str, *, ndim: int = 2, side: int = 16, classes: int = 3, **hyper) -> Method:
+def method(name: str, *, ndim: int = 2, side: int = 16, classes: int = 3, network: str = "unet", **hyper) -> Method:
     """In eval mode: no dropout, no batch statistics, so that a loss can be recomputed from the networks' outputs."""
     cls = get(name)
     task = Task("toy", ndim, 1, CLASSES[:classes], (side,) * ndim, "px")
-    build = partial(networks.make, "unet", ndim=ndim, channels=1, classes=classes, width=4, levels=3)
+    build = partial(networks.make, network, ndim=ndim, channels=1, classes=classes, width=4, levels=3)
     return cls(task, cls.Hyper(**hyper), build).eval()
 
 

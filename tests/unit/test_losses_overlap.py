@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datasets.types import IGNORE
-from methods.losses.overlap import dice_loss, foreground_dice_loss, one_hot
+from methods.losses.overlap import dice_loss, foreground_dice_loss, linear_foreground_dice_loss, one_hot
 from tests.reference import losses as reference
 
 
@@ -16,6 +16,8 @@ def test_two_pixels_and_two_classes_by_hand():
     label = torch.tensor([[0, 1]])
     assert dice_loss(probs, label).item() == pytest.approx((1 / 9 + 1 / 7) / 2, abs=1e-5)
     assert foreground_dice_loss(probs, label).item() == pytest.approx(1 / 7, abs=1e-5)
+    # not squared, foreground: 1 - 2 * .6 / (.2 + .6 + 1) = 1/3
+    assert linear_foreground_dice_loss(probs, label).item() == pytest.approx(1 / 3, abs=1e-5)
 
 
 def test_sums_run_over_the_whole_batch():
@@ -33,6 +35,8 @@ def test_agrees_with_the_slow_reference(space: tuple[int, ...]):
     by_class = reference.dice_losses(probs.numpy(), label.numpy())
     assert dice_loss(probs, label).item() == pytest.approx(sum(by_class) / 4, rel=1e-5)
     assert foreground_dice_loss(probs, label).item() == pytest.approx(sum(by_class[1:]) / 3, rel=1e-5)
+    linear = reference.dice_losses(probs.numpy(), label.numpy(), power=1)[1:]
+    assert linear_foreground_dice_loss(probs, label).item() == pytest.approx(sum(linear) / 3, rel=1e-5)
 
 
 def test_a_perfect_prediction_costs_nothing_even_with_an_absent_class():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -29,7 +31,8 @@ def test_mc_net_decoders_agree_with_the_sharpened_predictions_of_all_others(deco
         reference.squared_difference(probs[i], sharp[j]) for i in range(decoders) for j in range(decoders) if i != j
     ]
     label = batch.labelled.label.numpy()
-    expected = {f"dice_{k + 1}": reference.dice_loss(p[:2], label) / 2 for k, p in enumerate(probs)}
+    dice = [reference.dice_losses(p[:2], label, power=1)[1:] for p in probs]  # linear, without the background
+    expected = {f"dice_{k}": sum(by_class) / 2 / 2 for k, by_class in enumerate(dice, start=1)}
     assert_terms(m.losses(batch, MIDDLE), expected | {"consistency": 2.0 * np.exp(0) * sum(differences)})
 
 
@@ -50,17 +53,22 @@ def test_mc_net_consistency_has_gradient_on_both_of_its_sides():
 
 
 @pytest.mark.parametrize(
-    ("ndim", "expected"),
-    # the 2-D network raises the resolution by transposed convolutions, the 3-D one by linear interpolation
-    [(2, [set(), {"bilinear"}, {"nearest"}]), (3, [{"trilinear"}, {"nearest"}, {"trilinear"}])],
+    ("network", "ndim", "expected"),
+    # U-Net raises the resolution by transposed convolutions in 2-D and by interpolation in 3-D, V-Net by the former
+    [
+        ("unet", 2, [set(), {("bilinear", True)}, {("nearest", None)}]),
+        ("unet", 3, [{("trilinear", False)}, {("nearest", None)}, {("trilinear", True)}]),
+        ("vnet", 3, [set(), {("trilinear", True)}, {("nearest", None)}]),
+    ],
 )
-def test_mc_net_decoders_up_sample_differently(ndim: int, expected: list[set[str]]):
-    m = method("mc_net", ndim=ndim, decoders=3)
+def test_mc_net_decoders_up_sample_differently(network: str, ndim: int, expected: list[set[Any]]):
+    m = method("mc_net", network=network, ndim=ndim, decoders=3)
     decoders = [m.network.decoder, *m.decoders]
-    modes = [{layer.mode for layer in d.modules() if isinstance(layer, nn.Upsample)} for d in decoders]
-    assert modes == expected
-    transposed = [any(isinstance(layer, nn.ConvTranspose2d) for layer in d.modules()) for d in decoders]
-    assert transposed == [ndim == 2, False, False]
+    layers = [[layer for layer in d.modules() if isinstance(layer, nn.Upsample)] for d in decoders]
+    assert [{(layer.mode, layer.align_corners) for layer in found} for found in layers] == expected
+    kinds = nn.ConvTranspose2d | nn.ConvTranspose3d
+    transposed = [any(isinstance(layer, kinds) for layer in d.modules()) for d in decoders]
+    assert transposed == [not expected[0], False, False]
 
 
 def test_mc_net_the_first_decoder_predicts():
@@ -70,11 +78,12 @@ def test_mc_net_the_first_decoder_predicts():
 
 
 # uncertainty-rectified pyramid consistency ---------------------------------------------------------------------------
-def test_urpc_scales_learn_the_labels_and_agree_on_unlabelled_images():
-    m, batch = method("urpc", weight=2.0), toy_batch()
+@pytest.mark.parametrize(("ndim", "mode"), [(2, "nearest"), (3, "trilinear")])
+def test_urpc_scales_learn_the_labels_and_agree_on_unlabelled_images(ndim: int, mode: str):
+    m, batch = method("urpc", weight=2.0, ndim=ndim), toy_batch(ndim=ndim)
     with torch.no_grad():
         maps = m.network.decoder.pyramid(m.network.encode(batch.images))
-        coarse = F.interpolate(m.heads[0](maps[0]), size=(16, 16), mode="bilinear")  # three levels: two decoder maps
+        coarse = F.interpolate(m.heads[0](maps[0]), size=(16,) * ndim, mode=mode)  # three levels: two decoder maps
         scales = [coarse.numpy(), m.network.head(maps[1]).numpy()]
     assert len(maps) == 2
     each = [supervised(scale[:2], batch.labelled.label) for scale in scales]
@@ -95,6 +104,18 @@ def test_urpc_drops_channels_of_the_coarser_maps_more_often(monkeypatch: pytest.
     method("urpc").train().losses(toy_batch(), MIDDLE)
     # five published levels have 0.5, 0.3, 0.2, 0.1 from deep to shallow; three levels keep the last two
     assert dropped == [((8, 8), 0.2, True), ((16, 16), 0.1, True)]
+
+
+@pytest.mark.parametrize("network", ["unet", "vnet"])
+def test_urpc_drops_nothing_at_the_centre_and_at_the_end_of_the_network(network: str):
+    """Its own dropout before the heads stands there instead; both would be one too many."""
+    m, image = method("urpc", ndim=3, network=network).train(), torch.randn(2, 1, 16, 16, 16)
+    for layer in m.modules():
+        assert type(layer).__name__ not in ("Dropout3d", "FeatureAlphaDropout")
+        assert not isinstance(layer, nn.Dropout) or layer.p == 0
+    with torch.no_grad():
+        first, second = (m.network.decode(m.network.encode(image)) for _ in range(2))
+    assert torch.equal(first, second)
 
 
 # cross-consistency ---------------------------------------------------------------------------------------------------
