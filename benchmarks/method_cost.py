@@ -3,13 +3,14 @@
 Time: all methods in one process, one step of each by turns, on the same made-up batch with the same optimizer; printed
 is the median over rounds of the ratio to the baseline's step of the same round. On a CPU it is processor time, because
 other work on the machine stretches the clock on the wall. Labelling anew while training (``relabel_at`` after step 0)
-is added per step, for ``--samples`` labelled samples in a run of ``--steps`` steps.
+is added per step, for ``--samples`` labelled samples in a run of ``--steps`` steps. Steps are those after all ramps, in
+the last phase; of methods that begin otherwise, a row ``@start`` has the first step as well.
 
 Memory: a process of its own for each method, that takes a tiny step and then two; counted is what the peak of these
 adds to what it held before.
 
     python -m benchmarks.method_cost scribble --side 128 --batch 6 --memory-side 256 --memory-batch 12
-    python -m benchmarks.method_cost semi --side 48 --depth 32 --batch 2 --width 8 --network vnet --classes 2
+    python -m benchmarks.method_cost semi --side 48 --depth 32 --batch 2 --network vnet --classes 2
 """
 
 from __future__ import annotations
@@ -19,22 +20,18 @@ import contextlib
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from statistics import median
 
 import torch
-from torch import nn
-from torch.optim import SGD, Optimizer
 
 import methods
-from benchmark import device, receipt
-from datasets.types import IGNORE, Batch, Labelled, Task, Unlabelled
+from benchmark import receipt
 from methods import networks
-from methods.base import MAIN, Clock, Method, Terms
+from methods.base import Method
+
+from .method_steps import START, Size, Stepper
 
 BASELINE = {"scribble": "pce", "semi": "supervised"}
 ESTIMATES = {
@@ -48,30 +45,10 @@ SEMI_ESTIMATES = {
     "cct": 32.4 / 6, "mc_net": 26.2 / 6,
 }  # fmt: skip
 """The same of volumes: forward passes of V-Net on one crop over those of supervised learning on the labelled half."""
-_LAYOUTS = {2: torch.channels_last, 3: torch.channels_last_3d}
-_LATE = 100
-"""Progress in per cent at which steps are measured: every ramp and phase is over."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """Of a step."""
-
-    side: int
-    batch: int
-    width: int
-    precision: str
-    depth: int = 0
-    network: str = "unet"
-    classes: int = 4
-
-    @property
-    def space(self) -> tuple[int, ...]:
-        """Square images, or with a depth volumes of a square plane."""
-        return (self.side, self.side, self.depth) if self.depth else (self.side, self.side)
-
-    def __str__(self) -> str:
-        return f"{self.batch} × {'×'.join(map(str, self.space))}, {self.network} of width {self.width}"
+_PHASED = ("bcp", "bhpc")
+"""Methods that begin otherwise than they end: measured at their first step too."""
+_COMPANION = "mean_teacher"
+"""What the memory of methods with a teacher is compared with as well."""
 
 
 @dataclass(frozen=True)
@@ -84,63 +61,6 @@ class Cost:
     estimate: float | None
     mib: float
     memory_ratio: float
-
-
-class Stepper:
-    """One method on one batch, with the optimizers that the trainer would give it."""
-
-    def __init__(self, name: str, family: str, size: Size) -> None:
-        ndim = len(size.space)
-        self.where = device.pick()
-        self.dtype = device.precision(size.precision, self.where, ndim)
-        kinds: tuple[str, ...] = ("scribble",) if family == "scribble" else ("dense",)
-        names = ("background", *(f"class {k}" for k in range(1, size.classes)))
-        task = Task("made_up", ndim, 1, names, size.space, "px", kinds)  # type: ignore[arg-type]
-        build = partial(networks.make, size.network, ndim=ndim, channels=1, classes=size.classes, width=size.width)
-        torch.manual_seed(0)
-        cls = methods.get(name)
-        made = cls(task, cls.Hyper(), build).to(self.where)
-        self.method: Method = made.to(memory_format=_LAYOUTS[ndim])  # type: ignore[call-overload]
-        self.batch = _batch(cls, size, self.where)
-        self.players = dict(self.method.optimizers(self._sgd))
-
-    def step(self) -> None:
-        """As the trainer takes it, without logging."""
-        self.method.train()
-        clock = Clock(_LATE, _LATE + 1)
-        with device.autocast(self.where, self.dtype):
-            self.method.step(self.batch, clock, self._descend)
-        with torch.no_grad():
-            self.method.after_step(clock)
-
-    def relabel(self) -> None:
-        """Label the batch anew once."""
-        self.method.eval()
-        with torch.no_grad(), device.autocast(self.where, self.dtype):
-            self.method.relabel(self.batch.labelled, None)
-
-    def seconds(self, action: Callable[[], None]) -> float:
-        """Of one call: processor time on a CPU, the clock on the wall on a GPU."""
-        clock = time.process_time if self.where.type == "cpu" else time.perf_counter
-        self._wait()
-        started = clock()
-        action()
-        self._wait()
-        return clock() - started
-
-    def _wait(self) -> None:
-        if self.where.type == "cuda":
-            torch.cuda.synchronize()
-
-    def _sgd(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        return SGD(list(parameters), lr=0.01, momentum=0.9, weight_decay=1e-4)
-
-    def _descend(self, terms: Terms, player: str = MAIN) -> None:
-        for optimizer in self.players.values():
-            optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.where.type, enabled=False):
-            torch.stack([term.float() for term in terms.values()]).sum().backward()
-        self.players[player].step()
 
 
 def measure_time(names: list[str], family: str, size: Size, rounds: int, steps: int, samples: int) -> dict[str, float]:
@@ -172,14 +92,18 @@ def measure_memory(name: str, family: str, size: Size) -> float:
 
 def table(costs: list[Cost], title: str) -> str:
     """Markdown, dearest first."""
-    lines = [f"# {title}", "", "| method | s per step | × baseline | estimate | peak MiB | × baseline |"]
-    lines += ["|---|---:|---:|---:|---:|---:|"]
+    beside = next((cost.mib for cost in costs if cost.method == _COMPANION), None)
+    further = f" × {_COMPANION} |" if beside else ""
+    lines = [f"# {title}", "", f"| method | s per step | × baseline | estimate | peak MiB | × baseline |{further}"]
+    lines += ["|---|---:|---:|---:|---:|---:|" + ("---:|" if beside else "")]
     for cost in sorted(costs, key=lambda cost: -cost.ratio):
         estimate = "" if cost.estimate is None else f"{cost.estimate:.3g}"
         lines.append(
             f"| {cost.method} | {cost.seconds:.3f} | {cost.ratio:.2f} | {estimate} | {cost.mib:.0f} "
-            f"| {cost.memory_ratio:.2f} |"
+            f"| {cost.memory_ratio:.2f} |" + (f" {cost.mib / beside:.2f} |" if beside else "")
         )
+    if any(cost.method.endswith(START) for cost in costs):
+        lines += ["", f"{START}: in its first phase; everything else after all ramps, in the last one."]
     if any(cost.method == "scribble2label" for cost in costs):
         lines += ["", "Left out: scribble2label's ensemble, two bytes per pixel, class and labelled sample."]
     return "\n".join(lines)
@@ -241,29 +165,12 @@ def main() -> int:
 
 def _others(family: str, only: list[str] | None, ndim: int) -> list[str]:
     known = [name for name, where in methods.families().items() if where == family and name != BASELINE[family]]
-    return [name for name in known if ndim in methods.get(name).ndims and (only is None or name in only)]
+    fitting = [name for name in known if ndim in methods.get(name).ndims and (only is None or name in only)]
+    return fitting + [f"{name}{START}" for name in fitting if name in _PHASED]
 
 
 def _relabels_while_training(method: Method) -> bool:
     return type(method).relabel_at is not Method.relabel_at and not method.offline_labels
-
-
-def _batch(cls: type[Method], size: Size, where: torch.device) -> Batch:
-    """Noise, with a scribble on every ninth row and column where the method learns from scribbles."""
-    draw = torch.Generator().manual_seed(0)
-
-    def image() -> torch.Tensor:
-        made = torch.rand(size.batch, 1, *size.space, generator=draw)
-        return made.to(where).contiguous(memory_format=_LAYOUTS[len(size.space)])
-
-    dense = torch.randint(0, size.classes, (size.batch, *size.space), generator=draw).to(where)
-    label = dense
-    if cls.supervision == "scribble":
-        label = torch.full_like(dense, IGNORE)
-        label[:, ::9, ::9] = dense[:, ::9, ::9]
-    pseudo = dense if cls.relabel_at is not Method.relabel_at else None
-    unlabelled = Unlabelled(image()) if cls.supervision == "semi" else None
-    return Batch(Labelled(image(), label, pseudo), unlabelled, dense if cls.wants_shapes else None)
 
 
 def _peak_of_two_steps(stepper: Stepper) -> float:

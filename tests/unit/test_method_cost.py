@@ -6,7 +6,8 @@ import json
 
 import methods
 from benchmarks import method_cost
-from benchmarks.method_cost import Cost, Size, Stepper
+from benchmarks.method_cost import Cost
+from benchmarks.method_steps import START, Size, Stepper
 from methods.base import Method
 
 TINY = Size(side=32, batch=2, width=4, precision="float32")
@@ -36,8 +37,18 @@ def test_a_step_on_volumes_is_one_of_the_network_asked_for() -> None:
 
 def test_methods_are_asked_whether_they_take_volumes() -> None:
     assert "deep_co_training" in method_cost._others("semi", None, 2)
-    assert all(3 in methods.get(name).ndims for name in method_cost._others("semi", None, 3))
+    volumes = {name.removesuffix(START) for name in method_cost._others("semi", None, 3)}
+    assert all(3 in methods.get(name).ndims for name in volumes)
     assert method_cost._others("semi", ["cps"], 3) == ["cps"]
+
+
+def test_methods_of_two_phases_are_measured_in_the_first_one_too() -> None:
+    assert method_cost._others("semi", ["bhpc", "cps"], 3) == ["bhpc", "cps", "bhpc@start"]
+    small = Size(side=32, batch=2, width=2, precision="float32", depth=32)
+    for name, terms in (("bhpc@start", "contrast"), ("bhpc", "dice")):
+        stepper = Stepper(name, "semi", small)
+        found = stepper.method.losses(stepper.batch, stepper.clock)
+        assert any(terms in key for key in found), found.keys()
 
 
 def test_a_step_is_that_of_every_player_and_of_the_teacher() -> None:
@@ -83,3 +94,13 @@ def test_the_table_begins_with_the_dearest_and_the_file_says_what_made_it(tmp_pa
     content = json.loads((tmp_path / "scribble.json").read_text())
     assert content["costs"][1]["ratio"] == 4.2
     assert {"commit", "hardware", "versions"} <= set(content["receipt"])
+
+
+def test_memory_stands_beside_that_of_the_mean_teacher_too() -> None:
+    costs = [Cost("mean_teacher", 0.5, 2.3, 2.33, 200.0, 2.0), Cost("cvcl", 0.9, 4.0, 3.0, 300.0, 3.0)]
+    rows = [line for line in method_cost.table(costs, "Title").splitlines() if line.startswith("| ")]
+    assert rows == [
+        "| method | s per step | × baseline | estimate | peak MiB | × baseline | × mean_teacher |",
+        "| cvcl | 0.900 | 4.00 | 3 | 300 | 3.00 | 1.50 |",
+        "| mean_teacher | 0.500 | 2.30 | 2.33 | 200 | 2.00 | 1.00 |",
+    ]
