@@ -122,19 +122,20 @@ def _check(plan: Plan, where: str) -> None:
     cells = list(plan.cells())  # all of them: each checks its own hyper-parameters and options
     if not cells:
         raise ConfigError(f"{where}: no cell is left: " + "; ".join(plan.dropped()))
-    _refuse_twins([cell for cell in cells if cell.seed == plan.seeds[0]], where)
+    _refuse_twins(plan, [cell for cell in cells if cell.seed == plan.seeds[0]], where)
     try:
         refuse_unclear(plan.claims, cells, len(plan.seeds))
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
 
 
-def _refuse_twins(cells: Sequence[Cell], where: str) -> None:
+def _refuse_twins(plan: Plan, cells: Sequence[Cell], where: str) -> None:
     """Refuse different cells of one seed that a report would take for one and the same, before they are all run."""
     known: dict[tuple[Any, ...], Cell] = {}
     for cell in cells:
-        # reports tell one label apart by hyper-parameters and one dataset by options (`report.frame`), nothing else
-        settings = (cell.method, repr(cell.hyper), cell.dataset, repr(cell.options))
+        # reports tell one label apart by hyper-parameters, where they are not tuned, and one dataset by options
+        # (`report.frame.load`), nothing else
+        settings = (cell.dataset, repr(cell.options), *(() if plan.tuned else (cell.method, repr(cell.hyper))))
         twin = known.setdefault((cell.role, cell.label, cell.amount, cell.fold, *settings), cell)
         if twin is not cell:
             remedy = (

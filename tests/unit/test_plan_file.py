@@ -119,9 +119,13 @@ def twice(name: str, **second: Any) -> list[dict[str, Any]]:
             },
             r"mask_mix_adv on .* differs in shapes only",
         ),
+        (
+            {"methods": twice("cps", hyper={"weight": 2.0}), "tuned": "8 trials each"},
+            r"cps on .* differs in hyper.weight only",
+        ),
         ({"methods": ["cps"], "ratios": [0.34, 0.3400000001]}, r"cps on phantom_2d at 34% .* differs in ratio only"),
     ],
-    ids=["method", "dataset", "bounds", "shapes", "amounts"],
+    ids=["method", "dataset", "bounds", "shapes", "tuned", "amounts"],
 )
 def test_cells_that_no_table_would_tell_apart_are_refused_before_they_run(
     changes: dict[str, Any], message: str
