@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import datasets
 import methods
@@ -20,8 +20,10 @@ from datasets.weak import Weak, weakened
 
 from .claims import Claims
 from .config import ConfigError, from_mapping
+from .entries import HELD_OUT, Amount, DataEntry, MethodEntry, Role
 from .metrics import METRICS_VERSION
 from .training import Training
+from .tuning import Tuning
 
 PROTOCOL_VERSION = "1"
 """Raise it when training or evaluation changes the numbers of a cell whose settings did not change."""
@@ -47,7 +49,7 @@ class Cell:
     fold: int
     training: Training
     label: str
-    role: Literal["method", "lower", "upper"] = "method"
+    role: Role = "method"
     shapes: str = ""
     weak: Weak | None = None
 
@@ -97,76 +99,6 @@ class Cell:
         return f"{self.label} {self.dataset} {self.amount} s{self.seed}" + (f" f{self.fold}" if self.fold != 1 else "")
 
 
-PER_METHOD = ("lr", "momentum", "weight_decay")
-"""What tuning may set of :class:`Training` per method; all else is shared (but for supervised's ``labelled_batch``)."""
-
-
-@dataclass(frozen=True)
-class MethodEntry:
-    """One method of a plan: registered name, changed hyper-parameters, name in tables, tuned optimizer settings."""
-
-    name: str
-    hyper: Mapping[str, Any] = field(default_factory=dict)
-    label: str | None = None
-    training: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        allowed = (*PER_METHOD, "labelled_batch") if self.name == "supervised" else PER_METHOD
-        other = sorted(set(self.training) - set(allowed))
-        if other:
-            what = f"training.{other[0]} is shared by all methods of a plan"
-            raise ValueError(f"method {self.name}: {what}; it may set {', '.join(allowed)} only")
-
-
-HELD_OUT = "held-out"
-
-
-@dataclass(frozen=True)
-class DataEntry:
-    """One dataset of a plan, with what differs from the plan's axes for it.
-
-    ``shapes`` says where methods that need unpaired label maps get them: another dataset's name, or "held-out": a tenth
-    of the labelled groups gives its dense labels and is then not trained on (extra labels, noted in the record).
-    ``weak`` makes weak labels of the dense ones, for methods that learn from scribbles; other methods see no change.
-    """
-
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    ratios: tuple[float, ...] | None = None
-    labelled: tuple[int, ...] | None = None
-    folds: tuple[int, ...] | None = None
-    training: Mapping[str, Any] = field(default_factory=dict)
-    methods: tuple[MethodEntry, ...] | None = None
-    shapes: str = HELD_OUT
-    weak: Weak | None = None
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """The tuning budget, equal for every method.
-
-    Attributes:
-        trials: settings tried per method and dataset, the default among them.
-        steps: optimiser steps per trial; None = the plan's.
-        dimensions: hyper-parameters tuned at once.
-        rungs: how often validation Dice is measured per trial; a trial below the median there is ended.
-        seed: of the sampler, and of the trials' cells (offset, so that no cell of the plan shares it).
-    """
-
-    trials: int = 8
-    steps: int | None = None
-    dimensions: int = 3
-    rungs: int = 3
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, low in (("trials", 1), ("dimensions", 1), ("rungs", 1), ("seed", 0)):
-            if getattr(self, name) < low:
-                raise ValueError(f"tuning.{name} must be {low} or more, got {getattr(self, name)}")
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"tuning.steps must be 1 or more, got {self.steps}")
-
-
 @dataclass(frozen=True)
 class Plan:
     """A benchmark as data. ``protocol`` says in words which published protocol it follows, and how it deviates."""
@@ -182,10 +114,17 @@ class Plan:
     folds: tuple[int, ...] = (1,)
     training: Mapping[str, Any] = field(default_factory=dict)
     bounds: bool = True
-    tuning: Tuning = Tuning()
+    tuning: Tuning = field(default_factory=Tuning)
     tuned: str = ""
     claims: Claims = field(default_factory=Claims)
     images: str | None = None  # the folder that `bench --images` wrote this plan for
+
+    def __post_init__(self) -> None:
+        for entry in self.datasets:
+            given = [(m.role, m.name) for m in self.methods_on(entry) if m.role != "method"]
+            twice = sorted({f"{name} as {role} bound" for role, name in given if given.count((role, name)) > 1})
+            if twice:
+                raise ValueError(f"dataset {entry.name}: {twice[0]} is listed several times; keep one")
 
     def cells(self) -> Iterator[Cell]:
         """Every cell, bounds included, in the order they are run: seeds outermost, so partial results compare."""
@@ -220,28 +159,47 @@ class Plan:
         """The methods run on a dataset: its own list (a tuned plan has one), else the plan's."""
         return self.methods if entry.methods is None else entry.methods
 
-    def amounts(self, entry: DataEntry) -> list[tuple[float | None, int | None]]:
-        """How much is labelled on a dataset: pairs (ratio, count), one of them None."""
+    def amounts(self, entry: DataEntry) -> list[Amount]:
+        """How much is labelled on a dataset."""
         if entry.labelled is not None or (entry.ratios is None and self.labelled):
             return [(None, n) for n in (entry.labelled or self.labelled)]
         return [(r, None) for r in (entry.ratios or self.ratios)]
 
-    def _dataset_cells(self, entry: DataEntry, seed: int) -> Iterator[Cell]:
+    def rows(self, entry: DataEntry) -> list[tuple[MethodEntry, list[Amount]]]:
+        """What is run on a dataset, and at which amounts: bounds first, as added or as the methods with a role say."""
         task = nominal_task(entry)
+        able = [m for m in self.methods_on(entry) if methods.get(m.name).unsupported(task) is None]
+        given = {(m.role, m.name): m for m in able if m.role != "method"}
+        wanted = [m for m in able if m.role == "method"]
+        kinds = {methods.get(m.name).supervision for m in wanted}
+        added = []
+        if self.bounds and "dense" in task.annotations and wanted:
+            added.append(MethodEntry("supervised", label="supervised, all labels", role="upper"))
+        if self.bounds and kinds & {"semi", "full"}:
+            added.append(MethodEntry("supervised", role="lower"))
+        if self.bounds and "scribble" in kinds:
+            added.append(MethodEntry("pce", role="lower"))
+        bounds = {(m.role, m.name): m for m in added} | given
+        return [(m, self._amounts_of(entry, m)) for m in (*bounds.values(), *wanted)]
+
+    def cell(self, entry: DataEntry, method: MethodEntry, amount: Amount, *, seed: int, fold: int) -> Cell:
+        """One cell of a row."""
+        return _cell(self, entry, nominal_task(entry), method, *amount, seed=seed, fold=fold)
+
+    def _amounts_of(self, entry: DataEntry, method: MethodEntry) -> list[Amount]:
+        if method.role == "upper":
+            return [(1.0, None)]
+        supervision = methods.get(method.name).supervision
+        partly = supervision == "semi" or (method.role == "lower" and supervision == "full")
+        return [amount for amount in self.amounts(entry) if not (partly and amount == (1.0, None))]
+
+    def _dataset_cells(self, entry: DataEntry, seed: int) -> Iterator[Cell]:
+        rows = self.rows(entry)
         for fold in entry.folds or self.folds:
-            wanted = [m for m in self.methods_on(entry) if methods.get(m.name).unsupported(task) is None]
-            kinds = {methods.get(m.name).supervision for m in wanted}
-            make = partial(_cell, self, entry, task, seed=seed, fold=fold)
-            if self.bounds and "dense" in task.annotations and wanted:
-                yield make(MethodEntry("supervised", label="supervised, all labels"), 1.0, None, "upper")
-            for ratio, count in self.amounts(entry):
-                if self.bounds and kinds & {"semi", "full"} and ratio != 1.0:
-                    yield make(MethodEntry("supervised"), ratio, count, "lower")
-                if self.bounds and "scribble" in kinds:
-                    yield make(MethodEntry("pce"), ratio, count, "lower")
-                for method in wanted:
-                    if methods.get(method.name).supervision != "semi" or ratio != 1.0:
-                        yield make(method, ratio, count)
+            make = partial(self.cell, entry, seed=seed, fold=fold)
+            yield from (make(method, (1.0, None)) for method, _ in rows if method.role == "upper")
+            for amount in self.amounts(entry):
+                yield from (make(m, amount) for m, own in rows if m.role != "upper" and amount in own)
 
 
 def nominal_task(entry: DataEntry) -> Task:
@@ -262,7 +220,6 @@ def _cell(
     method: MethodEntry,
     ratio: float | None,
     count: int | None,
-    role: Literal["method", "lower", "upper"] = "method",
     *,
     seed: int,
     fold: int,
@@ -294,7 +251,7 @@ def _cell(
         fold=fold,
         training=training,
         label=method.label or name,
-        role=role,
+        role=method.role,
         shapes=entry.shapes if cls.wants_shapes else "",
         weak=entry.weak if cls.supervision == "scribble" else None,
     )

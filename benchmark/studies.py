@@ -1,22 +1,31 @@
-"""What is tuned: one study per method and dataset, of equally many dimensions, and the plan that comes of it."""
+"""What is tuned: a study per method, dataset and fold, of equally many dimensions, and the plan that comes of it.
+
+Each fold is tuned on its own and gets its own settings: the patients that one fold is tuned on are tested by others.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import methods
+from datasets.contents import manifest_of
 from methods.hyper import Range, space
 
+from . import receipt
 from .claims import Claims
 from .config import from_mapping
-from .plan import Cell, Plan
+from .entries import DataEntry, MethodEntry
+from .plan import Cell, Plan, resolve_options
 from .preflight import NotReady
+from .prepare import Places, open_dataset
 from .training import Training
+from .tuning import MOST_DIMENSIONS
 
 SEED_OFFSET = 1_000_003
 """Added to the tuning seed: trials never see a labelled subset or initialisation that the plan reports."""
@@ -34,29 +43,28 @@ SHARED: Mapping[str, Range] = {
 
 @dataclass(frozen=True)
 class Study:
-    """One method on one dataset: what is tuned, from which cell."""
+    """One method on one dataset and fold: what is tuned, from which cell. ``data`` is the hash of the data's files."""
 
     name: str
     cell: Cell
     dimensions: Mapping[str, Range]
+    data: str = ""
+
+    @property
+    def stem(self) -> str:
+        """The first part of the id: trials of another setting, budget per trial or search space have another."""
+        settled = [self.cell.canonical(), {key: str(found) for key, found in self.dimensions.items()}]
+        return re.sub(r"[^\w.+-]+", "_", self.name) + f"-{_digest(settled)}"
 
     @property
     def id(self) -> str:
-        """Name for files: trials of another setting, budget per trial or search space belong to another study."""
-        settled = [self.cell.canonical(), {key: str(found) for key, found in self.dimensions.items()}]
-        digest = hashlib.blake2b(json.dumps(settled, sort_keys=True).encode(), digest_size=5).hexdigest()
-        return re.sub(r"[^\w.+-]+", "_", self.name) + f"-{digest}"
+        """Name for files. Trials of another version of the method's file or of the data belong to another study."""
+        return f"{self.stem}-{_digest([receipt.source(self.cell.method), self.data])}"
 
     @property
     def default(self) -> dict[str, Any]:
         """The untuned setting: always trial 0."""
         return {key: current(self.cell, key) for key in self.dimensions}
-
-    @property
-    def changed(self) -> dict[str, Any]:
-        """What the plan sets differently from the method's own defaults, by the same keys."""
-        own, default = asdict(self.cell.hyper), asdict(type(self.cell.hyper)())
-        return {f"hyper.{key}": value for key, value in own.items() if value != default[key]}
 
     def at(self, params: Mapping[str, Any]) -> Cell:
         """The study's cell with other hyper-parameters."""
@@ -74,52 +82,136 @@ def current(cell: Cell, key: str) -> Any:
 
 
 def studies(plan: Plan) -> list[Study]:
-    """One study per method and dataset, at the smallest labelled amount, on a seed and fold of its own.
+    """One study per method, dataset and fold, at the smallest labelled amount, on a seed of its own; bounds too.
+
+    Entries that differ in their amounts alone share a study, as does a bound that several entries have in common.
 
     Raises:
         NotReady: no validation cases to score trials on, or a method with too few dimensions for an equal number.
     """
-    tuning, found = plan.tuning, {}
-    probe = replace(plan, seeds=(SEED_OFFSET + tuning.seed,))
-    for cell in sorted(probe.cells(), key=lambda c: (c.dataset, c.label, c.count or 0, c.ratio or 0)):
-        key = f"{cell.label}-{cell.dataset}"
-        if cell.role == "upper" or key in found:
-            continue
-        training = replace(cell.training, steps=tuning.steps or cell.training.steps, validations=tuning.rungs)
-        if training.validations < 1 or training.val_share == 0:
-            raise NotReady(f"{key}: tuning needs validation cases; set training.val_share above 0")
-        found[key] = Study(key, replace(cell, training=training), _dimensions(cell, tuning.dimensions))
-    return list(found.values())
+    found: dict[str, Study] = {}
+    for entry, fold in _places(plan):
+        for _, cell in _rows(plan, entry, fold):
+            name = _name(plan, entry, cell)
+            if cell.training.val_share == 0:
+                raise NotReady(f"{name}: tuning needs validation cases; set training.val_share above 0 in a copy")
+            known = found.get(_key(cell))
+            if known is None:
+                found[_key(cell)] = Study(name, cell, _dimensions(cell))
+            elif _size(cell) < _size(known.cell):
+                found[_key(cell)] = replace(known, cell=cell)
+    fewest = min([MOST_DIMENSIONS, *(len(study.dimensions) for study in found.values())])
+    wanted = plan.tuning.dimensions or max(1, fewest)
+    for study in found.values():
+        if len(study.dimensions) < wanted:
+            raise NotReady(
+                f"{study.cell.method} has {len(study.dimensions)} tunable dimensions, tuning.dimensions asks for "
+                f"{wanted} of every method; leave it out for as many as all have"
+            )
+    return [replace(s, dimensions=dict(list(s.dimensions.items())[:wanted])) for s in found.values()]
+
+
+def on_data(found: Sequence[Study], places: Places) -> list[Study]:
+    """The studies with the hashes of their data, as receipts hold them."""
+    hashes: dict[str, str] = {}
+    for cell in (study.cell for study in found):
+        if _opened_as(cell) not in hashes:
+            hashes[_opened_as(cell)] = manifest_of(open_dataset(cell, places), places.cache)
+    return [replace(study, data=hashes[_opened_as(study.cell)]) for study in found]
 
 
 def tuned_plan(plan: Plan, best: Sequence[tuple[Study, Mapping[str, Any]]]) -> dict[str, Any]:
-    """The plan with each method's best setting per dataset, as YAML holds it."""
+    """The plan with the best setting of each method and bound per dataset and fold, as YAML holds it."""
+    found = {_key(study.cell): params for study, params in best}
     entries = []
-    for entry in plan.datasets:
-        mine = [(study, params) for study, params in best if study.cell.dataset == entry.name]
-        tuned = [
-            {
-                "name": study.cell.method,
-                "label": study.cell.label + TUNED,
-                "hyper": _part(study.changed, "hyper") | _part(params, "hyper"),
-                "training": _part(params, "training"),
-            }
-            for study, params in mine
-        ]
-        kept = {key: value for key, value in _plain(asdict(entry)).items() if value not in (None, {}, [])}
-        entries.append(kept | {"methods": tuned})
+    for entry, fold in _places(plan):
+        rows = [_tuned(method, cell.label, found[_key(cell)]) for method, cell in _rows(plan, entry, fold)]
+        if rows:
+            entries.append(_set(asdict(entry) | {"folds": [fold], "methods": rows}))
+    dimensions = max(len(study.dimensions) for study, _ in best)
+    apart = ", each fold on its own" if len(entries) > len(plan.datasets) else ""
     raw = _plain(asdict(plan)) | {
         "name": f"{plan.name}_tuned",
         "title": f"{plan.title}, tuned",
         "methods": [],
         "datasets": entries,
-        "tuned": f"tuned, {plan.tuning.trials} trials of {plan.tuning.dimensions} hyper-parameters each",
+        "tuned": f"tuned, {plan.tuning.trials} trials of {dimensions} hyper-parameters each{apart}",
     }
     if plan.claims == Claims():
         del raw["claims"]
     elif plan.claims.baseline:
         raw["claims"]["baseline"] += TUNED
     return {key: value for key, value in raw.items() if value not in (None, {})}
+
+
+def _places(plan: Plan) -> Iterator[tuple[DataEntry, int]]:
+    """Every entry of a dataset with each of its folds."""
+    for entry in plan.datasets:
+        for fold in entry.folds or plan.folds:
+            yield entry, fold
+
+
+def _rows(plan: Plan, entry: DataEntry, fold: int) -> list[tuple[MethodEntry, Cell]]:
+    """Every row of a dataset on one fold, with the cell that is tuned for it."""
+    tuning, found = plan.tuning, []
+    for method, amounts in plan.rows(entry):
+        if amounts:
+            least = min(amounts, key=lambda amount: (amount[1] or 0, amount[0] or 0))
+            cell = plan.cell(entry, method, least, seed=SEED_OFFSET + tuning.seed, fold=fold)
+            training = replace(cell.training, steps=tuning.steps or cell.training.steps, validations=tuning.rungs)
+            found.append((method, replace(cell, training=training)))
+    names = Counter((cell.role, cell.label) for _, cell in found)
+    return [(method, replace(c, label=_apart(method, c, names[c.role, c.label]))) for method, c in found]
+
+
+def _apart(method: MethodEntry, cell: Cell, times: int) -> str:
+    """A row's label, with what the plan sets for it where several rows have the same: tuned, they differ in more."""
+    settings = ", ".join(f"{key}={value}" for key, value in sorted({**method.hyper, **method.training}.items()))
+    return f"{cell.label} [{settings}]" if times > 1 and settings else cell.label
+
+
+def _name(plan: Plan, entry: DataEntry, cell: Cell) -> str:
+    """For people: label and dataset, and what tells this entry and fold from the plan's others."""
+    mine = asdict(cell.options)
+    others = [asdict(resolve_options(other)) for other in plan.datasets if other.name == entry.name]
+    parts = [str(value) for key, value in mine.items() if any(other[key] != value for other in others)]
+    parts += [cell.weak.name] if cell.weak else []
+    parts += [f"f{cell.fold}"] if len(entry.folds or plan.folds) > 1 else []
+    return "-".join([cell.label, cell.dataset, *parts])
+
+
+def _key(cell: Cell) -> str:
+    """What cells share that get the same tuned setting: all but how much is labelled; the upper bound has its own."""
+    settled = {key: value for key, value in cell.canonical().items() if key not in ("ratio", "count")}
+    return json.dumps([settled, cell.role == "upper"], sort_keys=True)
+
+
+def _size(cell: Cell) -> tuple[float, float]:
+    return cell.count or 0, cell.ratio or 0
+
+
+def _opened_as(cell: Cell) -> str:
+    return f"{cell.dataset}|{cell.options}"
+
+
+def _tuned(method: MethodEntry, label: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the tuned plan: what the plan sets for it, but for what was tuned."""
+    changed = {
+        "label": label + TUNED,
+        "hyper": {**method.hyper, **_part(params, "hyper")},
+        "training": {**method.training, **_part(params, "training")},
+        "role": method.role if method.role != "method" else None,
+    }
+    return _set(asdict(method) | changed)
+
+
+def _set(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """What is set of an entry, as YAML holds it."""
+    return {key: value for key, value in _plain(raw).items() if value not in (None, {}, [])}
+
+
+def _digest(settled: Any) -> str:
+    return hashlib.blake2b(json.dumps(settled, sort_keys=True).encode(), digest_size=5).hexdigest()
 
 
 def _part(params: Mapping[str, Any], part: str) -> dict[str, Any]:
@@ -132,23 +224,18 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
-def _dimensions(cell: Cell, wanted: int) -> dict[str, Range]:
-    """Learning rate, then the method's own in order of declaration, then shared ones, up to ``wanted`` exactly."""
+def _dimensions(cell: Cell) -> dict[str, Range]:
+    """All that can be tuned: learning rate, then the method's own in order of declaration, then shared ones."""
     first, *rest = SHARED
     own = [(f"hyper.{name}", r) for name, r in space(methods.get(cell.method).Hyper).items()]
     shared = [
         (f"training.{name}", SHARED[name]) for name in rest if cell.training.optimizer == "sgd" or name != "momentum"
     ]
-    possible = [
-        (key, widened)
+    return {
+        key: widened
         for key, searched in [(f"training.{first}", SHARED[first]), *own, *shared]
         if (widened := _holding(searched, current(cell, key)))
-    ]
-    if len(possible) < wanted:
-        raise NotReady(
-            f"{cell.method} has {len(possible)} tunable dimensions, tuning.dimensions asks for {wanted} of every method"
-        )
-    return dict(possible[:wanted])
+    }
 
 
 def _holding(searched: Range, value: Any) -> Range | None:

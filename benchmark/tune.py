@@ -27,7 +27,7 @@ from .execute.local import default_workers, fork_server, launch
 from .plan import Plan
 from .preflight import NotReady
 from .prepare import Places
-from .studies import Study, studies, tuned_plan
+from .studies import Study, on_data, studies, tuned_plan
 
 POLL_SECONDS = 0.05
 
@@ -57,7 +57,8 @@ def tune(
 ) -> Path:
     """Tune every method of a plan and write the best settings as a plan of its own.
 
-    Killed and started again, it goes on: finished trials are kept, trials that were running are asked again.
+    Killed and started again, it goes on: finished trials are kept, trials that were running are asked again. Trials
+    from before the method's file or the data changed are left where they are, which is said.
 
     Args:
         plan: its ``tuning`` is the budget.
@@ -75,7 +76,9 @@ def tune(
     root = places.results / plan.name / "tune"
     root.mkdir(parents=True, exist_ok=True)
     best: list[tuple[Study, Mapping[str, Any]]] = []
-    for study in studies(plan):
+    for study in on_data(studies(plan), places):
+        for sentence in _left_behind(study, root):
+            say(sentence)
         runner = _Runner(plan, study, root, places, workers or default_workers(), say)
         budget = {
             "trials": plan.tuning.trials,
@@ -87,6 +90,18 @@ def tune(
     path = root / f"{plan.name}_tuned.yaml"
     atomic_write(path, yaml.safe_dump(tuned_plan(plan, best), sort_keys=False).encode())
     return path
+
+
+def _left_behind(study: Study, root: Path) -> list[str]:
+    """What to say of trials that a study would go on with, had nothing changed since; nothing once it has its own."""
+    mine = f"{study.id}.journal"
+    if (root / mine).exists():
+        return []
+    return [
+        f"{study.name}: the file of {study.cell.method} or the files of {study.cell.dataset} changed since the trials "
+        f"in {path.name}; none of them is reused"
+        for path in sorted(root.glob(f"{study.stem}*.journal"))
+    ]
 
 
 class _Runner:

@@ -105,7 +105,8 @@ def load(plan_folder: Path, plan: Plan | None = None) -> Results:
         }
     rows = [_cell_row(name, cell, found[name][1] if name in found else None) for name, cell in described.items()]
     cells = pd.DataFrame(rows, columns=list(_cell_row("", {}, None)))
-    _tell_apart(cells, "label", [_settings(cell, "method", "hyper") for cell in described.values()])
+    if plan is None or not plan.tuned:  # tuned, one label has a setting per dataset and fold
+        _tell_apart(cells, "label", [_settings(cell, "method", "hyper") for cell in described.values()])
     _tell_apart(cells, "dataset", [_settings(cell, "dataset", "options") for cell in described.values()])
     _refuse_duplicates(cells)
     kept = {name: pair for name, pair in found.items() if name in described}

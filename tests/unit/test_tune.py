@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
-from benchmark import plan_file, tune
+from benchmark import plan_file, receipt, tune
 from benchmark.execute import child
 from benchmark.plan import Plan
 from benchmark.preflight import NotReady
-from benchmark.studies import Study, studies
+from benchmark.studies import Study, on_data, studies
 from datasets.base import SealedLabel
 
 from . import doomed_workers
@@ -75,7 +75,7 @@ def stored(root: Path, plan: Plan) -> Any:
     """The study as Optuna kept it."""
     import optuna
 
-    (study,) = studies(plan)
+    (study,) = on_data(studies(plan), places_in(root))
     folder = places_in(root).results / plan.name / "tune"
     storage = optuna.storages.JournalStorage(
         optuna.storages.journal.JournalFileBackend(str(folder / f"{study.id}.journal"))
@@ -86,7 +86,7 @@ def stored(root: Path, plan: Plan) -> Any:
 def test_every_method_gets_the_same_trials_steps_rungs_and_dimensions_and_its_default_first(tmp_path: Path) -> None:
     plan = some_plan(["mean_teacher", "supervised"], trials=3)
     path, said, tracked = run(tmp_path, plan)
-    by_name: dict[str, Study] = {study.id: study for study in studies(plan)}
+    by_name: dict[str, Study] = {study.id: study for study in on_data(studies(plan), places_in(tmp_path))}
     assert [each.study for each in tracked] == list(by_name)
     for each in tracked:
         study = by_name[each.study]
@@ -134,6 +134,29 @@ def test_killed_and_started_again_finished_trials_are_kept_and_the_running_one_i
     assert sum("val Dice" in line for line in said) == 2
     _, said, _ = run(tmp_path, plan)
     assert not any("trial" in line for line in said)  # nothing is left to try
+
+
+def test_trials_of_before_an_edit_of_the_methods_file_are_not_reused_and_that_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = some_plan(trials=1)
+    run(tmp_path, plan)
+    (old,) = on_data(studies(plan), places_in(tmp_path))
+    before = stored(tmp_path, plan).trials
+    name = f"{old.id}.journal"
+    monkeypatch.setattr(receipt, "source", lambda method: "edited")
+    _, said, _ = run(tmp_path, plan)
+    assert said[0] == (
+        "supervised-phantom_2d: the file of supervised or the files of phantom_2d changed since the trials in "
+        f"{name}; none of them is reused"
+    )
+    assert sum("val Dice" in line for line in said) == 1
+    _, said, _ = run(tmp_path, plan)
+    assert not any("reused" in line or "val Dice" in line for line in said)
+    monkeypatch.undo()
+    assert [trial.datetime_complete for trial in stored(tmp_path, plan).trials] == [
+        trial.datetime_complete for trial in before
+    ]
 
 
 def test_a_default_that_was_killed_while_it_was_asked_for_is_asked_again_whole(tmp_path: Path) -> None:
