@@ -76,7 +76,7 @@ def assemble(
         stat_figures.pictures(study.found, study.entries),
     )
     with style.settings(), drawing.drawing(pictures) as drawn:
-        made = [part for table in _tables(study) for part in tables.panels(table)]
+        made = [_noted(study, part) for table in _tables(study) for part in tables.panels(table)]
         contents = _files(study, made)
         contents["index.html"] = _page(study, made, drawn(), report).encode()
         for picture, png, pdf in drawn():
@@ -110,7 +110,7 @@ class _Study:
 
 
 def _study(loaded: frame.Results, rule: str) -> _Study:
-    loaded = replace(loaded, notes=(*loaded.notes, *caveats.caveats(loaded)))
+    loaded = replace(loaded, notes=(*loaded.notes, *caveats.caveats(loaded), *caveats.mixed_code(loaded)))
     by_class = summary.class_values(loaded, rule)
     patients = summary.patient_values(by_class)
     entries = summary.entries(loaded, patients)
@@ -145,20 +145,27 @@ def _tables(study: _Study) -> list[tables.Table]:
     over = tables.build(loaded, entries, rule=study.rule, standings=shown)
     if entries["dataset"].nunique() == 1:  # the main table says it all
         over = [table for table in over if table.key == "cells"]
-    judged = verdict_tables.verdict_tables(entries, found.judged, looked=loaded.looks is not None)
     return [
         *main_tables.main_tables(loaded, entries, rule=study.rule, standings=shown),
-        *(table for table in over if table.shared),
-        *(replace(t, shared=caveats.caveats(loaded, {column.dataset for column in t.columns})) for t in judged),
+        *(table for table in over if table.leads),
+        *verdict_tables.verdict_tables(entries, found.judged, looked=loaded.looks is not None),
         *verdict_tables.overall_tables(entries, found),
         *worth.tables(study.labels, entries),
-        *(table for table in over if not table.shared),
+        *(table for table in over if not table.leads),
         *costs.table(loaded, entries, study.fronts),
         *stat_tables.rank_tables(entries, found.rankings),
         *stat_tables.component_tables(entries, found.components),
         *stat_tables.look_tables(loaded),
         *appendix.selection_tables(loaded, entries, study.patients),
     ]
+
+
+def _noted(study: _Study, table: tables.Table) -> tables.Table:
+    """The table with what belongs below every one of its datasets, or of all of them where it averages over them."""
+    every = set(study.entries["dataset"])
+    named = {column.dataset for column in table.columns}
+    below = footnotes.everywhere(study.results, named if named <= every else every)
+    return replace(table, shared=tuple(dict.fromkeys((*table.shared, *below))))
 
 
 def _files(study: _Study, made: list[tables.Table]) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ..metrics.policy import RULES
 from ..shapes import EXTRA
+from .caveats import caveats, mixed_code
 from .frame import Results
 from .winners import Standings, legend
 
@@ -49,6 +50,18 @@ def notes(results: Results, table: pd.DataFrame, standings: Standings) -> tuple[
     datasets = set(table["dataset"])
     sentences += budget(results, datasets) + extra_labels(results, datasets)
     return (*sentences, *results.notes)
+
+
+def everywhere(results: Results, datasets: set[str]) -> tuple[str, ...]:
+    """What no table may be read without: the protocol, extra labels, caveats of the data, code that changed on the way.
+
+    Args:
+        results: the records.
+        datasets: those of the table.
+    """
+    protocol = [f"Protocol: {results.protocol.strip()}"] if results.protocol else []
+    of_data = (*extra_labels(results, datasets), *caveats(results, datasets), *mixed_code(results, datasets))
+    return (*protocol, *of_data)
 
 
 def budget(results: Results, datasets: set[str]) -> list[str]:

@@ -53,7 +53,7 @@ def render(
         published: published numbers beside ours, as HTML; without, there is no such section.
     """
     anchors = {name: number for number, ids in enumerate(_entry_ids(results)) for name in ids}
-    main = [table for table in tables if table.shared or table.key.startswith(("verdicts", "overall"))]
+    main = [table for table in tables if table.leads]
     shared = dict.fromkeys(note for table in tables for note in table.shared)
     sections = {
         "State": _state(results, state),

@@ -17,6 +17,9 @@ from .tables import Column, Number, Row, Table
 
 _HEAD = "% Made from records. Needs \\usepackage{booktabs,graphicx}, T1 fonts and UTF-8.\n"
 
+_TALLEST = 0.6
+"""Share of a page that the rows of a float may take; caption and notes have the rest."""
+
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -141,8 +144,9 @@ def _float(table: Table, plan: str, first: int) -> str:
         r"\centering\footnotesize\setlength{\belowcaptionskip}{4pt}",
         rf"\caption{{{' '.join(escape(sentence) for sentence in caption)}}}",
         rf"\label{{tab:{plan}-{table.key}}}",
-        # shrinks a table that is too wide, and leaves the others alone
+        # shrinks a table that is too wide, or so tall that its notes would not be on the page, and leaves others alone
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"\resizebox*{{!}}{{\ifdim\totalheight>{_TALLEST}\textheight{_TALLEST}\textheight\else\totalheight\fi}}{{%",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         " & ".join(["", *groups]) + r" \\",
@@ -160,7 +164,7 @@ def _float(table: Table, plan: str, first: int) -> str:
         lines.append(" & ".join([escape(name(row)), *numbers]) + r" \\" + source)
         if row.role == "upper" and place + 1 < len(table.rows) and table.rows[place + 1].role != "upper":
             lines.append(r"\midrule")
-    lines += [r"\bottomrule", r"\end{tabular}}", ""]
+    lines += [r"\bottomrule", r"\end{tabular}}}", ""]
     below = [escape(note) for note in (*table.notes[1:], *table.shared) if note not in protocol]
     if below:
         lines += [r"\par\smallskip\raggedright\scriptsize", "\\\\\n".join(below)]

@@ -85,6 +85,11 @@ class Table:
     head: str = "Method"
 
     @property
+    def leads(self) -> bool:
+        """Whether it holds the results themselves, means and verdicts; the others stand behind them."""
+        return self.key.startswith(("main-", "dice", "hd95", "verdicts", "overall"))
+
+    @property
     def spans(self) -> list[tuple[str, int]]:
         """Datasets and how many neighbouring columns each of them has."""
         found: dict[str, int] = {}

@@ -202,6 +202,27 @@ def test_the_standalone_table_compiles(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
+def test_a_tall_table_leaves_room_on_its_page_for_what_is_said_below_it(tmp_path: Path) -> None:
+    numbers = (tables.Number("+0.1 [-0.2, 0.4]\nto another\nnot separable (MDE > 100)"),) * 2
+    rows = tuple(tables.Row(f"method {i}", "method", numbers) for i in range(40))
+    columns = (tables.Column("heart", "5%"), tables.Column("heart", "10%"))
+    notes = ("Some ten words that say how a difference was tested. " * 8,)
+    below = (
+        "Protocol: " + "a few words on how all of it was trained. " * 12,
+        "heart: a caveat that must be read. " * 6,
+    )
+    made = render.latex([tables.Table("tall", "Tall", columns, rows, notes, below)], plan="toy")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "tall.tex").write_text(made["tall"])
+    (tmp_path / "table.tex").write_text(render.inputs(list(made)))
+    (tmp_path / "alone.tex").write_text(render.standalone("One tall table"))
+    log = _compiled(tmp_path, "alone.tex")
+    assert "Float too large" not in log
+    assert "Overfull" not in log
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
 def test_single_tables_the_draft_and_numbers_by_name_go_into_a_paper(tmp_path: Path) -> None:
     demo(tmp_path)
     report = build("toy", tmp_path, out=tmp_path / "report")
