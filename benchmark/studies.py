@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -20,7 +19,7 @@ from methods.hyper import Range, space
 from . import receipt
 from .claims import Claims
 from .config import from_mapping
-from .entries import DataEntry, MethodEntry
+from .entries import Amount, DataEntry, MethodEntry
 from .plan import Cell, Plan, resolve_options
 from .preflight import NotReady
 from .prepare import Places, open_dataset
@@ -90,8 +89,8 @@ def studies(plan: Plan) -> list[Study]:
         NotReady: no validation cases to score trials on, or a method with too few dimensions for an equal number.
     """
     found: dict[str, Study] = {}
-    for entry, fold in _places(plan):
-        for _, cell in _rows(plan, entry, fold):
+    for entry, _, rows in _rows(plan):
+        for _, cell in rows:
             name = _name(plan, entry, cell)
             if cell.training.val_share == 0:
                 raise NotReady(f"{name}: tuning needs validation cases; set training.val_share above 0 in a copy")
@@ -124,10 +123,9 @@ def tuned_plan(plan: Plan, best: Sequence[tuple[Study, Mapping[str, Any]]]) -> d
     """The plan with the best setting of each method and bound per dataset and fold, as YAML holds it."""
     found = {_key(study.cell): params for study, params in best}
     entries = []
-    for entry, fold in _places(plan):
-        rows = [_tuned(method, cell.label, found[_key(cell)]) for method, cell in _rows(plan, entry, fold)]
-        if rows:
-            entries.append(_set(asdict(entry) | {"folds": [fold], "methods": rows}))
+    for entry, fold, rows in _rows(plan):
+        tuned = [_tuned(method, cell.label, found[_key(cell)]) for method, cell in rows]
+        entries.append(_set(asdict(entry) | {"folds": [fold], "methods": tuned}))
     dimensions = max(len(study.dimensions) for study, _ in best)
     apart = ", each fold on its own" if len(entries) > len(plan.datasets) else ""
     raw = _plain(asdict(plan)) | {
@@ -144,30 +142,38 @@ def tuned_plan(plan: Plan, best: Sequence[tuple[Study, Mapping[str, Any]]]) -> d
     return {key: value for key, value in raw.items() if value not in (None, {})}
 
 
-def _places(plan: Plan) -> Iterator[tuple[DataEntry, int]]:
-    """Every entry of a dataset with each of its folds."""
+def _rows(plan: Plan) -> Iterator[tuple[DataEntry, int, list[tuple[MethodEntry, Cell]]]]:
+    """Every entry of a dataset with each of its folds and, for each of its rows, the cell that is tuned for it."""
+    twins = _twins(plan)
     for entry in plan.datasets:
-        for fold in entry.folds or plan.folds:
-            yield entry, fold
+        rows = [
+            (method, min(amounts, key=lambda a: (a[1] or 0, a[0] or 0)))
+            for method, amounts in plan.rows(entry)
+            if amounts
+        ]
+        for fold in entry.folds or plan.folds if rows else ():
+            yield entry, fold, [(method, _probe(plan, entry, method, least, fold, twins)) for method, least in rows]
 
 
-def _rows(plan: Plan, entry: DataEntry, fold: int) -> list[tuple[MethodEntry, Cell]]:
-    """Every row of a dataset on one fold, with the cell that is tuned for it."""
-    tuning, found = plan.tuning, []
-    for method, amounts in plan.rows(entry):
-        if amounts:
-            least = min(amounts, key=lambda amount: (amount[1] or 0, amount[0] or 0))
-            cell = plan.cell(entry, method, least, seed=SEED_OFFSET + tuning.seed, fold=fold)
-            training = replace(cell.training, steps=tuning.steps or cell.training.steps, validations=tuning.rungs)
-            found.append((method, replace(cell, training=training)))
-    names = Counter((cell.role, cell.label) for _, cell in found)
-    return [(method, replace(c, label=_apart(method, c, names[c.role, c.label]))) for method, c in found]
+def _probe(plan: Plan, entry: DataEntry, method: MethodEntry, amount: Amount, fold: int, twins: set[Any]) -> Cell:
+    tuning = plan.tuning
+    cell = plan.cell(entry, method, amount, seed=SEED_OFFSET + tuning.seed, fold=fold)
+    training = replace(cell.training, steps=tuning.steps or cell.training.steps, validations=tuning.rungs)
+    given = ", ".join(f"{key}={value}" for key, value in sorted({**method.hyper, **method.training}.items()))
+    apart = f" [{given}]" if given and _entry(cell) in twins else ""
+    return replace(cell, training=training, label=cell.label + apart)
 
 
-def _apart(method: MethodEntry, cell: Cell, times: int) -> str:
-    """A row's label, with what the plan sets for it where several rows have the same: tuned, they differ in more."""
-    settings = ", ".join(f"{key}={value}" for key, value in sorted({**method.hyper, **method.training}.items()))
-    return f"{cell.label} [{settings}]" if times > 1 and settings else cell.label
+def _twins(plan: Plan) -> set[tuple[str, ...]]:
+    """Labels that stand for several settings at one amount: once these are tuned, only the label tells them apart."""
+    found: dict[Any, set[str]] = {}
+    for cell in replace(plan, seeds=plan.seeds[:1]).cells():
+        found.setdefault((_entry(cell), cell.amount, cell.fold), set()).add(cell.id)
+    return {entry for (entry, _, _), ids in found.items() if len(ids) > 1}
+
+
+def _entry(cell: Cell) -> tuple[str, ...]:
+    return cell.role, cell.label, _opened_as(cell)
 
 
 def _name(plan: Plan, entry: DataEntry, cell: Cell) -> str:

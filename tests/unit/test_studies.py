@@ -263,6 +263,16 @@ def test_two_settings_of_one_method_are_tuned_each_and_keep_rows_of_their_own() 
     }  # fmt: skip
 
 
+def test_two_settings_of_one_method_at_one_amount_keep_rows_of_their_own_though_two_entries_list_them() -> None:
+    heavy = PHANTOM | {"ratios": [0.34, 0.5], "methods": [{"name": "cps", "hyper": {"weight": 0.3}}]}
+    _, names, cells = retuned(tiny_plan(datasets=[PHANTOM, heavy], methods=["cps"]))
+    assert {(cell.label, cell.ratio, names[cell.training.lr]) for cell in cells} == {
+        ("cps (tuned)", 0.34, "cps-phantom_2d"),
+        ("cps [weight=0.3] (tuned)", 0.34, "cps [weight=0.3]-phantom_2d"),
+        ("cps [weight=0.3] (tuned)", 0.5, "cps [weight=0.3]-phantom_2d"),
+    }
+
+
 def test_each_fold_is_tuned_on_its_own_patients_and_gets_its_own_settings() -> None:
     plan = some_plan(datasets=[{"name": "acdc", "folds": [1, 2]}], methods=["cps"], training={"patch": [32, 32]})
     found, names, cells = retuned(plan)
