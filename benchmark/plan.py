@@ -153,7 +153,16 @@ class Plan:
                     ]
             if self.bounds and "dense" not in task.annotations:
                 reasons.append(f"full-label upper bound × {entry.name}: its training cases carry no dense labels")
-        return reasons
+        return reasons + self._merged()
+
+    def _merged(self) -> list[str]:
+        """Rows that are another one under another name, and so are neither run nor shown."""
+        found, known = [], dict[str, str]()
+        for cell in (c for entry in self.datasets for c in self._dataset_cells(entry, self.seeds[0])):
+            first = known.setdefault(cell.id, cell.label)
+            if first != cell.label:
+                found.append(f"{cell.label} × {cell.dataset} at {cell.amount}: the same cell as {first}")
+        return found
 
     def methods_on(self, entry: DataEntry) -> tuple[MethodEntry, ...]:
         """The methods run on a dataset: its own list (a tuned plan has one), else the plan's."""

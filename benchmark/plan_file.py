@@ -53,17 +53,27 @@ def parse(raw: Any, *, default_name: str) -> Plan:
     if isinstance(raw.get("seeds"), int) and not isinstance(raw["seeds"], bool):
         raw["seeds"] = list(range(raw["seeds"]))
     for key in ("methods", "datasets"):
-        items = convert(raw.get(key, []), tuple[Any, ...], f"{where}: {key}")
-        raw[key] = [{"name": item} if isinstance(item, str) else item for item in items]
-    raw["datasets"] = [
-        item | {"weak": {"kind": item["weak"]}}
-        if isinstance(item, dict) and isinstance(item.get("weak"), str)
-        else item
-        for item in raw["datasets"]
-    ]
+        raw[key] = _named(raw.get(key, []), f"{where}: {key}")
+    raw["datasets"] = [_whole(item, where) if isinstance(item, dict) else item for item in raw["datasets"]]
     plan = from_mapping(Plan, raw, where)
     _check(plan, where)
     return plan
+
+
+def _named(items: Any, where: str) -> list[Any]:
+    """A list in which names alone are written out."""
+    listed = convert(items, tuple[Any, ...], where)
+    return [{"name": item} if isinstance(item, str) else item for item in listed]
+
+
+def _whole(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A dataset's entry with its own short forms written out."""
+    found = dict(entry)
+    if isinstance(found.get("weak"), str):
+        found["weak"] = {"kind": found["weak"]}
+    if found.get("methods") is not None:
+        found["methods"] = _named(found["methods"], f"{where}: dataset {found.get('name')}: methods")
+    return found
 
 
 def _check_weak(plan: Plan, entry: DataEntry, where: str) -> None:

@@ -253,6 +253,15 @@ def test_at_all_labels_the_lower_bound_is_the_upper_one_and_semi_supervision_is_
     assert plan.dropped() == ["mean_teacher × phantom_2d at 100%: no unlabelled case is left"]
 
 
+def test_a_row_that_is_another_one_under_another_name_is_told() -> None:
+    full = {"name": "supervised", "label": "supervised, full batch", "training": {"labelled_batch": 2}}
+    plan = tiny_plan(methods=["mean_teacher", full], bounds=True)  # two labelled images a step is the plan's own batch
+    assert "supervised, full batch" not in {cell.label for cell in plan.cells()}
+    assert plan.dropped() == ["supervised, full batch × phantom_2d at 34%: the same cell as supervised"]
+    larger = full | {"training": {"labelled_batch": 4}}
+    assert tiny_plan(methods=["mean_teacher", larger], bounds=True).dropped() == []
+
+
 def test_a_pair_that_cannot_be_is_dropped_with_the_methods_own_reason() -> None:
     plan = tiny_plan(
         datasets=["msd"],

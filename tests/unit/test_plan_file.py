@@ -197,3 +197,10 @@ def test_a_file_that_is_not_text_is_refused_by_name(tmp_path: Path) -> None:
 def test_reading_a_plan_needs_no_data_on_disk() -> None:
     plan = tiny_plan(datasets=[{"name": "acdc"}], training={"patch": [64, 64]})
     assert [cell.dataset for cell in plan.cells()] == ["acdc"]
+
+
+def test_methods_may_be_names_alone_below_a_dataset_too() -> None:
+    entries = [PHANTOM | {"methods": ["mean_teacher", {"name": "cps", "label": "CPS"}]}]
+    assert [cell.label for cell in tiny_plan(datasets=entries, methods=[]).cells()] == ["mean_teacher", "CPS"]
+    with pytest.raises(ConfigError, match="dataset phantom_2d: methods: must be a list, got 3"):
+        tiny_plan(datasets=[PHANTOM | {"methods": 3}])
