@@ -25,7 +25,12 @@ Results = Annotated[str | None, typer.Option(help="Folder of the results (defaul
 Workers = Annotated[int | None, typer.Option(min=1, help="Cells at a time (default: one per core).")]
 Only = Annotated[str | None, typer.Option(help="Only cells whose title contains this text.")]
 UntilDecided = Annotated[bool, typer.Option("--until-decided", help="Add seeds where verdicts are open.")]
+KeepFailed = Annotated[bool, typer.Option(help="Do not try failed cells again.")]
 RedoStale = Annotated[bool, typer.Option(help="Run stale cells again.")]
+Request = Annotated[
+    str, typer.Option("--slurm", help='What a job asks for, such as "time=08:00:00 partition=gpu gres=gpu:1".')
+]
+AtOnce = Annotated[int | None, typer.Option(min=1, help="Jobs at a time (default: all that the cluster can).")]
 Uri = Annotated[str | None, typer.Option(help="MLflow tracking URI (default: MLFLOW_TRACKING_URI, else mlflow.db).")]
 
 
@@ -84,12 +89,13 @@ def plan(name: PlanName = "demo", data: Data = None, results: Results = None, wo
     from . import plan_file
     from .looks import cells_of
     from .prepare import default_places
+    from .session import print_plan
     from .state import survey
 
     found = plan_file.load(name)
     places = default_places(data, results)
     states = survey(cells_of(found, places.results / found.name), places)
-    _print_plan(found, states, workers)
+    print_plan(found, states, workers, console)
     table = Table("cell", "state", "why", box=None)
     for state in states:
         if state.state != "done":
@@ -107,7 +113,7 @@ def run(
     only: Only = None,
     track: Annotated[bool, typer.Option(help="Show the cells in MLflow.")] = True,
     uri: Uri = None,
-    keep_failed: Annotated[bool, typer.Option(help="Do not try failed cells again.")] = False,
+    keep_failed: KeepFailed = False,
     redo_stale: RedoStale = False,
     wall_limit: Annotated[float | None, typer.Option(help="Seconds after which a cell is ended.")] = None,
     until_decided: UntilDecided = False,
@@ -146,27 +152,26 @@ def bench(
 @app.command()
 def cell(name: PlanName, cell_id: str, data: Data = None, results: Results = None) -> None:
     """Run one cell of a plan in this process, as a job of a cluster does; a finished cell is left alone."""
-    import torch
+    from .execute.single import run_one
 
-    from . import plan_file
-    from .execute.lease import Lease
-    from .looks import cells_of
-    from .prepare import default_places
-    from .run import run_cell
-
-    found, places = plan_file.load(name), default_places(data, results)
-    cells = {c.id: c for c in cells_of(found, places.results / found.name)}
-    if cell_id not in cells:
-        raise ConfigError(f"plan {name} has no cell {cell_id!r}{nearest(cell_id, cells)}")
-    torch.set_num_threads(1)
-    lease = Lease(places.folder(cells[cell_id]))
-    if not lease.take():
-        raise ConfigError(f"cell {cell_id} is being run by another process; wait for it, see `status {name}`")
-    with lease.kept():
-        record = run_cell(cells[cell_id], places)
+    record = run_one(name, cell_id, data=data, results=results)
     console.print(f"{record.status} {record.id} {record.reason}")
     if record.status != "finished":
         raise typer.Exit(1)
+
+
+@app.command()
+def submit(
+    name: PlanName, request: Request, at_once: AtOnce = None, data: Data = None, results: Results = None,
+    only: Only = None, keep_failed: KeepFailed = False, redo_stale: RedoStale = False,
+) -> None:  # fmt: skip
+    """Submit every cell of a plan that is not done yet to a SLURM cluster, as one job array; returns at once."""
+    from .submission import submit_plan
+
+    submit_plan(
+        name, request=request, at_once=at_once, data=data, results=results, only=only, keep_failed=keep_failed,
+        redo_stale=redo_stale, console=console,
+    )  # fmt: skip
 
 
 @app.command()
@@ -279,12 +284,6 @@ def _plan_name(name: str) -> str:
     from . import plan_file
 
     return plan_file.load(name).name
-
-
-def _print_plan(found, states, workers) -> None:
-    from .session import print_plan
-
-    print_plan(found, states, workers, console)
 
 
 def _first_line(cls: type) -> str:

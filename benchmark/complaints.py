@@ -13,6 +13,7 @@ from .config import ConfigError
 
 _NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 _INTERRUPTED = 130
+_EXTRAS = {"submitit": "slurm", "psycopg2": "postgres"}
 _OWN = ("", "benchmark", "methods", "datasets")
 
 
@@ -57,4 +58,6 @@ def _refuse(console: Console, message: str) -> NoReturn:
 
 
 def _not_installed(error: ModuleNotFoundError) -> str:
-    return f"{error.name} is not installed in {sys.prefix}; run `make env`, or activate the environment that has it"
+    extra = _EXTRAS.get(error.name or "")
+    remedy = f"make env EXTRAS={extra}" if extra else "make env"
+    return f"{error.name} is not installed in {sys.prefix}; run `{remedy}`, or activate the environment that has it"

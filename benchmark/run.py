@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 import traceback as tracebacks
@@ -19,6 +20,7 @@ from datasets.files import atomic_write
 from datasets.splits import Split
 
 from . import annotation, receipt
+from .config import ConfigError
 from .evaluate import evaluate
 from .examples import Examples
 from .plan import Cell
@@ -58,6 +60,15 @@ def run_cell(
         )
         write(folder, failed)
         return failed
+
+
+def checkpoint_seconds() -> float:
+    """How much work a crash may cost: ``BENCH_CHECKPOINT_SECONDS``, else a minute."""
+    given = os.environ.get("BENCH_CHECKPOINT_SECONDS", "60")
+    try:
+        return float(given)
+    except ValueError:
+        raise ConfigError(f"BENCH_CHECKPOINT_SECONDS must be a number of seconds, got {given!r}") from None
 
 
 def describe(cell: Cell) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from .looks import cells_of
 from .plan import Cell, Plan
 from .prepare import Places, default_places
 from .progress import Progress
+from .run import checkpoint_seconds, describe
 from .state import CellState, Forecast, counts, duration, stale, survey
 
 TRACK_SECONDS = 10.0
@@ -46,29 +46,14 @@ def run_plan(
         ConfigError, DataError, NotReady: the plan cannot run as it stands.
     """
     plan, places = plan_file.load(name), default_places(data, results)
-    cells = [cell for cell in (plan.cells() if cells is None else cells) if only is None or only in cell.title]
-    if not cells:
-        raise ConfigError(f"plan {plan.name}: no cell has {only!r} in its title{nearest(only or '', _titles(plan))}")
-    preflight.check(cells, places, lambda line: console.print(line, markup=False))
-    states = survey(cells, places)
-    print_plan(plan, states, workers, console)
-    for state in states:
-        if state.state == "done":
-            Lease(places.folder(state.cell)).sweep()
-        if state.state == "stale" and redo_stale:
-            (places.folder(state.cell) / "record.json").unlink()
-    wanted = {"to do", "running"} | (set() if keep_failed else {"failed"}) | ({"stale"} if redo_stale else set())
-    todo = [s.cell for s in states if s.state in wanted]
-    for sentence in () if redo_stale else stale(states):
-        line = f"{sentence}; kept as they are, repeat with --redo-stale to compute them again"
-        console.print(line, markup=False, soft_wrap=True)
+    states, forecast = left_to_run(
+        plan, places, cells=cells, only=only, workers=workers, keep_failed=keep_failed, redo_stale=redo_stale,
+        console=console,
+    )  # fmt: skip
+    todo = [state.cell for state in states]
     if not todo:
         console.print("nothing left to run")
         return Summary()
-    forecast = Forecast()
-    for state in states:
-        if state.record:
-            forecast.learn(state.record)
     slots = workers or default_workers()
     tracker = _Tracking(plan, places, uri) if track else None
     try:
@@ -81,7 +66,7 @@ def run_plan(
 
             limits = Limits(wall=wall_limit)
             summary = run_cells(
-                todo, places, workers=slots, limits=limits, checkpoint_seconds=_checkpoint_seconds(), listen=listen
+                todo, places, workers=slots, limits=limits, checkpoint_seconds=checkpoint_seconds(), listen=listen
             )
     finally:
         for note in tracker.close() if tracker else []:
@@ -90,6 +75,35 @@ def run_plan(
     for cell_id, reason in summary.reasons.items():
         console.print(f"  {cell_id}: {reason}", style="red", markup=False, highlight=False)
     return summary
+
+
+def left_to_run(
+    plan: Plan, places: Places, *, cells: Sequence[Cell] | None = None, only: str | None, workers: int | None,
+    keep_failed: bool, redo_stale: bool, console: Console,
+) -> tuple[list[CellState], Forecast]:  # fmt: skip
+    """Check all that can be wrong, show the plan, and say which cells are to be computed; arguments as of `run_plan`.
+
+    Records of stale cells that are to be computed again are removed.
+    """
+    cells = [cell for cell in (plan.cells() if cells is None else cells) if only is None or only in cell.title]
+    if not cells:
+        raise ConfigError(f"plan {plan.name}: no cell has {only!r} in its title{nearest(only or '', _titles(plan))}")
+    preflight.check(cells, places, lambda line: console.print(line, markup=False))
+    states = survey(cells, places)
+    print_plan(plan, states, workers, console)
+    forecast = Forecast()
+    for state in states:
+        if state.record:
+            forecast.learn(state.record)
+        if state.state == "done":
+            Lease(places.folder(state.cell)).sweep()
+        if state.state == "stale" and redo_stale:
+            (places.folder(state.cell) / "record.json").unlink()
+    wanted = {"to do", "running"} | (set() if keep_failed else {"failed"}) | ({"stale"} if redo_stale else set())
+    for sentence in () if redo_stale else stale(states):
+        line = f"{sentence}; kept as they are, repeat with --redo-stale to compute them again"
+        console.print(line, markup=False, soft_wrap=True)
+    return [state for state in states if state.state in wanted], forecast
 
 
 def run_until_decided(name: str, *, only: str | None = None, console: Console, **settings: Any) -> Summary:
@@ -255,15 +269,6 @@ def _titles(plan: Plan) -> list[str]:
     return sorted({word for cell in plan.cells() for word in cell.title.split()})
 
 
-def _checkpoint_seconds() -> float:
-    """How much work a crash may cost: ``BENCH_CHECKPOINT_SECONDS``, else a minute."""
-    given = os.environ.get("BENCH_CHECKPOINT_SECONDS", "60")
-    try:
-        return float(given)
-    except ValueError:
-        raise ConfigError(f"BENCH_CHECKPOINT_SECONDS must be a number of seconds, got {given!r}") from None
-
-
 class _Tracking:
     """Feeds the tracker from the supervisor's events; never waits for it."""
 
@@ -275,8 +280,6 @@ class _Tracking:
 
     def __call__(self, event: Event) -> None:
         if event.kind == "started":
-            from .run import describe
-
             self._tracker.started(describe(event.cell) | receipt.code(), event.cell.id, event.folder)
         elif event.kind == "finished":
             self._tracker.finished(event.folder)

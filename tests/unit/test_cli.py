@@ -93,7 +93,8 @@ def test_plan_and_status_say_where_cells_stand_and_run_nothing(scant: Command, t
 def test_without_a_verb_the_verbs_are_listed(scant: Command) -> None:
     code, text = scant()
     assert code == 2
-    for verb in ("list", "show", "plan", "run", "cell", "status", "tune", "report", "power", "sync", "doctor"):
+    verbs = ("list", "show", "plan", "run", "cell", "submit", "status", "tune", "report", "power", "sync", "doctor")
+    for verb in verbs:
         assert verb in text
 
 
