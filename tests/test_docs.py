@@ -23,6 +23,7 @@ from benchmark.prepare import open_dataset
 from datasets.verify import verify
 
 from .miniatures.paired_images import save
+from .unit.slurm_commands import cluster
 from .unit.tiny_cells import places_in
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,7 +80,7 @@ def test_the_table_of_the_docs_opens_under_the_plan_beside_it(tmp_path: Path) ->
 def test_every_python_command_of_the_docs_runs(tmp_path: Path) -> None:
     (plan,) = blocks(ROOT / "docs" / "tutorial.md", "yaml")
     (tmp_path / "mine.yaml").write_text(plan)
-    wanted = dict.fromkeys(c for _, c in commands() if c.startswith("python"))
+    wanted = dict.fromkeys(c for _, c in commands() if c.startswith("python") and c.split()[3:4] != ["submit"])
     assert len(wanted) >= 5
     for command in wanted:
         words = [
@@ -89,6 +90,19 @@ def test_every_python_command_of_the_docs_runs(tmp_path: Path) -> None:
         done = run([sys.executable, *words[1:], *untracked], ROOT, tmp_path / "results")
         assert done.returncode == 0, f"`{command}`: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     assert len(list((tmp_path / "results" / "mine").glob("*/scores.csv"))) == 8  # (upper + pce + 2 methods) x 2 seeds
+
+
+def test_the_submission_of_the_tutorial_reaches_the_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
+    (command,) = [c for page, c in commands() if page == "tutorial.md" and c.split()[3:4] == ["submit"]]
+    (plan,) = blocks(ROOT / "docs" / "tutorial.md", "yaml")
+    (tmp_path / "mine.yaml").write_text(plan)
+    script = cluster(tmp_path, monkeypatch)
+    words = [str(tmp_path / w) if w == "mine.yaml" else w for w in shlex.split(command)]
+    done = run([sys.executable, *words[1:]], ROOT, tmp_path / "results")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "8 cells submitted as job array 4711, each for up to 4 h 00 min" in done.stdout
+    assert {"#SBATCH --array=0-7%8", "#SBATCH --gres=gpu:1"} <= set(script.read_text().splitlines())
 
 
 @pytest.mark.timeout(900)
