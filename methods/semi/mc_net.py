@@ -7,8 +7,9 @@ Code: https://github.com/ycwu1997/MC-Net/blob/9a9730d/mcnet/train_mcnet_3d.py
 Differences: none that is meant to change what is learnt. Sharpening is the softmax of logits over the temperature: for
 two classes the code's power form, without its 0/0. The first decoder is the network's own and predicts; the others
 replace its transposed by linear and by nearest up-sampling, or, where it is linear itself, by nearest and by another
-initialisation. Dice, the only supervised loss, has linear denominators and no background, as the code's in 3-D; its
-2-D one lacks the factor of 2 (a perfect prediction costs 1/2), which is taken for a slip.
+initialisation. Dice, the only supervised loss, has linear denominators and no background where there is one foreground
+class, as the code's for the left atrium; with several it is squared and counts the background, as the code's for ACDC,
+which lacks the factor of 2 (a perfect prediction costs 1/2): that is taken for a slip.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from datasets.types import Batch, Task
 from ..base import Build, Clock, Method, Terms
 from ..hyper import HyperBase, hyper
 from ..losses.consistency import squared_difference
-from ..losses.overlap import linear_foreground_dice_loss
+from ..losses.overlap import dice_loss, linear_foreground_dice_loss
 from ..networks import blocks
 from ..schedules import ramp_up
 
@@ -61,7 +62,8 @@ class MCNet(Method):
         sharp = [torch.softmax(one.float() / h.temperature, dim=1) for one in logits]
         differences = [squared_difference(probs[i], sharp[j]) for i, j in permutations(range(len(logits)), 2)]
         weight = h.weight * ramp_up(clock.progress, h.ramp)
-        dice = [linear_foreground_dice_loss(batch.split(one)[0], batch.labelled.label) for one in probs]
+        overlap = linear_foreground_dice_loss if self.task.n_classes == 2 else dice_loss
+        dice = [overlap(batch.split(one)[0], batch.labelled.label) for one in probs]
         return {f"dice_{k}": h.supervised * loss for k, loss in enumerate(dice, start=1)} | {
             "consistency": weight * torch.stack(differences).sum()
         }

@@ -17,10 +17,12 @@ from tests.unit.semi_toys import MIDDLE, assert_terms, logits_of, method, ramp, 
 
 
 # mutual consistency --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("decoders", [2, 3])
-def test_mc_net_decoders_agree_with_the_sharpened_predictions_of_all_others(decoders: int):
+def test_mc_net_decoders_agree_with_the_sharpened_predictions_of_all_others(decoders: int, classes: int):
     # a temperature of ½, where the printed power form does not underflow
-    m, batch = method("mc_net", decoders=decoders, temperature=0.5, weight=2.0), toy_batch()
+    m = method("mc_net", decoders=decoders, temperature=0.5, weight=2.0, classes=classes)
+    batch = toy_batch(classes=classes)
     with torch.no_grad():
         features = m.network.encode(batch.images)
         logits = [m.network(batch.images), *(decode(features) for decode in m.decoders)]
@@ -31,8 +33,11 @@ def test_mc_net_decoders_agree_with_the_sharpened_predictions_of_all_others(deco
         reference.squared_difference(probs[i], sharp[j]) for i in range(decoders) for j in range(decoders) if i != j
     ]
     label = batch.labelled.label.numpy()
-    dice = [reference.dice_losses(p[:2], label, power=1)[1:] for p in probs]  # linear, without the background
-    expected = {f"dice_{k}": sum(by_class) / 2 / 2 for k, by_class in enumerate(dice, start=1)}
+    if classes == 2:  # linear, without the background
+        dice = [reference.dice_losses(p[:2], label, power=1)[1] for p in probs]
+    else:
+        dice = [reference.dice_loss(p[:2], label) for p in probs]
+    expected = {f"dice_{k}": loss / 2 for k, loss in enumerate(dice, start=1)}
     assert_terms(m.losses(batch, MIDDLE), expected | {"consistency": 2.0 * np.exp(0) * sum(differences)})
 
 
