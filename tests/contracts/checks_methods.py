@@ -116,7 +116,7 @@ def run_check(check: Check, method_class: type[Method], settings: Mapping[str, A
     """Run one check, on the home task in ``ndim`` dimensions, or hold the method to the exception that it states.
 
     Raises:
-        AssertionError: the check fails; or it passes although the method says that it cannot.
+        AssertionError: the check fails; or it passes, in the method's first dimension, although it says it cannot.
     """
     reason = excepted(check, method_class, settings)
     with at_home_in(ndim):
@@ -127,6 +127,8 @@ def run_check(check: Check, method_class: type[Method], settings: Mapping[str, A
             check(method_class, **settings)
         except AssertionError:
             return
+    if ndim != min(method_class.ndims):
+        return  # a reason may hold for the networks of one dimension only, such as those with running statistics
     raise AssertionError(
         f"{title(method_class)}: {check.__name__} passes, so its exception ({reason!r}) is out of date: delete it"
     )
