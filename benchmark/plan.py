@@ -203,12 +203,12 @@ class Plan:
         return [amount for amount in self.amounts(entry) if not (partly and amount == (1.0, None))]
 
     def _dataset_cells(self, entry: DataEntry, seed: int) -> Iterator[Cell]:
-        rows = self.rows(entry)
+        rows, task = self.rows(entry), nominal_task(entry)
         for fold in entry.folds or self.folds:
-            make = partial(self.cell, entry, seed=seed, fold=fold)
-            yield from (make(method, (1.0, None)) for method, _ in rows if method.role == "upper")
+            make = partial(_cell, self, entry, task, seed=seed, fold=fold)
+            yield from (make(method, 1.0, None) for method, _ in rows if method.role == "upper")
             for amount in self.amounts(entry):
-                yield from (make(m, amount) for m, own in rows if m.role != "upper" and amount in own)
+                yield from (make(m, *amount) for m, own in rows if m.role != "upper" and amount in own)
 
 
 def nominal_task(entry: DataEntry) -> Task:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,8 @@ import torch
 
 import datasets
 import methods
-from datasets.base import Dataset, Vault, data_root
+from datasets.base import Dataset, MissingData, Vault, data_root
+from datasets.contents import manifest_of
 from datasets.feed import Feed
 from datasets.splits import Split, make_split
 from datasets.store import Canonical, Store
@@ -123,6 +124,27 @@ def open_dataset(cell: Cell, places: Places) -> Dataset:
     """
     dataset = datasets.get(cell.dataset)(places.data, cell.options)
     return Weakened(dataset, cell.weak) if cell.weak else dataset
+
+
+def data_hashes(cells: Iterable[Cell], places: Places, *, may_lack: bool = False) -> list[str]:
+    """The hash of each cell's data as receipts hold it; each dataset is opened once.
+
+    Raises:
+        MissingData: unless a dataset ``may_lack``, which then has an empty hash.
+    """
+    known: dict[tuple[str, str], str] = {}
+    found = []
+    for cell in cells:
+        key = (cell.dataset, str(cell.options))
+        if key not in known:
+            try:
+                known[key] = manifest_of(open_dataset(cell, places), places.cache)
+            except MissingData:
+                if not may_lack:
+                    raise
+                known[key] = ""
+        found.append(known[key])
+    return found
 
 
 def split_of(cell: Cell, dataset: Dataset) -> Split:

@@ -18,6 +18,7 @@ import methods
 
 from . import ROOT
 
+_CODE = ("benchmark", "datasets", "methods")
 _PACKAGES = ("torch", "numpy", "scipy", "h5py", "numba", "nibabel", "pillow")
 
 
@@ -36,7 +37,7 @@ def code() -> dict[str, Any]:
         "commit": commit or "unknown",
         "dirty": bool(diff),
         "diff": _hash(diff.encode()) if diff else "",
-        "tree": tree("benchmark", "datasets", "methods"),
+        "tree": tree(*_CODE),
     }
 
 
@@ -103,7 +104,7 @@ def tree(*packages: str) -> str:
 @cache
 def loaded() -> str:
     """:func:`tree` of all code when this was first asked: as a runner starts, whose cells inherit what it imported."""
-    return tree("benchmark", "datasets", "methods")
+    return tree(*_CODE)
 
 
 def _hash(content: bytes) -> str:

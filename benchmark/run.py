@@ -81,7 +81,7 @@ def _run(
     cell: Cell, places: Places, folder: Path, heartbeat: Callable[[str, int], None], checkpoint_seconds: float
 ) -> Record:
     began = time.monotonic()
-    receipt.loaded()
+    receipt.loaded()  # where no runner has asked before: what this process imports is of now
     ready = prepare(cell, places, folder, heartbeat=heartbeat, checkpoint_seconds=checkpoint_seconds)
     # before the first step: whoever edits a file or its data while the cell trains must not change what it was made of
     made_of = _receipt(cell, manifest_of(ready.dataset, places.cache), ready.split, ready.on["dtype"])

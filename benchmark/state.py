@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from datasets.base import MissingData
-from datasets.contents import manifest_of
-
 from . import receipt
 from .execute.lease import Lease
 from .plan import Cell
-from .prepare import Places, open_dataset
+from .prepare import Places, data_hashes
 from .record import Record, read
 
 State = Literal["done", "stale", "failed", "running", "to do"]
@@ -53,15 +50,8 @@ def state_of(cell: Cell, places: Places, data: str | None = None) -> CellState:
 
 def survey(cells: Sequence[Cell], places: Places) -> list[CellState]:
     """The state of every cell, in order."""
-    hashes: dict[str, str | None] = {}
-    for cell in cells:
-        key = f"{cell.dataset}|{cell.options}"
-        if key not in hashes:
-            try:
-                hashes[key] = manifest_of(open_dataset(cell, places), places.cache)
-            except MissingData:
-                hashes[key] = None
-    return [state_of(cell, places, hashes[f"{cell.dataset}|{cell.options}"]) for cell in cells]
+    hashes = data_hashes(cells, places, may_lack=True)
+    return [state_of(cell, places, data or None) for cell, data in zip(cells, hashes, strict=True)]
 
 
 def counts(states: Sequence[CellState]) -> dict[str, int]:

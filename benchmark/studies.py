@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import methods
-from datasets.contents import manifest_of
 from methods.hyper import Range, space
 
 from . import receipt
@@ -22,7 +21,7 @@ from .config import from_mapping
 from .entries import Amount, DataEntry, MethodEntry
 from .plan import Cell, Plan, resolve_options
 from .preflight import NotReady
-from .prepare import Places, open_dataset
+from .prepare import Places, data_hashes
 from .training import Training
 from .tuning import MOST_DIMENSIONS
 
@@ -112,11 +111,8 @@ def studies(plan: Plan) -> list[Study]:
 
 def on_data(found: Sequence[Study], places: Places) -> list[Study]:
     """The studies with the hashes of their data, as receipts hold them."""
-    hashes: dict[str, str] = {}
-    for cell in (study.cell for study in found):
-        if _opened_as(cell) not in hashes:
-            hashes[_opened_as(cell)] = manifest_of(open_dataset(cell, places), places.cache)
-    return [replace(study, data=hashes[_opened_as(study.cell)]) for study in found]
+    hashes = data_hashes([study.cell for study in found], places)
+    return [replace(study, data=data) for study, data in zip(found, hashes, strict=True)]
 
 
 def tuned_plan(plan: Plan, best: Sequence[tuple[Study, Mapping[str, Any]]]) -> dict[str, Any]:
@@ -173,7 +169,7 @@ def _twins(plan: Plan) -> set[tuple[str, ...]]:
 
 
 def _entry(cell: Cell) -> tuple[str, ...]:
-    return cell.role, cell.label, _opened_as(cell)
+    return cell.role, cell.label, cell.dataset, str(cell.options)
 
 
 def _name(plan: Plan, entry: DataEntry, cell: Cell) -> str:
@@ -194,10 +190,6 @@ def _key(cell: Cell) -> str:
 
 def _size(cell: Cell) -> tuple[float, float]:
     return cell.count or 0, cell.ratio or 0
-
-
-def _opened_as(cell: Cell) -> str:
-    return f"{cell.dataset}|{cell.options}"
 
 
 def _tuned(method: MethodEntry, label: str, params: Mapping[str, Any]) -> dict[str, Any]:

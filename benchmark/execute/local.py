@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import torch
 
+from ..interrupts import interrupted_by
 from ..plan import Cell
 from ..prepare import Places
 from ..record import Record, read, write
@@ -95,6 +96,7 @@ def devices() -> list[str | None]:
     return [given] if given else [f"cuda:{i}" for i in range(torch.cuda.device_count())] or [None]
 
 
+@interrupted_by(signal.SIGTERM)
 def run_cells(
     cells: Sequence[Cell],
     places: Places,
@@ -116,8 +118,6 @@ def run_cells(
     seen = {cell.id: _written(places.folder(cell)) for cell in cells}
     hardware = devices()
     slots = workers or default_workers()
-    previous = signal.getsignal(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         while waiting or running:
             while waiting and len(running) < slots:
@@ -146,7 +146,6 @@ def run_cells(
             one.process.kill()
             one.process.join()
             one.lease.release()
-        signal.signal(signal.SIGTERM, previous)
     return summary
 
 
@@ -264,7 +263,3 @@ def _exit_reason(code: int | None, folder: Path) -> str:
         hint = "; perhaps out of memory: run fewer --workers" if name == "SIGKILL" else ""
         return f"worker ended by {name}{hint}"
     return f"worker ended with exit code {code} and no record; see {folder.name}/log.txt"
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt

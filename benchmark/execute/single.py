@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
-from collections.abc import Iterator
-from typing import Any
 
 import torch
 
 from .. import plan_file
 from ..config import ConfigError, nearest
+from ..interrupts import interrupted_by
 from ..looks import cells_of
 from ..plan import Cell
 from ..prepare import Places, default_places
@@ -33,7 +31,7 @@ def run_one(name: str, cell_id: str, *, data: str | None = None, results: str | 
     cell, places = _find(name, cell_id, data, results)
     torch.set_num_threads(1)
     lease = Lease(places.folder(cell))
-    with _stoppable():
+    with interrupted_by(*STOP):
         if not lease.take():
             raise ConfigError(f"cell {cell_id} is being run by another process; wait for it, see `status {name}`")
         with lease.kept():
@@ -56,18 +54,3 @@ def _find(name: str, cell_id: str, data: str | None, results: str | None) -> tup
     if cell_id not in cells:
         raise ConfigError(f"plan {name} has no cell {cell_id!r}{nearest(cell_id, cells)}")
     return cells[cell_id], places
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Whoever ends this process with a signal of `STOP` interrupts it as Ctrl-C does."""
-    before = {number: signal.signal(number, _interrupt) for number in STOP}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt

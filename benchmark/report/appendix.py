@@ -9,8 +9,8 @@ import pandas as pd
 
 from .footnotes import count_of_seeds
 from .frame import Results
-from .summary import ENTRY, HEADLINE, amounts, entries, seed_values
-from .tables import NOT_PLANNED, Column, Look, Number, Row, Table, columns_of, mean, rows_of, with_spread
+from .summary import ENTRY, HEADLINE, amounts, entries, key_of, seed_values
+from .tables import NOT_PLANNED, Column, Look, Number, Row, Table, columns_of, mean, rows_of, unfinished, with_spread
 
 SELECTIONS = {
     "best_val": "best on validation",
@@ -29,12 +29,12 @@ def selection_tables(results: Results, table: pd.DataFrame, patients: pd.DataFra
     for selection, words in SELECTIONS.items():
         if selection not in set(results.scores["selection"]):
             continue
-        others = {_key(entry): entry for entry in entries(results, patients, selection=selection).itertuples()}
+        others = {key_of(entry): entry for entry in entries(results, patients, selection=selection).itertuples()}
         gains = (100 * (_dice_by_seed(results, patients, selection) - last)).groupby(ENTRY).agg(["mean", "std"])
         look: Look = "oracle" if selection == "oracle" else ""
 
         def number(entry: Any, others: Any = others, gains: pd.DataFrame = gains, look: Look = look) -> Number:
-            key = _key(entry)
+            key = key_of(entry)
             found = mean(others[key], "dice", {})
             gain, spread = gains.loc[key] if key in gains.index else (nan, nan)
             if gain != gain:
@@ -62,10 +62,6 @@ def _dice_by_seed(results: Results, patients: pd.DataFrame, selection: str) -> p
     return seed_values(results, patients, selection=selection).set_index([*ENTRY, "seed"])["dice"]
 
 
-def _key(entry: Any) -> tuple[str, ...]:
-    return tuple(getattr(entry, name) for name in ENTRY)
-
-
 def class_tables(by_class: pd.DataFrame, table: pd.DataFrame) -> list[Table]:
     """Dice and HD95 of every class: one table per dataset and metric; amounts × classes are its columns.
 
@@ -77,7 +73,7 @@ def class_tables(by_class: pd.DataFrame, table: pd.DataFrame) -> list[Table]:
     means = {
         (e["role"], e["label"], e["dataset"], e["amount"], str(e["class"])): e for e in by_class.to_dict("records")
     }
-    unfinished = {_key(e): f" ({e.n}/{e.planned})" if e.n != e.planned else "" for e in table.itertuples()}
+    ends = {key_of(entry): unfinished(entry) for entry in table.itertuples()}
     for dataset, of in table.groupby("dataset", sort=False):
         classes = list(dict.fromkeys(by_class.loc[by_class["dataset"] == dataset, "class"].astype(str)))
         unit = "/".join(sorted(set(of["unit"]) - {""}))
@@ -87,7 +83,7 @@ def class_tables(by_class: pd.DataFrame, table: pd.DataFrame) -> list[Table]:
             rows = []
             for row in rows_of(of, tuple(Column(str(dataset), amount) for amount in levels), _entry_key):
                 numbers = [
-                    _class_number(number, means.get((*key, name)), metric, scale, digits, unfinished.get(key, ""))
+                    _class_number(number, means.get((*key, name)), metric, scale, digits, ends.get(key, ""))
                     for number, key in ((number, tuple(number.text.split("\n"))) for number in row.numbers)
                     for name in classes
                 ]
@@ -103,10 +99,10 @@ def _entry_key(entry: Any) -> Number:
     return Number("\n".join(getattr(entry, key) for key in ENTRY), entry.ids)
 
 
-def _class_number(place: Number, entry: Any, metric: str, scale: float, digits: int, unfinished: str) -> Number:
+def _class_number(place: Number, entry: Any, metric: str, scale: float, digits: int, end: str) -> Number:
     if entry is None:
         return Number(NOT_PLANNED if not place.ids else "–", place.ids)
     value, spread = entry[f"{metric}_mean"], entry[f"{metric}_sd"]
     if value != value:
         return Number("–", place.ids)
-    return Number(with_spread(scale * value, scale * spread, digits) + unfinished, place.ids, value)
+    return Number(with_spread(scale * value, scale * spread, digits) + end, place.ids, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,7 +77,7 @@ def assemble(
         stat_figures.pictures(study.found, study.entries),
     )
     with style.settings(), drawing.drawing(pictures) as drawn:
-        made = [_noted(study, part) for table in _tables(study) for part in tables.panels(table)]
+        made = _noted(study, [part for table in _tables(study) for part in tables.panels(table)])
         contents = _files(study, made)
         contents["index.html"] = _page(study, made, drawn(), report).encode()
         for picture, png, pdf in drawn():
@@ -160,12 +161,13 @@ def _tables(study: _Study) -> list[tables.Table]:
     ]
 
 
-def _noted(study: _Study, table: tables.Table) -> tables.Table:
-    """The table with what belongs below every one of its datasets, or of all of them where it averages over them."""
-    every = set(study.entries["dataset"])
-    named = {column.dataset for column in table.columns}
-    below = footnotes.everywhere(study.results, named if named <= every else every)
-    return replace(table, shared=tuple(dict.fromkeys((*table.shared, *below))))
+def _noted(study: _Study, made: list[tables.Table]) -> list[tables.Table]:
+    """The tables with what belongs below each of their datasets, or below all where they average over datasets."""
+    every = frozenset(study.entries["dataset"])
+    below = cache(partial(footnotes.everywhere, study.results))
+    named = [frozenset(column.dataset for column in table.columns) for table in made]
+    shared = [(*table.shared, *below(own if own <= every else every)) for table, own in zip(made, named, strict=True)]
+    return [replace(table, shared=tuple(dict.fromkeys(notes))) for table, notes in zip(made, shared, strict=True)]
 
 
 def _files(study: _Study, made: list[tables.Table]) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ from .frame import Results
 from .multiples import small_multiples
 from .ranks import resampled
 from .style import Look, Picture, known, named
-from .summary import ENTRY
+from .summary import ENTRY, key_of
 from .tables import NOT_PLANNED, Column, Number, Row, Table, columns_of, rows_of
 from .verdicts import ENDPOINTS
 
@@ -57,7 +57,7 @@ def on_front(table: pd.DataFrame, blocks: Sequence[Block]) -> dict[Key, tuple[bo
         here = front(of["train_seconds"].to_numpy(np.float64), of["dice_mean"].to_numpy(np.float64))
         for key, member in zip(of[ENTRY].itertuples(index=False, name=None), here, strict=True):
             found[key] = (bool(member), float("nan"))
-    seconds = {tuple(getattr(entry, key) for key in ENTRY): entry.train_seconds for entry in table.itertuples()}
+    seconds = {key_of(entry): entry.train_seconds for entry in table.itertuples()}
     for block in blocks:
         keys = [(*member, block.dataset, block.amount) for member in block.members]
         times = np.array([seconds.get(key, np.nan) for key in keys])
@@ -110,13 +110,13 @@ def pareto(
         place = {label: number for number, label in enumerate(rows)}
         for entry in sorted(of.itertuples(), key=lambda entry: place.get(entry.label, -1)):
             look = looks.get(entry.label, style.UPPER)
-            here = entry.role == "upper" or fronts[tuple(getattr(entry, key) for key in ENTRY)][0]
+            here = entry.role == "upper" or fronts[key_of(entry)][0]
             axes.errorbar(
                 entry.train_seconds, 100 * entry.dice_mean, yerr=100 * known(entry.dice_sd), elinewidth=0.8,
                 capsize=1.5, linestyle="none", label=named(entry.label, look), alpha=1 if here else 0.35, **look.dot(),
             )  # fmt: skip
         for _, kind in of[of["role"] != "upper"].groupby("annotation", sort=False):
-            members = [e for e in kind.itertuples() if fronts[tuple(getattr(e, key) for key in ENTRY)][0]]
+            members = [e for e in kind.itertuples() if fronts[key_of(e)][0]]
             steps = sorted((entry.train_seconds, 100 * entry.dice_mean) for entry in members)
             axes.plot(*zip(*steps, strict=True), drawstyle="steps-post", color=style.FAINT, linewidth=0.8, zorder=0.5)
         axes.set_xlabel("Training time (s per cell)")

@@ -21,7 +21,7 @@ import pandas as pd
 from ..seeding import derive
 from .crossed import FEWEST_PATIENTS, FEWEST_SEEDS, Crossed, crossed
 from .frame import Results
-from .summary import ENTRY
+from .summary import key_of
 
 SHARES = (0.90, 0.95)
 """Of the upper bound's Dice, for "labels to reach"."""
@@ -81,7 +81,7 @@ def curves(results: Results, table: pd.DataFrame, designs: Mapping[Key, Mapping[
     """
     rows: dict[tuple[str, str, str, str], list[tuple[float, float, Key]]] = {}
     for entry in table.itertuples():
-        key = tuple(getattr(entry, name) for name in ENTRY)
+        key = key_of(entry)
         point = _point(results, entry)
         if key in designs and point is not None:
             rows.setdefault((entry.role, entry.label, entry.dataset, point[0]), []).append((*point[1:], key))

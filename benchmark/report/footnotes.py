@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 import pandas as pd
 
@@ -52,7 +52,7 @@ def notes(results: Results, table: pd.DataFrame, standings: Standings) -> tuple[
     return (*sentences, *results.notes)
 
 
-def everywhere(results: Results, datasets: set[str]) -> tuple[str, ...]:
+def everywhere(results: Results, datasets: Set[str]) -> tuple[str, ...]:
     """What no table may be read without: the protocol, extra labels, caveats of the data, code that changed on the way.
 
     Args:
@@ -86,7 +86,7 @@ def budget(results: Results, datasets: set[str]) -> list[str]:
     return sentences
 
 
-def extra_labels(results: Results, datasets: set[str]) -> list[str]:
+def extra_labels(results: Results, datasets: Set[str]) -> list[str]:
     """Who trained with dense labels that the other methods did not have, one sentence per method and dataset."""
     found: dict[str, None] = {}
     cells = results.cells[results.cells["dataset"].isin(datasets)]

@@ -13,7 +13,7 @@ from . import style
 from .economics import Curve
 from .multiples import small_multiples
 from .style import Look, Picture, known, named
-from .summary import ENTRY
+from .summary import key_of
 
 
 def against_minutes(
@@ -27,7 +27,7 @@ def against_minutes(
     panels = {name: "" for name, of in kinds.items() if len(of) > 1 and name not in unknown}
     if not panels:
         return
-    means = {tuple(getattr(entry, key) for key in ENTRY): entry for entry in table.itertuples()}
+    means = {key_of(entry): entry for entry in table.itertuples()}
     place = {label: number for number, label in enumerate(rows)}
 
     def draw(axes: Any, dataset: str, _: str) -> None:

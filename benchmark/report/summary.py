@@ -7,6 +7,7 @@ have finished; an unfinished one is shown as unfinished, never filled in.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,11 @@ ENTRY = ["role", "label", "dataset", "amount"]
 """What one number of a table is about: its cells differ in seed and fold only."""
 
 STATUSES = ("both_empty", "missed", "spurious", "failed")
+
+
+def key_of(row: Any) -> tuple[str, ...]:
+    """:data:`ENTRY` of a row of ``itertuples``."""
+    return tuple(getattr(row, name) for name in ENTRY)
 
 
 def class_values(

@@ -14,7 +14,7 @@ import pandas as pd
 from ..metrics.policy import DEFAULT_RULE
 from .footnotes import failed_cells, means_note, notes
 from .frame import Results
-from .summary import ENTRY, amounts, order
+from .summary import amounts, key_of, order
 from .winners import Standing, Standings
 
 MOST_COLUMNS = 12
@@ -162,7 +162,7 @@ def panels(table: Table) -> list[Table]:
 
 def rows_of(table: pd.DataFrame, columns: tuple[Column, ...], number: Callable[[Any], Number]) -> Iterable[Row]:
     """Upper bounds, then methods and lower bounds by mean Dice, each with ``number`` of its entry in every column."""
-    found = {tuple(getattr(entry, key) for key in ENTRY): entry for entry in table.itertuples()}
+    found = {key_of(entry): entry for entry in table.itertuples()}
     kinds = {(entry.role, entry.label): entry.annotation for entry in found.values()}
     mixed = len({kind for (role, _), kind in kinds.items() if role != "upper"}) > 1
 
@@ -188,12 +188,15 @@ def mean(entry: Any, metric: str, standings: Standings) -> Number:
     scale, digits = {"dice": (100, 1), "hd95": (1, 2), "failure_rate": (100, 1)}[metric]
     value, spread = getattr(entry, f"{metric}_mean"), getattr(entry, f"{metric}_sd")
     if not entry.n or value != value:
-        return Number("–" if entry.n == entry.planned else f"– ({entry.n}/{entry.planned})", entry.ids)
-    text = with_spread(scale * value, scale * spread, digits)
-    if entry.n != entry.planned:
-        text += f" ({entry.n}/{entry.planned})"
-    standing = standings.get((metric, *(getattr(entry, key) for key in ENTRY)), Standing())
+        return Number(f"–{unfinished(entry)}", entry.ids)
+    text = with_spread(scale * value, scale * spread, digits) + unfinished(entry)
+    standing = standings.get((metric, *key_of(entry)), Standing())
     return Number(text + standing.sign, entry.ids, value, "winner" if standing.winner else "")
+
+
+def unfinished(entry: Any) -> str:
+    """Such as `` (2/3)``, seeds that are complete and planned; nothing where all are."""
+    return "" if entry.n == entry.planned else f" ({entry.n}/{entry.planned})"
 
 
 def with_spread(value: float, spread: float, digits: int = 1, sign: str = "") -> str:

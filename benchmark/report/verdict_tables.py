@@ -10,7 +10,7 @@ import pandas as pd
 
 from .evidence import Evidence
 from .pairs import STRONGEST
-from .summary import ENTRY
+from .summary import key_of
 from .tables import Column, Number, Table, columns_of, rows_of
 from .verdicts import ALPHA, BASELINE, ENDPOINTS, FEWEST_SEEDS, LOWER, POWER, Endpoint
 
@@ -41,14 +41,14 @@ def verdict_tables(table: pd.DataFrame, judged: pd.DataFrame, *, looked: bool = 
             family = judged[
                 (judged["endpoint"] == endpoint.name) & ((judged["against"] == STRONGEST) == (against == STRONGEST))
             ]
-            found = {tuple(getattr(row, key) for key in ENTRY): row for row in mine.itertuples()}
+            found = {key_of(row): row for row in mine.itertuples()}
             if not found:
                 continue
 
             def number(
                 entry: Any, found: dict = found, endpoint: Endpoint = endpoint, named: bool = against == STRONGEST
             ) -> Number:
-                row = found.get(tuple(getattr(entry, key) for key in ENTRY))
+                row = found.get(key_of(entry))
                 return (
                     EMPTY
                     if row is None

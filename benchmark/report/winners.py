@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .summary import ENTRY
+from .summary import key_of
 from .verdicts import ENDPOINTS, LOWER
 
 SIGNS = {"better": "†", "worse": "‡", "equivalent": "≈"}
@@ -40,7 +40,7 @@ def standings(judged: pd.DataFrame, pairs: pd.DataFrame) -> dict[Key, Standing]:
     """
     metrics = {endpoint.name: endpoint.metric for endpoint in ENDPOINTS}
     signs = {
-        (metrics[row.endpoint], *(getattr(row, key) for key in ENTRY)): SIGNS.get(row.verdict, "")
+        (metrics[row.endpoint], *key_of(row)): SIGNS.get(row.verdict, "")
         for row in judged[judged["against"] == LOWER].itertuples()
     }
     winners: set[Key] = set()

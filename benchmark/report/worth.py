@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .economics import SHARES, Curve, Reading, area, labels_to_reach, multiplier
-from .summary import ENTRY
+from .summary import ENTRY, key_of
 from .tables import NOT_PLANNED, Column, Number, Row, Table, columns_of, rows_of
 
 Key = tuple[str, ...]
@@ -35,7 +35,7 @@ def quantities(table: pd.DataFrame, found: Sequence[Curve]) -> pd.DataFrame:
         table: `summary.entries`.
         found: `economics.curves`.
     """
-    ids = {tuple(getattr(entry, key) for key in ENTRY): entry.ids for entry in table.itertuples()}
+    ids = {key_of(entry): entry.ids for entry in table.itertuples()}
     rows = [row for curve in found if curve.role != "upper" for row in _of_curve(curve, found, ids)]
     return pd.DataFrame(rows, columns=_COLUMNS)
 

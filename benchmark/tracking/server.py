@@ -14,12 +14,13 @@ import urllib.error
 import urllib.request
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from .. import ROOT
 from ..config import ConfigError
+from ..interrupts import interrupted_by
 from . import views
 from .store import public_name, resolve_uri
 from .views import HOST, PORTS
@@ -45,12 +46,10 @@ def ui(port: int | None = None, *, open_browser: bool = False, uri: str | None =
     with serving(found, port) as address:
         _announce(address, open_browser)
         print("Ctrl-C ends it.", flush=True)
-        signal.signal(signal.SIGTERM, _interrupt)
-        try:
+        with suppress(KeyboardInterrupt), interrupted_by(signal.SIGTERM):
             while True:
                 time.sleep(3600)
-        except KeyboardInterrupt:
-            print()
+        print()
 
 
 @contextmanager
@@ -168,7 +167,3 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt

@@ -52,7 +52,7 @@ class Ran:
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Path of a plan of three cells."""
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("benchmark.state.manifest_of", lambda dataset, cache: None)
+    monkeypatch.setattr("benchmark.prepare.manifest_of", lambda dataset, cache: None)
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(raw_plan(seeds=3, title="Cells [of] a plan")))
     return str(path)
@@ -200,7 +200,7 @@ def test_numbers_of_other_files_than_there_are_now_are_not_reported_but_refused_
 ) -> None:
     started(plan, monkeypatch, Ran())
     assert benched(plan, monkeypatch) == ["run", "report"]
-    monkeypatch.setattr("benchmark.state.manifest_of", lambda dataset, cache: "of other files")
+    monkeypatch.setattr("benchmark.prepare.manifest_of", lambda dataset, cache: "of other files")
     (refused,) = benched(plan, monkeypatch)
     assert "3 cells stale: the files of phantom_2d changed since. Nothing was run" in refused
     assert "repeat with --redo-stale" in refused

@@ -225,7 +225,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from benchmark import receipt
 
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("benchmark.state.manifest_of", lambda dataset, cache: None)
+    monkeypatch.setattr("benchmark.prepare.manifest_of", lambda dataset, cache: None)
     path, places = tmp_path / "tiny.yaml", places_in(tmp_path)
     path.write_text(yaml.safe_dump(raw_plan(seeds=5)))
     for seed, status, source in ((0, "finished", receipt.source("supervised")), (1, "failed", ""), (2, "finished", "")):
