@@ -23,6 +23,7 @@ from .device import autocast
 from .metrics import failure_scores, measure
 from .plan import Training
 from .record import METRICS, Score
+from .stepping import as_written
 
 WINDOWS_PER_BATCH = {2: 16, 3: 4}
 """Slices or windows per forward pass: bounds memory, changes no number."""
@@ -54,12 +55,13 @@ def predict_case(
     """
     image = torch.from_numpy(np.ascontiguousarray(case.image))
     patch = training.patch or task.patch
-    if task.ndim == 3:
-        found = _windows(method, image, patch, task, training.strides(patch), device, dtype)
-    else:
-        slices = image.transpose(0, 1) if image.ndim == 4 else image[None]
-        found = _slices(method, slices, patch, task, training.interpolation, device, dtype)
-        found = found if image.ndim == 4 else found[0]
+    with as_written(device):
+        if task.ndim == 3:
+            found = _windows(method, image, patch, task, training.strides(patch), device, dtype)
+        else:
+            slices = image.transpose(0, 1) if image.ndim == 4 else image[None]
+            found = _slices(method, slices, patch, task, training.interpolation, device, dtype)
+            found = found if image.ndim == 4 else found[0]
     return found.numpy()
 
 

@@ -113,7 +113,7 @@ def _run(
             "openings": ready.vault.openings,
             "annotation": annotation.summary(cell, ready.dataset, ready.split, places.cache),
         },
-        notes=[*ready.notes, *_mixed_code(made_of["tree"], ready.trainer.codes)],
+        notes=[*ready.notes, *_mixed_code(made_of["tree"], ready.trainer.codes), *_slow(ready)],
     )
     write(folder, record, scores)
     ready.trainer.finished()
@@ -208,6 +208,12 @@ def _mixed_code(tree: str, codes: list[str]) -> list[str]:
     if len(codes) > 1:
         found.append(f"trained in parts under different code: trees {', '.join(codes)}")
     return found
+
+
+def _slow(ready: Prepared) -> list[str]:
+    """A sentence where a GPU took steps kernel by kernel, which is slower and computes the same."""
+    replayed = ready.trainer.replayed
+    return [f"steps are not replayed as one CUDA graph: {replayed.refusal}"] if replayed and replayed.refusal else []
 
 
 def _peak_memory_mib(where: torch.device) -> float:

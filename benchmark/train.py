@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from datasets.feed import Feed
 from datasets.files import atomic_write
+from datasets.types import Batch
 from methods.base import MAIN, Clock, Method, Terms
 
 from .device import autocast
@@ -28,6 +29,8 @@ from .plan import Training
 from .record import append_rows
 from .relabel import Relabeller
 from .seeding import derive
+from .stepping import Terms as Named
+from .stepping import as_written, on_its_own_stream, replaying
 
 LOG_POINTS = 50
 """Rows of ``train.csv`` in a run of up to 2500 steps; longer ones have a row every 50. Only there the host waits."""
@@ -85,6 +88,8 @@ class Trainer:
         self.codes = [code]
         self._scheduled: list[Optimizer] = []
         self.players = dict(method.optimizers(self._base))
+        self._descended: Named = []
+        self.replayed = replaying(self._act, method, self.players, device)
         self.step = 0
         self.rows: list[dict[str, float]] = []
         self.validation: list[dict[str, float]] = []
@@ -123,18 +128,28 @@ class Trainer:
 
     # One step -------------------------------------------------------------------------------------------------------
     def _one_step(self, clock: Clock) -> None:
+        with on_its_own_stream(self.device):
+            self._on_stream(clock)
+
+    def _on_stream(self, clock: Clock) -> None:
         torch.manual_seed(derive(self.seed, "method", clock.step))
         if self.method.relabel_at(clock.step):
-            self.relabel(self.method, self.feed, self._memory, partial(autocast, self.device, self.dtype))
-        for optimizer in self._scheduled:
-            for group in optimizer.param_groups:
-                group["lr"] = self.training.lr * lr_factor(self.training, clock)
+            with as_written(self.device):
+                self.relabel(self.method, self.feed, self._memory, partial(autocast, self.device, self.dtype))
+        self._set_rate(self.training.lr * lr_factor(self.training, clock))
         batch = self.feed.batch(clock.step)
         self.method.train()
+        for name, term in (self.replayed or self._act)(batch, clock):
+            self._terms.setdefault(name, []).append(term)
+
+    def _act(self, batch: Batch, clock: Clock) -> Named:
+        """What the device does in a step, and the loss terms of it."""
+        self._descended = []
         with autocast(self.device, self.dtype):
             self.method.step(batch, clock, self._descend)
         with torch.no_grad():
             self.method.after_step(clock)
+        return self._descended
 
     def _descend(self, terms: Terms, player: str = MAIN) -> None:
         for optimizer in self.players.values():
@@ -142,17 +157,26 @@ class Trainer:
         with torch.autocast(self.device.type, enabled=False):
             torch.stack([term.float() for term in terms.values()]).sum().backward()
         self.players[player].step()
-        for name, term in terms.items():
-            self._terms.setdefault(name, []).append(term.detach())
+        self._descended += [(name, term.detach()) for name, term in terms.items()]
+
+    def _set_rate(self, lr: float) -> None:
+        """The learning rate of the plan's optimizers; on a GPU it is a tensor, which a replayed step reads anew."""
+        self._rate = lr
+        for group in (group for optimizer in self._scheduled for group in optimizer.param_groups):
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
 
     def _base(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         t, params = self.training, list(parameters)
-        lr, decay, fused = t.lr, t.weight_decay, self.device.type == "cuda"
+        decay, fused = t.weight_decay, self.device.type == "cuda"
+        lr: Any = torch.tensor(t.lr, device=self.device) if fused else t.lr
         if t.optimizer == "sgd":
             made: Optimizer = torch.optim.SGD(params, lr=lr, momentum=t.momentum, weight_decay=decay, fused=fused)
         else:
             kind = torch.optim.Adam if t.optimizer == "adam" else torch.optim.AdamW
-            made = kind(params, lr=lr, weight_decay=decay, fused=fused)
+            made = kind(params, lr=lr, weight_decay=decay, fused=fused, capturable=fused)
         self._scheduled.append(made)
         return made
 
@@ -172,7 +196,7 @@ class Trainer:
     # Curves ---------------------------------------------------------------------------------------------------------
     def _log(self, val_dice: float | None) -> None:
         row: dict[str, float] = {"step": self.step, "seconds": round(self.seconds, 3)}
-        row["lr"] = self._scheduled[0].param_groups[0]["lr"] if self._scheduled else math.nan
+        row["lr"] = self._rate if self._scheduled else math.nan
         series = {name: torch.stack([v.float() for v in values]) for name, values in self._terms.items()}
         self._terms.clear()
         row |= {name: values.mean().item() for name, values in series.items()}

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import flop_registry
 
 from benchmark.plan import Cell
 from benchmark.prepare import Prepared, prepare
+from benchmark.stepping import as_written
 from methods.base import Clock, Method
 
 from .settings import Setting
@@ -61,7 +62,7 @@ class Engine:
                 ready.feed.set_pseudo(indices, samples.label)
             ready.method.relabel_at = MethodType(lambda self, step: False, ready.method)  # type: ignore[method-assign]
         self._ready[cell.method], self._step[cell.method] = ready, cell.training.steps // 2
-        with Counted() as counted:
+        with as_written(ready.trainer.device), Counted() as counted:
             self._one_step(cell.method)
         return Work(counted.flops, counted.passes, counted.bytes, str(ready.on["dtype"]).removeprefix("torch."))
 
@@ -75,12 +76,21 @@ class Engine:
         return (time.perf_counter() - began) / n
 
     def batches(self, method: str, n: int) -> float:
-        """Seconds of one batch without a step, on average over ``n``."""
-        feed, began = self._ready[method].feed, time.perf_counter()
+        """Seconds by which one batch makes a step longer, on average over ``n``.
+
+        On a CPU those of the batch alone; on a GPU, where a batch is made while the step before it runs, the difference
+        to steps that take one batch again and again.
+        """
+        feed = self._ready[method].feed
+        if torch.cuda.is_available():
+            fed, made, batch = self.steps(method, n), feed.batch, feed.batch(0)
+            feed.batch = lambda step: batch  # type: ignore[method-assign]
+            spared = self.steps(method, n)
+            feed.batch = made  # type: ignore[method-assign]
+            return max(0.0, fed - spared)
+        began = time.perf_counter()
         for step in range(n):
             feed.batch(step)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
         return (time.perf_counter() - began) / n
 
     def forget(self, method: str) -> None:

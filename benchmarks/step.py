@@ -32,7 +32,7 @@ FLOOR_SHARE = 1 / 1.3
 """A method should take at most 1.3 times its floor."""
 
 _MOST_WAITING = 2.0  # per cent
-_STEPS, _BATCHES = 2, 5
+_STEPS, _BATCHES = (20, 20) if settings.on_gpu() else (2, 5)
 _SUPERVISED = "supervised"
 
 

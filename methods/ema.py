@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from .following import Following, follows
 
 
+@follows
 def ema_decay(step: int, limit: float) -> float:
     """Decay after ``step`` (0 = first): ``min(1 - 1/(step + 1), limit)``, so it forgets its initialisation.
 
@@ -24,7 +27,7 @@ def average_parameters(teacher: nn.Module, student: nn.Module, decay: float) -> 
     Buffers are left alone: the teachers of the published methods run in training mode, so that their batch-norm
     statistics follow from their own forward passes. A teacher that runs in eval mode needs :func:`average_buffers` too.
     """
-    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - decay)
+    _move(list(teacher.parameters()), list(student.parameters()), 1 - decay)
 
 
 @torch.no_grad()
@@ -34,6 +37,16 @@ def average_buffers(teacher: nn.Module, student: nn.Module, decay: float) -> Non
     averaged = [pair for pair in pairs if pair[0].is_floating_point()]
     copied = [pair for pair in pairs if not pair[0].is_floating_point()]
     if averaged:
-        torch._foreach_lerp_([mine for mine, _ in averaged], [theirs for _, theirs in averaged], 1 - decay)
+        _move([mine for mine, _ in averaged], [theirs for _, theirs in averaged], 1 - decay)
     if copied:
         torch._foreach_copy_([mine for mine, _ in copied], [theirs for _, theirs in copied])
+
+
+def _move(mine: list[Tensor], theirs: list[Tensor], share: float) -> None:
+    """``mine`` by ``share`` of the way to ``theirs``; lerp takes no share that follows the clock."""
+    if not isinstance(share, Following):
+        torch._foreach_lerp_(mine, theirs, share)
+        return
+    way = torch._foreach_sub(theirs, mine)
+    torch._foreach_mul_(way, torch.mul(share, torch.ones((), device=mine[0].device)))
+    torch._foreach_add_(mine, way)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
+from .following import follows
 
+
+@follows
 def ramp_up(progress: float, until: float = 1.0) -> float:
     """Gaussian ramp ``exp(-5 (1 - progress / until)²)``: 0.0067 at 0, 1 from ``until`` on.
 
@@ -23,6 +26,7 @@ def ramp_up(progress: float, until: float = 1.0) -> float:
     return math.exp(-5 * (1 - min(max(progress, 0.0), until) / until) ** 2)
 
 
+@follows
 def rise(progress: float, start: float, until: float) -> float:
     """0 up to ``start``, 1 from ``until`` on, a straight line in between; shares of training, in [0, 1].
 
