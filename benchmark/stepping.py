@@ -40,6 +40,10 @@ ALIKE = 3
 """Steps that must have gone one way, taken by Python, before the next is recorded: they are the warm-up, too."""
 
 
+MOST_WATCHED = 60
+"""Steps that may be watched, which costs as much again, before most others must have been replayed."""
+
+
 class Replayed:
     """Takes steps; those that go one way again and again as one graph.
 
@@ -59,7 +63,7 @@ class Replayed:
         self._act, self._method, self._players, self._device = act, method, players, device
         self._recording = Recording(device)
         self._layout: object = None
-        self._alike = 0
+        self._alike = self._watched = 0
         self._graph: Any = None
         self._batch: Batch | None = None
         self._names: tuple[str, ...] = ()
@@ -92,6 +96,9 @@ class Replayed:
             drawn.restore()
             return self._act(batch, clock)
         self._alike += 1
+        self._watched += 1
+        if self._watched > MOST_WATCHED and self.replays < self._watched:
+            self.refusal = "steps go another way again and again"
         if waits and self._alike > 1:  # the first sets up optimizers and libraries
             self.refusal = f"the host waits for the device in {', '.join(waits)}"
         elif drawn.moved():

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import methods
-from benchmark import run
+from benchmark import run, stepping
 from benchmark.prepare import Prepared, prepare
 from benchmark.stepping import ALIKE, Replayed, compile_networks, replaying
 from datasets.types import Batch
@@ -87,6 +87,19 @@ def test_steps_are_alike_until_an_if_goes_another_way_or_a_batch_looks_different
     cut = Batch(half.labelled, type(half.unlabelled)(half.unlabelled.image[:1]))
     replayed(cut, Clock(11, 12))
     assert replayed._alike == 1
+
+
+@pytest.mark.usefixtures("_on_the_cpu")
+def test_steps_that_keep_going_other_ways_are_not_watched_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stepping, "MOST_WATCHED", 3)
+    prepared = ready(tmp_path)
+    replayed = watched(prepared)
+    for step in range(4):
+        assert replayed.refusal == ""
+        prepared.trainer._one_step(Clock(step, 6))
+    assert "another way again and again" in replayed.refusal
 
 
 def keeps_count(method: MeanTeacher, terms: Terms, clock: Clock) -> Terms:
