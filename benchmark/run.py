@@ -89,6 +89,7 @@ def _run(
         ready.trainer.run()
         evaluating = time.monotonic()
         last = {name: value.detach().cpu().clone() for name, value in ready.method.state_dict().items()}
+        lost = _lost(ready)
         scores, selections, predicting = _final_evaluation(cell, ready, last, folder, heartbeat)
     _save_weights(folder / "last.pt", last)
     evaluated = time.monotonic() - evaluating
@@ -113,7 +114,7 @@ def _run(
             "openings": ready.vault.openings,
             "annotation": annotation.summary(cell, ready.dataset, ready.split, places.cache),
         },
-        notes=[*ready.notes, *_mixed_code(made_of["tree"], ready.trainer.codes), *_slow(ready)],
+        notes=[*ready.notes, *_mixed_code(made_of["tree"], ready.trainer.codes), *_slow(ready), *lost],
     )
     write(folder, record, scores)
     ready.trainer.finished()
@@ -208,6 +209,15 @@ def _mixed_code(tree: str, codes: list[str]) -> list[str]:
     if len(codes) > 1:
         found.append(f"trained in parts under different code: trees {', '.join(codes)}")
     return found
+
+
+def _lost(ready: Prepared) -> list[str]:
+    """Leave out validation points whose weights are gone, as where a checkpoint was moved alone; a sentence then."""
+    trainer = ready.trainer
+    there = [v for v in trainer.validation if v["step"] == trainer.step or trainer.snapshot(int(v["step"])).is_file()]
+    gone = [str(int(v["step"])) for v in trainer.validation if v not in there]
+    trainer.validation[:] = there
+    return [f"the weights of step {', '.join(gone)} were lost: no selection rule chose among them"] if gone else []
 
 
 def _slow(ready: Prepared) -> list[str]:

@@ -218,6 +218,28 @@ def test_without_validation_there_is_one_rule(tmp_path: Path) -> None:
     assert {row["selection"] for row in rows_of(places_in(tmp_path).folder(cell))} == {"last"}
 
 
+def test_weights_that_were_lost_on_the_way_end_no_cell_and_are_chosen_by_no_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = iter([0.1, 0.4, 0.3, 0.2])
+    monkeypatch.setattr("benchmark.prepare.validation_dice", lambda *args, **where: next(measured))
+    cell, places = tiny_cell(validations=4), places_in(tmp_path)
+    own = running._final_evaluation
+
+    def evaluated(*args: Any) -> Any:
+        assert not (places.folder(cell) / "snapshot-2.pt").exists()
+        return own(*args)
+
+    lost = running._lost
+    monkeypatch.setattr(running, "_lost", lambda ready: (ready.trainer.snapshot(2).unlink(), lost(ready))[1])
+    monkeypatch.setattr(running, "_final_evaluation", evaluated)
+    found = run_cell(cell, places)
+    assert found.status == "finished"
+    assert found.selections["best_val"] == 3
+    assert [v["step"] for v in found.validation] == [1, 3, 4]
+    assert "the weights of step 2 were lost: no selection rule chose among them" in found.notes
+
+
 # Failures ------------------------------------------------------------------------------------------------------------
 def test_a_method_that_raises_ends_its_own_cell_with_reason_and_traceback_and_the_next_one_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
