@@ -110,6 +110,7 @@ def prepare(
         heartbeat=partial(heartbeat, "train"),
         relabel=Relabeller(places.cache, partial(heartbeat, "label")),
         code=receipt.code()["tree"],
+        machine=receipt.where(where, dtype),
         **on,
     )
     return Prepared(dataset, split, vault, method, feed, trainer, on, notes)

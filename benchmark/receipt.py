@@ -92,6 +92,12 @@ def hardware() -> dict[str, Any]:
     return found
 
 
+def where(device: torch.device, dtype: torch.dtype) -> str:
+    """What computes a cell, in words: its processor or GPU, and the precision of its convolutions."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else hardware()["cpu"]
+    return f"{name}, {str(dtype).removeprefix('torch.')}"
+
+
 def tree(*packages: str) -> str:
     """Hash of the names and contents of all Python files of some packages of this project."""
     digest = hashlib.blake2b(digest_size=6)

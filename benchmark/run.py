@@ -26,6 +26,7 @@ from .examples import Examples
 from .plan import Cell
 from .prepare import Places, Prepared, prepare
 from .record import METRICS, Record, Score, read, write
+from .train import Trainer
 
 
 def run_cell(
@@ -114,7 +115,7 @@ def _run(
             "openings": ready.vault.openings,
             "annotation": annotation.summary(cell, ready.dataset, ready.split, places.cache),
         },
-        notes=[*ready.notes, *_mixed_code(made_of["tree"], ready.trainer.codes), *_slow(ready), *lost],
+        notes=[*ready.notes, *_mixed(made_of["tree"], ready.trainer), *_slow(ready), *lost],
     )
     write(folder, record, scores)
     ready.trainer.finished()
@@ -200,14 +201,16 @@ def _receipt(cell: Cell, data: str, split: Split | None, dtype: torch.dtype) -> 
     }
 
 
-def _mixed_code(tree: str, codes: list[str]) -> list[str]:
-    """Sentences for the record where more than one version of the code had a part in it."""
+def _mixed(tree: str, trainer: Trainer) -> list[str]:
+    """Sentences for the record where more than one version of the code, or kind of machine, had a part in it."""
     found = []
     if receipt.loaded() != tree:
         found.append(f"files of the code changed between the start of the runner and of this cell: some parts are of "
                      f"tree {receipt.loaded()}")  # fmt: skip
-    if len(codes) > 1:
-        found.append(f"trained in parts under different code: trees {', '.join(codes)}")
+    if len(trainer.codes) > 1:
+        found.append(f"trained in parts under different code: trees {', '.join(trainer.codes)}")
+    if len(trainer.machines) > 1:
+        found.append(f"trained in parts on different hardware: {'; '.join(trainer.machines)}")
     return found
 
 

@@ -61,6 +61,7 @@ class Trainer:
         heartbeat: told the step at every log point.
         relabel: labels all samples anew where the method says so.
         code: hash of all code as it is now; :attr:`codes` holds those that this training ran under, oldest first.
+        machine: processor or GPU, and precision; :attr:`machines`, likewise.
     """
 
     def __init__(
@@ -79,13 +80,14 @@ class Trainer:
         heartbeat: Callable[[int], None] = lambda step: None,
         relabel: Relabeller | None = None,
         code: str = "",
+        machine: str = "",
     ) -> None:
         self.method, self.feed, self.training = method, feed, training
         self.seed, self.device, self.dtype, self.folder = seed, device, dtype, folder
         self.origin, self.validate, self.heartbeat = origin, validate, heartbeat
         self.checkpoint_seconds = checkpoint_seconds
         self.relabel = relabel or Relabeller()
-        self.codes = [code]
+        self.codes, self.machines = [code], [machine]
         self._scheduled: list[Optimizer] = []
         self.players = dict(method.optimizers(self._base))
         self._descended: Named = []
@@ -129,18 +131,15 @@ class Trainer:
     # One step -------------------------------------------------------------------------------------------------------
     def _one_step(self, clock: Clock) -> None:
         with on_its_own_stream(self.device):
-            self._on_stream(clock)
-
-    def _on_stream(self, clock: Clock) -> None:
-        torch.manual_seed(derive(self.seed, "method", clock.step))
-        if self.method.relabel_at(clock.step):
-            with as_written(self.device):
-                self.relabel(self.method, self.feed, self._memory, partial(autocast, self.device, self.dtype))
-        self._set_rate(self.training.lr * lr_factor(self.training, clock))
-        batch = self.feed.batch(clock.step)
-        self.method.train()
-        for name, term in (self.replayed or self._act)(batch, clock):
-            self._terms.setdefault(name, []).append(term)
+            torch.manual_seed(derive(self.seed, "method", clock.step))
+            if self.method.relabel_at(clock.step):
+                with as_written(self.device):
+                    self.relabel(self.method, self.feed, self._memory, partial(autocast, self.device, self.dtype))
+            self._set_rate(self.training.lr * lr_factor(self.training, clock))
+            batch = self.feed.batch(clock.step)
+            self.method.train()
+            for name, term in (self.replayed or self._act)(batch, clock):
+                self._terms.setdefault(name, []).append(term)
 
     def _act(self, batch: Batch, clock: Clock) -> Named:
         """What the device does in a step, and the loss terms of it."""
@@ -234,6 +233,7 @@ class Trainer:
         state = {
             "origin": self.origin,
             "codes": self.codes,
+            "machines": self.machines,
             "step": self.step,
             "method": self.method.state_dict(),
             "players": {name: optimizer.state_dict() for name, optimizer in self.players.items()},
@@ -252,6 +252,7 @@ class Trainer:
             self._write_curves()
             return
         self.codes = list(dict.fromkeys([*state.get("codes", ()), *self.codes]))
+        self.machines = list(dict.fromkeys([*state.get("machines", ()), *self.machines]))
         self.step = state["step"]
         self.method.load_state_dict(state["method"])
         for name, optimizer in self.players.items():

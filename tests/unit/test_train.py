@@ -13,6 +13,7 @@ import torch
 from benchmark import receipt, train
 from benchmark.plan import Cell
 from benchmark.prepare import Prepared, prepare
+from benchmark.run import _mixed
 from benchmark.train import Diverged, lr_factor
 from benchmark.training import Training
 from datasets.types import Batch
@@ -153,6 +154,20 @@ def test_a_checkpoint_of_other_shared_code_is_resumed_and_both_are_named(
     again = ready(cell, tmp_path)
     again.trainer._resume()
     assert (again.trainer.step, again.trainer.codes) == (3, [tree, "of later"])
+
+
+def test_a_checkpoint_of_another_machine_or_precision_is_resumed_and_both_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = tiny_cell()
+    ready(cell, tmp_path, checkpoint_seconds=0).trainer.run()
+    here = receipt.where(torch.device("cpu"), torch.float32)
+    assert here.endswith(", float32")
+    monkeypatch.setattr("benchmark.receipt.where", lambda device, dtype: "a GPU, bfloat16")
+    again = ready(cell, tmp_path)
+    again.trainer._resume()
+    assert (again.trainer.step, again.trainer.machines) == (3, [here, "a GPU, bfloat16"])
+    assert f"trained in parts on different hardware: {here}; a GPU, bfloat16" in _mixed("", again.trainer)
 
 
 def test_checkpoints_and_snapshots_go_when_the_record_is_there(tmp_path: Path) -> None:
