@@ -43,7 +43,7 @@ def measure(run: Run) -> Iterator[Row]:
         (partial(settings.acdc, phantoms, 64, side=64, test=6, train=12), "mean_teacher"),
     ]
     if run.data and (run.data / "ACDC").is_dir() and not run.quick:
-        parts.append((partial(settings.acdc, run, 64, test=6, train=12), "pce"))
+        parts.append((partial(settings.acdc, run, 64, test=6, train=12), "supervised"))
     for number, (make, method) in enumerate(parts[:1] if run.quick else parts, start=1):
         yield from _pairs(run, make(), method, run.until(1 / (len(parts) + 1 - number)))
 
@@ -82,12 +82,12 @@ def compare_pairs(subject: str, ours: Sequence[float], theirs: Sequence[float]) 
 
 
 def _ours(run: Run, setting: Setting, cells: Sequence[Cell]) -> list[float]:
-    """Mean Dice of every cell, by our runner.
+    """Mean Dice of every cell, by our runner; phantoms and scans have folders of their own, for their cells look alike.
 
     Raises:
         RuntimeError: a cell failed.
     """
-    places = setting.places(run.scratch / "accuracy")
+    places = setting.places(run.scratch / f"accuracy-{setting.source.kind}")
     summary = run_cells(cells, places, workers=1 if run.quick else cores())
     if summary.failed:
         raise RuntimeError(f"a cell failed: {next(iter(summary.reasons.values()))}")

@@ -7,14 +7,18 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks import accuracy, harness, output, runner, step
+from benchmark.execute.local import Summary
+from benchmark.plan import Cell
+from benchmark.prepare import Places
+from benchmarks import accuracy, harness, output, runner, settings, step
 from benchmarks.engine import Counted
 from benchmarks.harness import Row, Run, Terms, by_turns, clocked, compare, skipped
 from benchmarks.process import OURS, PLAIN, Crew, Failed, Worker
@@ -156,6 +160,25 @@ def test_all_parts_fit_into_half_an_hour_and_have_a_script() -> None:
 
 
 # Parts ---------------------------------------------------------------------------------------------------------------
+def test_cells_of_scans_are_not_those_of_phantoms_though_they_look_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(tmp_path)
+    setting = settings.acdc(run, 32)
+    scans = replace(setting, source=replace(setting.source, real=True))
+    ran: list[Path] = []
+
+    def run_cells(cells: Sequence[Cell], places: Places, **how: Any) -> Summary:
+        ran.extend(places.folder(cell) for cell in cells)
+        raise RuntimeError
+
+    monkeypatch.setattr(accuracy, "run_cells", run_cells)
+    for one in (setting, scans):
+        with pytest.raises(RuntimeError):
+            accuracy._ours(run, one, [one.cell("pce")])
+    assert len(set(ran)) == 2
+
+
 def test_the_mean_of_paired_differences_is_set_against_its_interval() -> None:
     # differences 0.1 and 0.3: mean 0.2, sd 0.1·√2; t of 97.5 % with 1 degree of freedom is 12.706
     *_, verdict, _ = accuracy.compare_pairs("", [0.5, 0.9], [0.4, 0.6])
