@@ -15,7 +15,6 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -110,7 +109,7 @@ class Replayed:
     def _record(self, batch: Batch, clock: Clock) -> bool:
         """Record the step; whether that went well. Nothing is computed."""
         drawn, plain = _Drawn(self._device), _plain_state(self._method)
-        self._batch = _nameless(_map(torch.clone, batch))
+        self._batch = _nameless(batch, torch.clone)
         self._recording.turn(clock)
         self._recording.begin(clock, ready=True)
         graph = torch.cuda.CUDAGraph()
@@ -156,13 +155,15 @@ class Replayed:
 
 def replaying(act: Act, method: Method, players: Mapping[str, Optimizer], device: torch.device) -> Replayed | None:
     """What replays steps on a GPU, unless ``BENCH_GRAPHS=0``; None elsewhere: there, steps are simply taken."""
-    if device.type != "cuda" or os.environ.get("BENCH_GRAPHS", "1") == "0":
+    if device.type != "cuda":
+        return None
+    if os.environ.get("BENCH_COMPILE", "0") != "0":
+        compile_networks(method)
+    if os.environ.get("BENCH_GRAPHS", "1") == "0":
         return None
     for group in (group for optimizer in players.values() for group in optimizer.param_groups):
         if "capturable" in group:
             group["capturable"] = True
-    if os.environ.get("BENCH_COMPILE", "0") != "0":
-        compile_networks(method)
     return Replayed(act, method, players, device)
 
 
@@ -280,16 +281,9 @@ def _layout(batch: Batch) -> object:
     )
 
 
-def _map(change: Callable[[Tensor], Tensor], batch: Batch) -> Batch:
+def _nameless(batch: Batch, change: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> Batch:
+    """The batch, or its changed tensors, without the names of its samples, which a replayed step does not learn."""
     image, label, pseudo, others, shapes = (t if t is None else change(t) for t in _tensors(batch))
     assert image is not None
     assert label is not None
-    return Batch(
-        Labelled(image, label, pseudo, batch.labelled.keys), None if others is None else Unlabelled(others), shapes
-    )
-
-
-def _nameless(batch: Batch) -> Batch:
-    """Without the names of its samples, which a replayed step does not learn."""
-    others = batch.unlabelled
-    return replace(batch, labelled=replace(batch.labelled, keys=()), unlabelled=others and replace(others, keys=()))
+    return Batch(Labelled(image, label, pseudo), None if others is None else Unlabelled(others), shapes)

@@ -83,10 +83,10 @@ class Engine:
         """
         feed = self._ready[method].feed
         if torch.cuda.is_available():
-            fed, made, batch = self.steps(method, n), feed.batch, feed.batch(0)
+            fed, batch = self.steps(method, n), feed.batch(0)
             feed.batch = lambda step: batch  # type: ignore[method-assign]
             spared = self.steps(method, n)
-            feed.batch = made  # type: ignore[method-assign]
+            del feed.batch  # the class's own again
             return max(0.0, fed - spared)
         began = time.perf_counter()
         for step in range(n):

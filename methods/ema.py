@@ -48,5 +48,5 @@ def _move(mine: list[Tensor], theirs: list[Tensor], share: float) -> None:
         torch._foreach_lerp_(mine, theirs, share)
         return
     way = torch._foreach_sub(theirs, mine)
-    torch._foreach_mul_(way, torch.mul(share, torch.ones((), device=mine[0].device)))
+    torch._foreach_mul_(way, share)
     torch._foreach_add_(mine, way)

@@ -176,8 +176,14 @@ def test_on_a_cpu_and_where_it_is_switched_off_steps_are_simply_taken(
     prepared = ready(tmp_path)
     assert prepared.trainer.replayed is None
     assert run._slow(prepared) == []
+    compiled: list[object] = []
+    monkeypatch.setattr(stepping, "compile_networks", compiled.append)
     monkeypatch.setenv("BENCH_GRAPHS", "0")
     assert replaying(prepared.trainer._act, prepared.method, {}, torch.device("cuda")) is None
+    assert compiled == []
+    monkeypatch.setenv("BENCH_COMPILE", "1")  # the two switches do not depend on one another
+    assert replaying(prepared.trainer._act, prepared.method, {}, torch.device("cuda")) is None
+    assert compiled == [prepared.method]
 
 
 @pytest.mark.usefixtures("_on_the_cpu")
