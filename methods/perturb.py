@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -61,6 +62,23 @@ def random_box(space: tuple[int, ...], share: float, device: torch.device) -> Te
         along = torch.arange(side, device=device) - start
         inside = inside & ((along >= 0) & (along < length)).view(-1, *[1] * (len(space) - axis - 1))
     return inside
+
+
+def random_turn(image: Tensor) -> Callable[[Tensor], Tensor]:
+    """A turn in the plane of the last two axes, the same for all maps of ``image``'s space that it is given.
+
+    By 0, 90, 180 or 270 degrees, or where the plane is no square by 0 or 180. Drawn on the device, so that the step
+    does not wait for it: all turns are made, and one is taken.
+    """
+    step = 1 if image.shape[-1] == image.shape[-2] else 2
+    turns = range(0, 4, step)
+    drawn = torch.randint(len(turns), (1,), device=image.device)
+
+    def turn(maps: Tensor) -> Tensor:
+        made = torch.stack([torch.rot90(maps, k, (-2, -1)) for k in turns])
+        return made.index_select(0, drawn).squeeze(0)
+
+    return turn
 
 
 def halves(samples: Tensor, n: int) -> tuple[Tensor, Tensor]:

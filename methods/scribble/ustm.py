@@ -25,10 +25,9 @@ from ..family import TeacherStudent
 from ..hyper import HyperBase, hyper, variant
 from ..losses.consistency import squared_difference
 from ..losses.cross_entropy import cross_entropy
-from ..perturb import noisy
+from ..perturb import noisy, random_turn
 from ..schedules import ramp_up
 
-_PLANE = (2, 3)
 _TOGETHER = 2  # copies of the batch in one pass of the teacher: what its batch normalisation sees, as released
 _CERTAIN_FROM = 0.75  # the threshold rises from this share of the largest entropy to all of it
 
@@ -56,10 +55,8 @@ class USTM(TeacherStudent):
         h, image = self.hyper, batch.labelled.image
         classes = 2 if h.variant == "released" else self.task.n_classes
         logits = self.network(image)
-        square = image.shape[2] == image.shape[3]
-        turns = int(torch.randint(4, ())) if square else 2 * int(torch.randint(2, ()))
-        turned = torch.rot90(image, turns, _PLANE)
-        probs = torch.rot90(torch.softmax(logits.float(), dim=1), turns, _PLANE)
+        turn = random_turn(image)
+        turned, probs = turn(image), turn(torch.softmax(logits.float(), dim=1))
         target = self.teach(noisy(turned, h.noise, h.noise_clip))
         threshold = (_CERTAIN_FROM + (1 - _CERTAIN_FROM) * ramp_up(clock.progress)) * math.log(classes)
         certain = self._uncertainty(turned) < threshold

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from methods.components import largest_components
+from methods.components import _kept, largest_components
 from tests.reference import shapes as reference
 
 
@@ -32,6 +32,33 @@ def test_an_empty_map_stays_empty_and_the_input_as_it_was():
     label = drawn("101")
     largest_components(label)
     assert torch.equal(label, drawn("101"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="labels on a GPU: no CUDA device here")
+@pytest.mark.parametrize("shape", [(3, 9, 8), (2, 5, 6, 4), (12, 256, 256), (2, 112, 112, 80), (1, 1, 7)])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_gpu_finds_the_same_without_the_host_waiting(shape: tuple[int, ...], share: float):
+    label = torch.randint(0, 4, shape) * (torch.rand(shape) < share)
+    on_gpu = label.cuda()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = largest_components(on_gpu)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(found.cpu(), largest_components(label))
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 8), (2, 5, 6, 4)])
+def test_of_components_that_a_gpu_found_the_largest_are_kept(shape: tuple[int, ...]):
+    label = torch.randint(0, 4, shape) * (torch.rand(shape) < 0.5)
+    places = torch.arange(label.numel()).view(shape)
+    root = places.clone()
+    for n in range(shape[0]):
+        for k in range(1, 4):
+            for part in reference.components((label[n] == k).numpy()):
+                at = tuple(torch.tensor(axis) for axis in zip(*part, strict=True))
+                root[n][at] = places[n][at].min()
+    assert torch.equal(_kept(label, root.flatten()), largest_components(label))
 
 
 @pytest.mark.parametrize("shape", [(3, 9, 8), (2, 5, 6, 4)])

@@ -19,7 +19,7 @@ START = Clock(0, 101)
 
 
 def turning(turns: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "randint", lambda *args, **_: torch.tensor(turns))
+    monkeypatch.setattr(torch, "randint", lambda *args, **_: torch.tensor([turns]))
 
 
 def with_a_teacher_of_its_own(**hyper) -> Method:

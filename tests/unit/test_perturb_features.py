@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from methods.perturb import drop_attended, halves, random_box, scale_values
+from methods.perturb import drop_attended, halves, random_box, random_turn, scale_values
 
 CPU = torch.device("cpu")
 
@@ -22,6 +22,18 @@ def test_the_box_reaches_every_place_and_no_other():
     # side 4 of 6: it starts at 0, 1 or 2
     starts = {int(random_box((6,), 0.7, CPU).nonzero()[0, 0]) for _ in range(60)}
     assert starts == {0, 1, 2}
+
+
+@pytest.mark.parametrize(("side", "expected"), [(4, {0, 1, 2, 3}), (3, {0, 2})])
+def test_all_maps_are_turned_alike_by_every_turn_that_fits(side: int, expected: set[int]):
+    image, probs = torch.rand(2, 1, 4, side), torch.rand(2, 3, 4, side)
+    seen = set()
+    for _ in range(60):
+        turn = random_turn(image)
+        (k,) = [k for k in range(4) if torch.equal(turn(image), torch.rot90(image, k, (2, 3)))]
+        assert torch.equal(turn(probs), torch.rot90(probs, k, (2, 3)))
+        seen.add(k)
+    assert seen == expected
 
 
 @pytest.mark.parametrize(

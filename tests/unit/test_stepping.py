@@ -202,10 +202,6 @@ def test_compiling_names_no_parameter_anew_and_reaches_every_encoder_and_decoder
 
 
 # On a GPU ------------------------------------------------------------------------------------------------------------
-ON_THE_HOST = {"bcp": "the host waits", "ustm": "drawn on the host"}
-"""Methods that ask the host in every step, and what is said of them."""
-
-
 @pytest.fixture
 def _exact() -> Iterator[None]:
     kept = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
@@ -227,8 +223,7 @@ def test_replayed_steps_lose_what_others_lose(tmp_path: Path, monkeypatch: pytes
         found[switch] = prepared.trainer
     replayed = found["1"].replayed
     assert replayed is not None
-    assert ON_THE_HOST.get(method, "") in replayed.refusal
-    assert bool(replayed.refusal) == (method in ON_THE_HOST)
-    assert bool(replayed.replays) == (method not in ON_THE_HOST)
+    assert replayed.refusal == ""
+    assert replayed.replays > 0
     for one, other in zip(found["0"].rows, found["1"].rows, strict=True):
         assert all(other[k] == pytest.approx(one[k], rel=2e-2, abs=1e-4) for k in one if k != "seconds")
