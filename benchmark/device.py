@@ -25,25 +25,15 @@ def pick() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def precision(wanted: str, device: torch.device, ndim: int) -> torch.dtype:
-    """The dtype of convolutions: "auto" is bfloat16 where the hardware multiplies it natively *and rightly*.
+def precision(wanted: str, device: torch.device) -> torch.dtype:
+    """The dtype of convolutions: "auto" is bfloat16 where the hardware multiplies it natively.
 
-    3-D convolutions on CPUs stay in float32: the bfloat16 weight gradient of a padded 3x3x3 convolution is wrong,
-    often infinite, where the first spatial axis has length 2 (measured with oneDNN under torch 2.13; any network with
-    four poolings reaches that length from a patch of 32). 2-D is not affected.
-
-    Raises:
-        ValueError: bfloat16 was asked for in 3-D on a CPU.
+    On CPUs, shapes of volumes that oneDNN gets wrong in bfloat16 are computed in float32 (``methods.networks.trust``).
     """
-    defective = device.type == "cpu" and ndim == 3
-    if wanted == "bfloat16" and defective:
-        raise ValueError(
-            "training.precision: bfloat16 gradients of 3-D convolutions are wrong on this CPU; use auto or float32"
-        )
     if wanted != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wanted]
     native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_has_bf16()
-    return torch.bfloat16 if native and not defective else torch.float32
+    return torch.bfloat16 if native else torch.float32
 
 
 def _cpu_has_bf16() -> bool:

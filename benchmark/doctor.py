@@ -183,8 +183,8 @@ def precision() -> Finding:
     """What `precision: auto` means here."""
     for name in devices():
         where = torch.device(name) if name else device.pick()
-        two, three = (str(device.precision("auto", where, n)).removeprefix("torch.") for n in (2, 3))
-    return Finding("precision", "ok", f"auto is {two} in 2-D and {three} in 3-D on {where.type}")
+        found = str(device.precision("auto", where)).removeprefix("torch.")
+    return Finding("precision", "ok", f"auto is {found} on {where.type}")
 
 
 def folder(what: str, path: Path, variable: str) -> Finding:

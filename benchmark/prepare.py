@@ -83,7 +83,7 @@ def prepare(
     """Open the data, seal the test labels, initialise the method: everything before the first step."""
     where = device.pick()
     dataset = open_dataset(cell, places)
-    dtype = device.precision(cell.training.precision, where, dataset.task.ndim)
+    dtype = device.precision(cell.training.precision, where)
     on: dict[str, Any] = {"device": where, "dtype": dtype}
     split = split_of(cell, dataset)
     vault = Vault(strong(dataset), split.test)

@@ -169,13 +169,13 @@ class Trainer:
 
     def _base(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         t, params = self.training, list(parameters)
-        decay, fused = t.weight_decay, self.device.type == "cuda"
-        lr: Any = torch.tensor(t.lr, device=self.device) if fused else t.lr
+        decay, gpu = t.weight_decay, self.device.type == "cuda"
+        lr: Any = torch.tensor(t.lr, device=self.device) if gpu else t.lr
         if t.optimizer == "sgd":
-            made: Optimizer = torch.optim.SGD(params, lr=lr, momentum=t.momentum, weight_decay=decay, fused=fused)
+            made: Optimizer = torch.optim.SGD(params, lr=lr, momentum=t.momentum, weight_decay=decay, fused=True)
         else:
             kind = torch.optim.Adam if t.optimizer == "adam" else torch.optim.AdamW
-            made = kind(params, lr=lr, weight_decay=decay, fused=fused, capturable=fused)
+            made = kind(params, lr=lr, weight_decay=decay, fused=True, capturable=gpu)
         self._scheduled.append(made)
         return made
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from .config import ConfigError
 from .plan import Cell
 from .prepare import Places
-from .record import read
+from .record import Record, read
 from .run import run_cell
 
 
@@ -36,8 +36,8 @@ def verify(
 ) -> list[Agreement]:
     """Run ``count`` finished cells again in a temporary folder, drawn at random, and compare ``scores.csv``.
 
-    On the processor that made the records, with the same versions, every digit must be the same; elsewhere the
-    difference says what another machine changes.
+    On the processor that made the records, with the same code and versions, every digit must be the same; elsewhere the
+    difference says what another machine, or faster code, changes.
 
     Raises:
         ConfigError: no cell of the plan is finished.
@@ -54,9 +54,19 @@ def verify(
                 agreement = Agreement(cell.title, False, math.nan, record.reason)
             else:
                 agreement = compare(cell.title, places.folder(cell), elsewhere.folder(cell))
+            if not agreement.identical:
+                agreement = replace(agreement, why=agreement.why + _made_otherwise(read(places.folder(cell)), record))
         say(f"{cell.title}: {agreement.why or 'identical'}")
         found.append(agreement)
     return found
+
+
+def _made_otherwise(before: Record | None, after: Record) -> str:
+    """What, by their receipts, the two runs did not have in common."""
+    known = {"tree": "code", "versions": "versions", "hardware": "processor or GPU", "precision": "precision"}
+    old, new = (record.receipt if record else {} for record in (before, after))
+    other = [text for key, text in known.items() if old.get(key) != new.get(key)]
+    return f"; the record was made with other {', '.join(other)}" if other else ""
 
 
 def compare(title: str, before: Path, after: Path) -> Agreement:

@@ -51,7 +51,7 @@ class Stepper:
     def __init__(self, name: str, family: str, size: Size) -> None:
         ndim = len(size.space)
         self.where = device.pick()
-        self.dtype = device.precision(size.precision, self.where, ndim)
+        self.dtype = device.precision(size.precision, self.where)
         kinds: tuple[str, ...] = ("scribble",) if family == "scribble" else ("dense",)
         names = ("background", *(f"class {k}" for k in range(1, size.classes)))
         task = Task("made_up", ndim, 1, names, size.space, "px", kinds)  # type: ignore[arg-type]

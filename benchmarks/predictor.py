@@ -59,7 +59,7 @@ class Predictor:
 
     def ours(self) -> np.ndarray:
         """As the runner evaluates a case."""
-        dtype = precision(self.training.precision, self.device, self.task.ndim)
+        dtype = precision(self.training.precision, self.device)
         return predict_case(self.method, self.case, self.task, self.training, device=self.device, dtype=dtype)
 
     def released(self) -> np.ndarray:

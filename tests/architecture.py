@@ -21,7 +21,9 @@ HOMES: dict[str, tuple[str, ...]] = {
     "submitit": ("benchmark/execute/slurm.py",),
     "matplotlib": ("benchmark/report/",),
     "statsmodels": ("benchmark/report/",),
-    "numba": ("benchmark/metrics/",),
+    "numba": ("benchmark/metrics/", "methods/networks/kernels.py"),
+    "llvmlite": ("methods/networks/kernels.py",),
+    "triton": ("methods/components_gpu.py",),
     "nibabel": ("datasets/io.py", "datasets/export.py"),
     "PIL": ("datasets/io.py", "datasets/export.py"),
     "imageio": ("datasets/io.py",),
@@ -33,14 +35,17 @@ HOMES: dict[str, tuple[str, ...]] = {
 }
 """Heavy library -> the file or folder that may import it; nothing = none of the three packages."""
 
-AT_TOP = {"numba"}
-"""Its kernels are decorated where they are defined, in a module that is itself imported lazily."""
+AT_TOP = {"numba", "llvmlite", "triton"}
+"""Their kernels are decorated where they are defined, in a module that is itself imported lazily."""
 
 LAZY = (set(HOMES) - AT_TOP) | {"skimage"}
 """Imported inside functions only, so that nobody waits for, or needs, what a run does not use."""
 
 NEEDED_TO_RUN = {"torch", "numpy", "scipy", "h5py"}
 """All that training and evaluating may import from outside."""
+
+OPTIONAL = ("methods/networks/kernels.py", "methods/components_gpu.py")
+"""Imported inside functions, where what they need is at hand; without it PyTorch's or SciPy's own code runs."""
 
 ENTRANCES = ("benchmark.run", "benchmark.train", "benchmark.evaluate")
 """Training and evaluating start here; any method or dataset may come along."""
@@ -109,7 +114,7 @@ def training_needs_four_libraries(root: Path) -> list[str]:
     for each in _imports(root, PACKAGES):
         if not each.lazy:
             by_file.setdefault(each.file, []).append(each)
-    along = [f for f in _files(root, PACKAGES) if f.startswith(("datasets/", "methods/"))]
+    along = [f for f in _files(root, PACKAGES) if f.startswith(("datasets/", "methods/")) and f not in OPTIONAL]
     reached = dict.fromkeys([*along, *(f for m in ENTRANCES for f in _module_files(root, m))])
     found, waiting = [], list(reached)
     while waiting:

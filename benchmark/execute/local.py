@@ -30,6 +30,9 @@ from .lease import BEAT_SECONDS, Lease
 
 POLL_SECONDS = 0.2
 
+MPS = Path("/tmp/nvidia-mps/control")
+"""There where NVIDIA's Multi-Process Service runs with its own settings."""
+
 # glibc gives big tensors back to the system at every step and faults them in again; keep them instead.
 ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_MMAP_MAX_": "0", "OMP_NUM_THREADS": "1"}
 """What the processes of cells find in their environment, unless it says otherwise already."""
@@ -85,9 +88,15 @@ class Summary:
 
 
 def default_workers() -> int:
-    """One per core that this process may use; on a GPU, two cells share it unless told otherwise."""
+    """One per core that this process may use; on a GPU, unless told otherwise, two cells share it, or four under MPS.
+
+    Without NVIDIA's Multi-Process Service a GPU runs one process at a time: the second cell starts, or is tested, while
+    the first trains. With it they train together, 1.4 times (256²) to 1.8 times (128²) as many steps in all
+    (results/reference/gpu).
+    """
     gpus = [name for name in devices() if name and name.startswith("cuda")]
-    return 2 * len(gpus) if gpus else max(1, len(os.sched_getaffinity(0)))
+    served = "CUDA_MPS_PIPE_DIRECTORY" in os.environ or MPS.exists()
+    return (4 if served else 2) * len(gpus) if gpus else max(1, len(os.sched_getaffinity(0)))
 
 
 def devices() -> list[str | None]:

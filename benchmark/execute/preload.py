@@ -1,4 +1,4 @@
-"""Imported once by the forkserver, so that no cell waits for it: the metric kernel loaded, versions looked up.
+"""Imported once by the forkserver, so that no cell waits for it: compiled kernels loaded, versions looked up.
 
 Loading numba and its compiled kernels takes most of a second of processor time, which every cell would spend anew.
 """
@@ -18,6 +18,11 @@ for _ndim in (2, 3):
     # whatever is wrong here is wrong in the cell too, which records it; the forkserver must live
     with contextlib.suppress(Exception):
         measure(_label, np.roll(_label, 1), classes=2, spacing=(1.0, 2.0, 3.0)[:_ndim], tolerance=(1.0,))
+
+with contextlib.suppress(Exception):
+    from methods.networks import kernels
+
+    kernels.warm_up()
 
 receipt.versions()  # of what is loaded here
 receipt.loaded()  # a cell says what it finds on disk as it starts, and whether that is still this

@@ -10,12 +10,18 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from .fused import watched
+from .trust import in_bfloat16, right_in_bfloat16
+
 Norm = Callable[[int, int], nn.Module]
 """Makes a normalisation of dimensions and channels."""
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
 _EPS = 1e-5
+
+_ON_CPU = (torch.float32, torch.bfloat16)
+"""Types whose instances are normalised channels-last, in float32."""
 
 _ALONE = 20480
 """A volume on its own is small, for PyTorch, up to so many numbers in channels × its first two axes."""
@@ -41,6 +47,12 @@ class _Conv3d(nn.Conv3d):
         if self.kernel_size == self.stride == (1, 1, 1):
             rows = input.permute(0, 2, 3, 4, 1)
             return F.linear(rows, self.weight.flatten(1), self.bias).permute(0, 4, 1, 2, 3)
+        if in_bfloat16() and not right_in_bfloat16(input, self):
+            with torch.autocast("cpu", enabled=False):
+                return self._on_a_cpu(input.float())
+        return self._on_a_cpu(input)
+
+    def _on_a_cpu(self, input: Tensor) -> Tensor:
         if input.shape[0] == 1 and input.shape[:4].numel() <= _ALONE:
             return self._by_halves(input)
         return super().forward(input)
@@ -60,14 +72,47 @@ class _Conv3d(nn.Conv3d):
 
 def conv_down(ndim: int, channels_in: int, channels_out: int) -> nn.Module:
     """Convolution with kernel 4 and stride 2: halves the side; the layer of critics."""
-    layer = (nn.Conv2d, nn.Conv3d)[ndim - 2]
+    layer = (nn.Conv2d, _Conv3d)[ndim - 2]
     return layer(channels_in, channels_out, 4, stride=2, padding=1)
 
 
 def conv_up(ndim: int, channels_in: int, channels_out: int) -> nn.Module:
     """Transposed convolution, kernel 2 and stride 2: doubles the side."""
-    layer = (nn.ConvTranspose2d, nn.ConvTranspose3d)[ndim - 2]
+    layer = (_ConvUp2d, _ConvUp3d)[ndim - 2]
     return layer(channels_in, channels_out, 2, stride=2)
+
+
+def _raised(maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Transposed convolution of kernel and stride 2: a matrix product, as no two positions reach the same one.
+
+    Args:
+        maps: ``(n, channels, *space)``, channels-last; weight: ``(channels, channels_out, *[2] * dimensions)``.
+    """
+    ndim, out = maps.ndim - 2, weight.shape[1]
+    corners = weight.permute(*range(2, maps.ndim), 1, 0).reshape(-1, len(weight))
+    rows = F.linear(maps.movedim(1, -1), corners, None if bias is None else bias.repeat(2**ndim))
+    rows = rows.unflatten(-1, (*[2] * (ndim - 1), 2 * out))  # (n, *space, 2, ..., 2 * out)
+    order = [axis for k in range(ndim - 1) for axis in (1 + k, 1 + ndim + k)]
+    found = rows.permute(0, *order, ndim, rows.ndim - 1)
+    return found.reshape(len(maps), *[2 * side for side in maps.shape[2:]], out).movedim(-1, 1)
+
+
+class _ConvUp2d(nn.ConvTranspose2d):
+    """In bfloat16 on a CPU, PyTorch's own takes twice as long as the matrix product."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if input.device.type == "cpu" and in_bfloat16() and not watched():
+            return _raised(input, self.weight, self.bias)
+        return super().forward(input, output_size)
+
+
+class _ConvUp3d(nn.ConvTranspose3d):
+    """As in 2-D."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if input.device.type == "cpu" and in_bfloat16() and not watched():
+            return _raised(input, self.weight, self.bias)
+        return super().forward(input, output_size)
 
 
 def max_pool(ndim: int) -> nn.Module:
@@ -124,8 +169,8 @@ class _InstanceNorm(nn.Module):
                 "patch or fewer levels"
             )
         last = torch.channels_last if self.ndim == 2 else torch.channels_last_3d
-        if maps.device.type == "cpu" and maps.dtype == torch.float32 and maps.is_contiguous(memory_format=last):
-            return cast(Tensor, _OfChannelsLast.apply(maps, _EPS))
+        if maps.device.type == "cpu" and maps.dtype in _ON_CPU and maps.is_contiguous(memory_format=last):
+            return cast(Tensor, _OfChannelsLast.apply(maps.float(), _EPS)).to(maps.dtype)
         return F.instance_norm(maps, eps=_EPS)
 
 

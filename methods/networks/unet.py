@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from . import blocks
 from .base import Decoder, SegmentationNetwork
+from .fused import activated
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -140,9 +141,17 @@ class _Decoder(Decoder):
         return maps[1:]
 
 
+class _Twice(nn.Sequential):
+    """Convolution, normalisation, activation, dropout; convolution, normalisation, activation."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        first, norm, activation, dropout, second, norm_2, activation_2 = self
+        return activated(second(activated(first(maps), norm, activation, dropout)), norm_2, activation_2)
+
+
 def _double_conv(ndim: int, channels_in: int, channels_out: int, recipe: Recipe, dropout: float) -> nn.Sequential:
     norm = blocks.normalisation(recipe.norm, "unet")
-    return nn.Sequential(
+    return _Twice(
         blocks.conv(ndim, channels_in, channels_out),
         norm(ndim, channels_out),
         nn.LeakyReLU(recipe.slope, inplace=True),

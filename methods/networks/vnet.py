@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from . import blocks
 from .base import Decoder, SegmentationNetwork
+from .fused import activated
 
 _MOST_CONVS = 3
 
@@ -107,5 +108,13 @@ def _convs(ndim: int, channels_in: int, channels_out: int, level: int, norm: blo
     )
 
 
+class _Activated(nn.Sequential):
+    """Convolution, normalisation, activation."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        convolution, norm, activation = self
+        return activated(convolution(maps), norm, activation)
+
+
 def _normalised(ndim: int, layer: nn.Module, channels: int, norm: blocks.Norm) -> nn.Sequential:
-    return nn.Sequential(layer, norm(ndim, channels), nn.ReLU(inplace=True))
+    return _Activated(layer, norm(ndim, channels), nn.ReLU(inplace=True))

@@ -35,38 +35,27 @@ def test_a_device_that_cannot_be_is_refused_by_name(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("native", "ndim", "wanted", "found"),
+    ("native", "wanted", "found"),
     [
-        (True, 2, "auto", torch.bfloat16),
-        (False, 2, "auto", torch.float32),
-        (True, 3, "auto", torch.float32),  # gradients of 3-D convolutions are wrong there
-        (False, 3, "auto", torch.float32),
-        (True, 2, "float32", torch.float32),
-        (True, 3, "float32", torch.float32),
-        (False, 2, "bfloat16", torch.bfloat16),
+        (True, "auto", torch.bfloat16),
+        (False, "auto", torch.float32),
+        (True, "float32", torch.float32),
+        (False, "bfloat16", torch.bfloat16),
     ],
 )
-def test_precision_on_a_cpu(
-    monkeypatch: pytest.MonkeyPatch, native: bool, ndim: int, wanted: str, found: torch.dtype
-) -> None:
+def test_precision_on_a_cpu(monkeypatch: pytest.MonkeyPatch, native: bool, wanted: str, found: torch.dtype) -> None:
     monkeypatch.setattr(device, "_cpu_has_bf16", lambda: native)
-    assert device.precision(wanted, CPU, ndim) == found
+    assert device.precision(wanted, CPU) == found
 
 
-@pytest.mark.parametrize("ndim", [2, 3])
-def test_precision_on_a_gpu_is_what_it_computes(monkeypatch: pytest.MonkeyPatch, ndim: int) -> None:
+def test_precision_on_a_gpu_is_what_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     for native, found in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(
             "torch.cuda.is_bf16_supported",
             lambda including_emulation, native=native: native and not including_emulation,
         )
-        assert device.precision("auto", CUDA, ndim) == found
-    assert device.precision("bfloat16", CUDA, ndim) == torch.bfloat16
-
-
-def test_bfloat16_volumes_on_a_cpu_are_refused() -> None:
-    with pytest.raises(ValueError, match="bfloat16 gradients of 3-D convolutions are wrong on this CPU; use auto"):
-        device.precision("bfloat16", CPU, 3)
+        assert device.precision("auto", CUDA) == found
+    assert device.precision("bfloat16", CUDA) == torch.bfloat16
 
 
 def test_forwards_run_in_the_precision_that_was_chosen() -> None:

@@ -240,11 +240,20 @@ def test_cells_are_spread_evenly_over_devices_whatever_ends_first() -> None:
     assert local._least_used([None], at()) is None
 
 
-def test_workers_are_one_per_core_or_two_per_gpu_unless_a_device_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_are_one_per_core_or_two_per_gpu_unless_a_device_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
+    monkeypatch.setattr(local, "MPS", tmp_path / "control")
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2})
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert (local.devices(), local.default_workers()) == (["cpu"], 3)  # BENCH_DEVICE=cpu
     monkeypatch.delenv("BENCH_DEVICE")
     assert (local.devices(), local.default_workers()) == (["cuda:0", "cuda:1"], 4)
+    (tmp_path / "control").touch()  # its Multi-Process Service runs
+    assert local.default_workers() == 8
+    (tmp_path / "control").unlink()
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "elsewhere")
+    assert local.default_workers() == 8
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert (local.devices(), local.default_workers()) == ([None], 3)

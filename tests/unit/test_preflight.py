@@ -108,13 +108,6 @@ def test_two_views_need_an_even_batch(tmp_path: Path, monkeypatch: pytest.Monkey
         checked(tmp_path, tiny_cell("cps", labelled_batch=3))
 
 
-def test_bfloat16_volumes_on_a_cpu_are_refused(tmp_path: Path) -> None:
-    volumes = {"name": "phantom_3d", "options": {"patients": 6, "shape": [16] * 3, "patch": [16] * 3}}
-    cell = tiny_cell(datasets=[volumes], precision="bfloat16")
-    with pytest.raises(NotReady, match=r"supervised phantom_3d 34% s0: training.precision: bfloat16 gradients"):
-        checked(tmp_path, cell)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -210,6 +210,23 @@ def _exact() -> Iterator[None]:
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = kept
 
 
+SETTINGS: dict[str, dict[str, Any]] = {"bhpc": {"steps": 20}, "mask_mix_adv": {"ratios": [1.0]}}
+"""What the one needs to settle in a phase, and the other to hold out patients for its shapes."""
+
+
+@pytest.mark.usefixtures("_on_the_cpu")
+@pytest.mark.parametrize("method", SETTINGS)
+def test_methods_with_settings_of_their_own_go_one_way_long_enough_to_be_replayed(tmp_path: Path, method: str) -> None:
+    settings = {"steps": ALIKE + 4} | SETTINGS[method]
+    prepared = ready(tmp_path, method=method, **settings)
+    replayed, alike = watched(prepared), []
+    for step in range(settings["steps"]):
+        prepared.trainer._one_step(Clock(step, settings["steps"]))
+        alike.append(replayed._alike)
+    assert replayed.refusal == ""
+    assert max(alike) > ALIKE
+
+
 @needs_gpu
 @pytest.mark.usefixtures("_exact")
 @pytest.mark.parametrize("method", methods.names())
@@ -218,7 +235,8 @@ def test_replayed_steps_lose_what_others_lose(tmp_path: Path, monkeypatch: pytes
     found = {}
     for switch in ("0", "1"):
         monkeypatch.setenv("BENCH_GRAPHS", switch)
-        prepared = ready(tmp_path, switch, method, steps=ALIKE + 4, width=8, labelled_batch=4, unlabelled_batch=4)
+        sizes = {"steps": ALIKE + 4, "width": 8, "labelled_batch": 4, "unlabelled_batch": 4}
+        prepared = ready(tmp_path, switch, method, **sizes | SETTINGS.get(method, {}))
         prepared.trainer.run()
         found[switch] = prepared.trainer
     replayed = found["1"].replayed

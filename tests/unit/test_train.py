@@ -321,10 +321,11 @@ def test_long_runs_have_few_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 # Precision -----------------------------------------------------------------------------------------------------------
-def first_step(root: Path, method: str, precision: str) -> tuple[dict[str, float], torch.Tensor]:
+def first_step(root: Path, method: str, precision: str, **changes: Any) -> tuple[dict[str, float], torch.Tensor]:
     """The terms of the first step, and the gradient of all the network's parameters."""
     scribbles = method in ("pce_gated_crf", "wsl4mis")
     settings = {"precision": precision, "steps": 1, "validations": 0, "width": 4, "network_options": {"levels": 3}}
+    settings |= changes
     if scribbles:
         settings |= {"ratios": [1.0]}
     prepared = ready(tiny_cell(method, **settings), root, precision)
@@ -334,26 +335,33 @@ def first_step(root: Path, method: str, precision: str) -> tuple[dict[str, float
     return terms, torch.cat([p.grad.flatten() for p in prepared.method.network.parameters() if p.grad is not None])
 
 
-LIKE = {"supervised": 0.98, "mean_teacher": 0.98, "cps": 0.98, "urpc": 0.98, "pce_gated_crf": 0.98, "wsl4mis": 0.98}
-LIKE["min_max_similarity"] = 0.85  # its contrast divides similarities of unit vectors by a small temperature
+# over eight seeds wsl4mis, which drops out channels, lies between 0.96 and 0.99
+LIKE = {"supervised": 0.98, "mean_teacher": 0.98, "cps": 0.98, "urpc": 0.98, "pce_gated_crf": 0.98, "wsl4mis": 0.95}
+# 0.74 to 0.93: its contrast divides similarities of unit vectors by a small temperature
+LIKE["min_max_similarity"] = 0.7
 
 
 @pytest.mark.parametrize(("method", "likeness"), LIKE.items())
 def test_bfloat16_gives_losses_and_gradients_close_to_those_of_float32(
     tmp_path: Path, method: str, likeness: float
 ) -> None:
-    # 8 bits of mantissa round by 2^-9 = 0.2 % in each of about ten layers, independently: below 2 % together
+    # 8 bits of mantissa round by 2^-9 = 0.2 % in each of about ten layers, independently: below 2 % together; a term of
+    # the contrast, which divides by a small temperature, was seen to differ by 2.3 %
     (exact, gradient), (rounded, other) = (first_step(tmp_path, method, kind) for kind in ("float32", "bfloat16"))
-    assert rounded == pytest.approx(exact, rel=0.02, abs=1e-5)
+    assert rounded == pytest.approx(exact, rel=0.03, abs=1e-5)
     assert rounded != exact  # it was computed otherwise
     assert torch.cosine_similarity(gradient, other, dim=0) > likeness
     assert other.norm().item() == pytest.approx(gradient.norm().item(), rel=0.1)
 
 
-def test_volumes_on_a_cpu_are_computed_in_float32(tmp_path: Path) -> None:
-    cell = tiny_cell(
-        datasets=[{"name": "phantom_3d", "options": {"patients": 6, "shape": [16] * 3, "patch": [16] * 3}}],
-        patch=[16, 16, 16],
-        precision="auto",
-    )
-    assert ready(cell, tmp_path).on["dtype"] == torch.float32
+@pytest.mark.parametrize("network", ["vnet", "unet"])
+@pytest.mark.parametrize("method", ["supervised", "cps"])
+def test_volumes_too(tmp_path: Path, method: str, network: str) -> None:
+    volumes = [{"name": "phantom_3d", "options": {"patients": 6, "shape": [16] * 3, "patch": [16] * 3}}]
+    sizes = {"datasets": volumes, "patch": [16] * 3, "network": network}
+    kinds = ("float32", "bfloat16")
+    (exact, gradient), (rounded, other) = (first_step(tmp_path, method, kind, **sizes) for kind in kinds)
+    assert rounded == pytest.approx(exact, rel=0.02, abs=1e-5)
+    assert rounded != exact
+    assert torch.cosine_similarity(gradient, other, dim=0) > 0.95
+    assert other.norm().item() == pytest.approx(gradient.norm().item(), rel=0.1)

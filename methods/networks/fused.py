@@ -1,0 +1,154 @@
+"""Batch normalisation, activation and dropout in one go where that pays: in training, on one thread of a CPU.
+
+One after the other, PyTorch's own read and write a map six times on the way forth and as often on the way back, and on
+a CPU memory is what these layers wait for; drawing the zeros of dropout, one by one, takes longer still. Together they
+read it twice and write it once each way, and zeros are computed from a place and a seed whenever they are needed.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+_LANES = 64
+"""A row of numbers should be so long that the processor's vectors are full."""
+
+_MOST = 2**32
+"""Numbers of a map whose places differ in 32 bits."""
+
+
+def activated(maps: Tensor, norm: nn.Module, activation: nn.Module, dropout: nn.Module | None = None) -> Tensor:
+    """``dropout(activation(norm(maps)))``, with one rounding instead of three in bfloat16, or as these modules do it.
+
+    Args:
+        maps: ``(n, channels, *space)``.
+        norm: any; batch normalisation in training mode may go together with what follows.
+        activation: ``nn.ReLU`` or ``nn.LeakyReLU``.
+        dropout: ``nn.Dropout``; None = none. Zeros are drawn anew by every call, from a seed of torch's generator.
+    """
+    if isinstance(norm, _BatchNorm) and norm.training and _fits(maps, norm):
+        slope = getattr(activation, "negative_slope", 0.0)
+        share = dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0
+        if share < 1:
+            return _Activated.apply(maps, norm.weight, norm.bias, norm, slope, share)
+    found = activation(norm(maps))
+    return found if dropout is None else dropout(found)
+
+
+def watched() -> bool:
+    """Whether something looks at every operation, to count them, say: those are to be PyTorch's own, then."""
+    return _get_current_dispatch_mode() is not None
+
+
+def _fits(maps: Tensor, norm: _BatchNorm) -> bool:
+    """Whether the compiled loops can take it."""
+    if maps.device.type != "cpu" or maps.dtype not in (torch.float32, torch.bfloat16) or torch.get_num_threads() != 1:
+        return False
+    last = torch.channels_last if maps.ndim == 4 else torch.channels_last_3d
+    return (
+        norm.affine
+        and norm.momentum is not None
+        and norm.running_mean is not None
+        and norm.weight.dtype == torch.float32
+        and maps.ndim in (4, 5)
+        and maps.shape[1] < maps.numel() < _MOST
+        and maps.is_contiguous(memory_format=last)
+        and not watched()
+        and _compiled() is not None
+    )
+
+
+@cache
+def _compiled() -> Any:
+    try:
+        from . import kernels
+    except (ImportError, OSError):  # no numba, or one that does not fit NumPy: PyTorch's own, then
+        return None
+    return kernels
+
+
+class _Activated(torch.autograd.Function):
+    @staticmethod
+    @np.errstate(all="ignore")  # a loss that is not finite ends the cell, with a sentence of its own
+    def forward(
+        ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, norm: _BatchNorm, slope: float, share: float
+    ) -> Tensor:
+        rows = _rows(maps)
+        times, channels, count = rows.shape[1] // maps.shape[1], maps.shape[1], maps.numel() // maps.shape[1]
+        pivot = maps.detach().movedim(1, -1).view(-1, channels)[0].float().numpy()
+        total, squares = np.zeros((2, times * channels))
+        _compiled().moments(rows, np.tile(pivot, times), total, squares)
+        offset = total.reshape(times, channels).sum(axis=0) / count
+        mean = pivot + offset
+        variance = np.maximum(squares.reshape(times, channels).sum(axis=0) / count - offset**2, 0)
+        _follow(norm, mean, variance * (count / max(count - 1, 1)))
+        inverse = 1 / np.sqrt(variance + norm.eps)
+        scale = weight.detach().numpy() * inverse
+        lanes = [_lanes(each, times) for each in (scale, bias.detach().numpy() - mean * scale)]
+        drops = _drops(share)
+        found = torch.empty_like(maps)
+        _compiled().activate(rows, _rows(found), *lanes, np.float32(slope), *drops)
+        ctx.save_for_backward(maps)
+        ctx.kept = lanes, mean, inverse, np.float32(slope), drops
+        return found
+
+    @staticmethod
+    @once_differentiable
+    @np.errstate(all="ignore")
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+        (maps,) = ctx.saved_tensors
+        (scale, shift), mean, inverse, slope, drops = ctx.kept
+        last = torch.channels_last if maps.ndim == 4 else torch.channels_last_3d
+        gradient = gradient.to(maps.dtype).contiguous(memory_format=last)
+        rows, arriving = _rows(maps), _rows(gradient)
+        times, channels, count = rows.shape[1] // maps.shape[1], maps.shape[1], maps.numel() // maps.shape[1]
+        total, products = np.zeros((2, times * channels))
+        around = _lanes(mean, times)
+        _compiled().gradient_moments(rows, arriving, scale, shift, around, slope, *drops, total, products)
+        total, products = (each.reshape(times, channels).sum(axis=0) for each in (total, products))
+        by_map = -scale[:channels] * inverse**2 * products / count
+        constant = -scale[:channels] * total / count - by_map * mean
+        found = torch.empty_like(maps)
+        last_two = _lanes(by_map, times), _lanes(constant, times)
+        _compiled().gradient_of_maps(rows, arriving, _rows(found), scale, shift, slope, *drops, *last_two)
+        of_weight, of_bias = (torch.from_numpy(each.astype(np.float32)) for each in (products * inverse, total))
+        return found, of_weight, of_bias, None, None, None
+
+
+def _rows(maps: Tensor) -> Any:
+    """A channels-last map as the compiled loops see it: ``(rows, lanes)``, of float32 or, bfloat16, uint16."""
+    channels, times = maps.shape[1], 1
+    while channels * times < _LANES and maps.numel() // channels % (2 * times) == 0:
+        times *= 2
+    flat = maps.detach().permute(0, *range(2, maps.ndim), 1).view(-1, channels * times)
+    return flat.view(torch.int16).numpy().view(np.uint16) if maps.dtype == torch.bfloat16 else flat.numpy()
+
+
+def _lanes(values: Any, times: int) -> Any:
+    return np.tile(values.astype(np.float32), times)
+
+
+def _drops(share: float) -> tuple[Any, Any, Any]:
+    """Seeds, the share that is dropped in 32 bits, and what the others are multiplied by; no seeds = nothing."""
+    if not share:
+        return None, np.uint32(0), np.float32(1)
+    seeds = torch.randint(2**32, (2,)).numpy().astype(np.uint32)
+    return seeds, np.uint32(round(share * 2**32)), np.float32(1 / (1 - share))
+
+
+def _follow(norm: _BatchNorm, mean: Any, variance: Any) -> None:
+    """Move the running statistics towards those of the batch."""
+    assert norm.momentum is not None
+    for running, now in ((norm.running_mean, mean), (norm.running_var, variance)):
+        assert running is not None
+        numbers = running.numpy()  # the tensor's own memory
+        numbers += norm.momentum * (now - numbers)
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked += 1

@@ -1,0 +1,173 @@
+"""Normalisation, activation and dropout in one go: the numbers of PyTorch's own modules, and when those are taken."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from methods import networks
+from methods.networks import fused, statistics
+from methods.networks.fused import activated
+
+pytest.importorskip("numba")
+
+SHAPES = [(2, 16, 24, 20), (3, 24, 7, 9), (2, 3, 5, 5), (2, 8, 6, 8, 4), (2, 128, 2, 3, 2), (1, 70, 3, 3)]
+
+
+def last(maps: Tensor) -> Tensor:
+    return maps.contiguous(memory_format=torch.channels_last if maps.ndim == 4 else torch.channels_last_3d)
+
+
+def layer(shape: tuple[int, ...]) -> nn.Module:
+    norm = (nn.BatchNorm2d, nn.BatchNorm3d)[len(shape) - 4](shape[1], momentum=0.3)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    return norm
+
+
+def together(maps: Tensor) -> bool:
+    return type(maps.grad_fn).__name__ == "_ActivatedBackward"
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 2**-8)])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.LeakyReLU(0.1)])
+def test_values_gradients_and_statistics_are_those_of_the_modules_in_double(
+    shape: tuple[int, ...], activation: nn.Module, dtype: torch.dtype, tolerance: float
+):
+    norm = layer(shape)
+    exact = copy.deepcopy(norm).double()
+    maps = last((3 * torch.randn(shape) + 40).to(dtype)).requires_grad_()
+    double = maps.detach().double().requires_grad_()
+    found, expected = activated(maps, norm, activation), activation(exact(double))
+    assert together(found)
+    assert found.dtype == dtype
+    assert found.stride() == maps.stride()
+    arriving = last(torch.randn(shape).to(dtype))
+    found.backward(arriving)
+    expected.backward(arriving.double())
+    pairs = [(found, expected, tolerance), (maps.grad, double.grad, tolerance)]
+    pairs += [(getattr(norm, name).grad, getattr(exact, name).grad, 2e-5) for name in ("weight", "bias")]
+    pairs += [(getattr(norm, name), getattr(exact, name), 2e-6) for name in ("running_mean", "running_var")]
+    for one, other, near in pairs:
+        assert (one.double() - other).abs().max() <= near * other.abs().max()
+    assert norm.num_batches_tracked == 1
+
+
+def test_a_gradient_in_another_layout_or_type_is_taken_as_it_is():
+    shape = (2, 8, 6, 6)
+    norm, maps = layer(shape), last(torch.randn(2, 8, 6, 6)).requires_grad_()
+    arriving = torch.randn(shape)
+    activated(maps, norm, nn.ReLU()).backward(arriving)
+    again = maps.detach().clone().requires_grad_()
+    activated(again, norm, nn.ReLU()).backward(torch.cat([torch.zeros_like(arriving), arriving], dim=1)[:, 8:])
+    assert torch.equal(maps.grad, again.grad)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_dropout_zeroes_its_share_scales_the_rest_and_sends_gradient_to_the_rest(dtype: torch.dtype, share: float):
+    shape = (6, 16, 64, 64)
+    norm, maps = layer(shape), last(torch.randn(shape).to(dtype)).requires_grad_()
+    nn.init.constant_(norm.bias, 20.0)  # nothing is zero by itself
+    nn.init.constant_(norm.weight, 1.0)
+    dropout = nn.Dropout(share)
+    whole = activated(maps, norm, nn.ReLU()).detach().float()
+    found = activated(maps, norm, nn.ReLU(), dropout)
+    gone = found == 0
+    n = found.numel()
+    assert gone.float().mean().item() == pytest.approx(share, abs=5 * math.sqrt(share * (1 - share) / n))
+    torch.testing.assert_close(found.detach().float()[~gone], whole[~gone] / (1 - share), rtol=2**-7, atol=0)
+    # without normalisation in between, the gradient is the mask over 1 - p: seen in the bias, which adds up per channel
+    found.backward(torch.ones_like(found))
+    kept = (~gone).float().sum(dim=(0, 2, 3)) / (1 - share)
+    torch.testing.assert_close(norm.bias.grad, kept, rtol=1e-3, atol=0)
+    # neighbours, rows and samples know nothing of one another
+    seen = gone.permute(0, 2, 3, 1).flatten().float() - share
+    for lag in (1, 2, 16, 64 * 16, 64 * 64 * 16):
+        assert (seen[:-lag] * seen[lag:]).mean().abs() < 5 * share * (1 - share) / math.sqrt(n)
+
+
+def test_zeros_are_drawn_anew_each_time_and_follow_torchs_seed():
+    shape = (2, 8, 16, 16)
+    norm, maps, dropout = layer(shape), last(torch.randn(shape)), nn.Dropout(0.5)
+
+    def drawn(seed: int | None = None) -> Tensor:
+        if seed is not None:
+            torch.manual_seed(seed)
+        return activated(maps, norm, nn.ReLU(), dropout)
+
+    one, other = drawn(1), drawn()
+    assert not torch.equal(one, other)
+    assert torch.equal(drawn(1), one)
+    assert not torch.equal(drawn(2), one)
+    dropout.eval()
+    assert torch.equal(drawn(1), drawn(2))
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_not_finite_is_not_hidden(broken: float, dtype: torch.dtype):
+    maps = last(torch.randn(2, 4, 4, 4).to(dtype))
+    maps[0, 1, 2, 3] = broken
+    found = activated(maps, layer((2, 4, 4, 4)), nn.LeakyReLU(0.1))
+    assert not found[:, 1].isfinite().any()
+    assert found[:, [0, 2, 3]].isfinite().all()
+
+
+def test_statistics_that_are_to_stay_stay():
+    norm = layer((2, 4, 4, 4))
+    with statistics.kept_statistics(norm):
+        assert together(activated(last(torch.randn(2, 4, 4, 4)), norm, nn.ReLU()))
+    assert torch.equal(norm.running_mean, torch.zeros(4))
+    assert torch.equal(norm.running_var, torch.ones(4))
+
+
+def test_modules_are_used_where_they_are_needed(monkeypatch: pytest.MonkeyPatch):
+    maps, norm = last(torch.randn(2, 4, 4, 4)), layer((2, 4, 4, 4))
+    assert together(activated(maps, norm, nn.ReLU()))
+    assert not together(activated(maps.contiguous(), norm, nn.ReLU()))
+    assert not together(activated(maps, norm.eval(), nn.ReLU()))
+    norm.train()
+    assert not together(activated(maps, nn.InstanceNorm2d(4, affine=True), nn.ReLU()))
+    cumulative = nn.BatchNorm2d(4, momentum=None)
+    assert not together(activated(maps, cumulative, nn.ReLU()))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "get_num_threads", lambda: 2)
+        assert not together(activated(maps, norm, nn.ReLU()))
+    with monkeypatch.context() as patch:
+        patch.setattr(fused, "_compiled", lambda: None)
+        found = activated(maps, norm, nn.ReLU(), nn.Dropout(0.0))
+        assert not together(found)
+        torch.testing.assert_close(found, F.relu(F.batch_norm(maps, None, None, norm.weight, norm.bias, True)))
+
+
+@pytest.mark.parametrize(("name", "ndim", "side"), [("unet", 2, 32), ("vnet", 2, 16), ("vnet", 3, 16)])
+def test_networks_compute_the_same_with_it_and_without(
+    name: str, ndim: int, side: int, monkeypatch: pytest.MonkeyPatch
+):
+    network = networks.make(name, ndim=ndim, channels=1, classes=3, width=4, levels=3)
+    network = network.to(memory_format=torch.channels_last if ndim == 2 else torch.channels_last_3d)
+    for module in network.modules():
+        if isinstance(module, nn.Dropout | nn.Dropout2d | nn.Dropout3d):
+            module.p = 0.0
+    other, image = copy.deepcopy(network), last(torch.rand(2, 1, *[side] * ndim))
+    calls = []
+    real = fused._Activated.apply
+    monkeypatch.setattr(fused._Activated, "apply", lambda *args: (calls.append(1), real(*args))[1])
+    found = network(image)
+    found.square().sum().backward()
+    assert len(calls) == sum(isinstance(m, nn.BatchNorm2d | nn.BatchNorm3d) for m in network.modules())
+    monkeypatch.setattr(fused, "_fits", lambda *_: False)
+    expected = other(image)
+    expected.square().sum().backward()
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    one, same = (torch.cat([p.grad.flatten() for p in n.parameters()]) for n in (network, other))
+    torch.testing.assert_close(one, same, rtol=0, atol=1e-4 * float(same.abs().max()))
+    for one, same in zip(network.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(one, same, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,117 @@
+"""Convolutions in bfloat16 on a CPU: shapes that a processor gets wrong are found, and computed in float32."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from methods.networks import blocks, trust
+
+LAST = torch.channels_last_3d
+
+
+@pytest.fixture(autouse=True)
+def _untried() -> Iterator[None]:
+    trust._tried.cache_clear()
+    yield
+    trust._tried.cache_clear()
+
+
+def bfloat16() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16)
+
+
+def broken(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
+    """Convolutions in bfloat16 leave a corner unwritten; which types were asked for."""
+    real, asked = F.conv3d, []
+
+    def conv3d(image: Tensor, *args: object) -> Tensor:
+        found = real(image, *args)
+        asked.append(found.dtype)
+        if found.dtype == torch.bfloat16:
+            found = found * torch.ones_like(found).index_fill(2, torch.tensor([0]), 0)
+        return found
+
+    monkeypatch.setattr(F, "conv3d", conv3d)
+    monkeypatch.setattr(trust.F, "conv3d", conv3d)
+    return asked
+
+
+def test_a_shape_that_comes_out_wrong_is_computed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, image = blocks.conv(3, 4, 8), torch.randn(2, 4, 4, 6, 4).contiguous(memory_format=LAST)
+    with bfloat16():
+        assert layer(image).dtype == torch.bfloat16
+    trust._tried.cache_clear()
+    broken(monkeypatch)
+    with bfloat16():
+        assert layer(image).dtype == torch.float32
+    assert layer(image).dtype == torch.float32
+
+
+def test_a_wrong_gradient_is_found_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, layer = torch.randn(2, 4, 4, 6, 4), blocks.conv(3, 4, 8)
+
+    class Wrong(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: object, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: object, gradient: Tensor) -> Tensor:
+            return gradient * (math.inf if gradient.dtype == torch.bfloat16 else 1)
+
+    real = F.conv3d
+    monkeypatch.setattr(trust.F, "conv3d", lambda image, weight, *args: real(image, Wrong.apply(weight), *args))
+    assert trust.right_in_bfloat16(image, layer)  # the weight reaches it in float32, and is rounded inside
+    trust._tried.cache_clear()
+    monkeypatch.setattr(trust.F, "conv3d", lambda *args: Wrong.apply(real(*args)))
+    assert not trust.right_in_bfloat16(image, layer)
+
+
+def test_short_axes_are_never_trusted_and_each_shape_is_tried_once() -> None:
+    layer = blocks.conv(3, 4, 8)
+    assert not trust.right_in_bfloat16(torch.randn(2, 4, 2, 6, 4), layer)
+    assert trust._tried.cache_info().misses == 0
+    for _ in range(3):
+        trust.right_in_bfloat16(torch.randn(2, 4, 4, 6, 4), layer)
+    assert trust._tried.cache_info().misses == 1
+    trust.right_in_bfloat16(torch.randn(2, 4, 4, 6, 4).contiguous(memory_format=LAST), layer)
+    trust.right_in_bfloat16(torch.randn(3, 4, 4, 6, 4), layer)
+    assert trust._tried.cache_info().misses == 3
+
+
+def test_trying_draws_from_a_stream_of_its_own_and_leaves_no_gradient() -> None:
+    layer, image = blocks.conv(3, 4, 8), torch.randn(2, 4, 4, 6, 4)
+    before = torch.get_rng_state()
+    with torch.no_grad(), bfloat16():
+        layer(image)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert layer.weight.grad is None
+    assert trust._tried.cache_info().misses == 1
+
+
+def test_a_huge_volume_is_tried_by_fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(trust, "_tried", lambda shape, *_: seen.append(shape) or True)
+    monkeypatch.setattr(trust, "_MOST", 4 * 4 * 6 * 4)
+    trust.right_in_bfloat16(torch.randn(5, 4, 4, 6, 4), blocks.conv(3, 4, 8))
+    assert seen == [(1, 4, 4, 6, 4)]
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 5, 7), (2, 8, 3, 4, 5)])
+def test_raising_by_a_matrix_product_is_the_transposed_convolution(shape: tuple[int, ...]) -> None:
+    ndim = len(shape) - 2
+    layer = blocks.conv_up(ndim, 8, 4)
+    maps = torch.randn(shape).contiguous(memory_format=(torch.channels_last, LAST)[ndim - 2])
+    torch.testing.assert_close(blocks._raised(maps, layer.weight, layer.bias), layer(maps))
+    torch.testing.assert_close(blocks._raised(maps, layer.weight, None), layer(maps) - layer.bias.view(-1, *[1] * ndim))
+    with bfloat16():
+        found = layer(maps)
+    assert found.dtype == torch.bfloat16
+    assert found.is_contiguous(memory_format=(torch.channels_last, LAST)[ndim - 2])
+    torch.testing.assert_close(found.float(), layer(maps), rtol=0.03, atol=0.03)
