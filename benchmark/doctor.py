@@ -233,7 +233,7 @@ def metrics() -> Finding:
     """Whether the compiled metric kernel works here."""
     from .metrics import ENGINE
 
-    slower = "metrics take longer with SciPy, and are the same; make env"
+    slower = "metrics take longer with SciPy, and are the same; steps on a CPU take longer, too; make env"
     if ENGINE != "numba":
         return Finding("metrics", "note", "numba is not installed", slower)
     try:

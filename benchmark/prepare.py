@@ -23,6 +23,7 @@ from datasets.types import Task
 from datasets.weak import Weakened, strong
 from methods import networks
 from methods.base import Method
+from methods.networks import trust
 
 from . import ROOT, device, receipt, shapes
 from .evaluate import validation_dice
@@ -82,6 +83,7 @@ def prepare(
 ) -> Prepared:
     """Open the data, seal the test labels, initialise the method: everything before the first step."""
     where = device.pick()
+    trust.remember_in(places.cache / "bfloat16")
     dataset = open_dataset(cell, places)
     dtype = device.precision(cell.training.precision, where)
     on: dict[str, Any] = {"device": where, "dtype": dtype}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -22,6 +23,9 @@ _EPS = 1e-5
 
 _ON_CPU = (torch.float32, torch.bfloat16)
 """Types whose instances are normalised channels-last, in float32."""
+
+_LANES = 64
+"""Numbers in a row that fill the vectors of a processor."""
 
 _ALONE = 20480
 """A volume on its own is small, for PyTorch, up to so many numbers in channels × its first two axes."""
@@ -44,6 +48,9 @@ class _Conv3d(nn.Conv3d):
     def forward(self, input: Tensor) -> Tensor:
         if input.device.type != "cpu":
             return super().forward(input)
+        if self.kernel_size == self.stride == (1, 1, 1) and in_bfloat16():  # an image of as many positions
+            found = F.conv2d(input.flatten(2, 3), self.weight.flatten(3), self.bias)
+            return found.unflatten(2, input.shape[2:4])
         if self.kernel_size == self.stride == (1, 1, 1):
             rows = input.permute(0, 2, 3, 4, 1)
             return F.linear(rows, self.weight.flatten(1), self.bias).permute(0, 4, 1, 2, 3)
@@ -197,7 +204,22 @@ def normalisation(name: str, network: str) -> Norm:
 
 def channel_dropout(ndim: int, p: float) -> nn.Module:
     """Drops whole channels with probability ``p`` while training."""
-    return (nn.Dropout2d, nn.Dropout3d)[ndim - 2](p)
+    return (nn.Dropout2d, _Dropout3d)[ndim - 2](p)
+
+
+class _Dropout3d(nn.Dropout3d):
+    """PyTorch's own multiplies channels-last maps of few channels in as short rows on a CPU. The same zeros."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        count, channels = input.shape[:2]
+        positions = input[0, 0].numel()
+        times = math.gcd(positions, max(1, _LANES // channels))
+        fits = input.device.type == "cpu" and input.is_contiguous(memory_format=torch.channels_last_3d)
+        if not (fits and self.training and 0 < self.p < 1 and times > 1):
+            return super().forward(input)
+        kept = input.new_empty(count, 1, channels).bernoulli_(1 - self.p).div_(1 - self.p).repeat(1, 1, times)
+        rows = input.movedim(1, -1).reshape(count, -1, channels * times) * kept
+        return rows.view(count, *input.shape[2:], channels).movedim(-1, 1)
 
 
 def initialise_kaiming(module: _Module) -> _Module:

@@ -66,10 +66,13 @@ def _narrow(typing_context: Any, value: Any, like: Any) -> Any:
 
 @_kernel
 def _stays(index: Any, seeds: Any, dropped: Any) -> Any:
-    """Whether a number stays: 32 bits mixed from its place and two seeds (MurmurHash3's finalizer), against a share."""
-    bits = np.uint32(np.uint32(index) * np.uint32(0x9E3779B1)) ^ seeds[0]
-    bits = np.uint32((bits ^ (bits >> np.uint32(16))) * np.uint32(0x85EBCA6B)) ^ seeds[1]
-    bits = np.uint32((bits ^ (bits >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+    """Whether a number stays: 32 bits mixed from its place and two seeds, against a share.
+
+    The mixer is "lowbias32" of C. Wellons, https://nullprogram.com/blog/2018/07/31/, with a seed before each product.
+    """
+    bits = np.uint32(index) ^ seeds[0]
+    bits = np.uint32((bits ^ (bits >> np.uint32(16))) * np.uint32(0x7FEB352D)) ^ seeds[1]
+    bits = np.uint32((bits ^ (bits >> np.uint32(15))) * np.uint32(0x846CA68B))
     return np.uint32(bits ^ (bits >> np.uint32(16))) >= dropped
 
 

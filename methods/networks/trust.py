@@ -8,8 +8,13 @@ the processor, so no list can be complete. Images are not affected.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import math
+import os
+import platform
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +31,15 @@ _MOST = 2**24
 """Numbers of a volume that is tried; of more samples than fit, the first are."""
 
 
+_kept: Path | None = None
+
+
+def remember_in(folder: Path | None) -> None:
+    """Keep verdicts as files of ``folder``, by processor and PyTorch; None = in memory only."""
+    global _kept
+    _kept = folder
+
+
 def in_bfloat16() -> bool:
     """Whether convolutions on a CPU are computed in bfloat16 here."""
     return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
@@ -38,10 +52,38 @@ def right_in_bfloat16(maps: Tensor, layer: nn.Conv3d) -> bool:
     last = maps.is_contiguous(memory_format=torch.channels_last_3d)
     weight_last = layer.weight.is_contiguous(memory_format=torch.channels_last_3d)
     shape = (max(1, min(len(maps), _MOST // maps[0].numel())), *maps.shape[1:])
-    return _tried(shape, last, tuple(layer.weight.shape), weight_last, layer.stride, layer.padding, maps.dtype)
+    key = (shape, last, tuple(layer.weight.shape), weight_last, layer.stride, layer.padding, maps.dtype)
+    return _verdict(*key)
 
 
 @cache
+def _verdict(*key: Any) -> bool:
+    """As it is known here, or once tried."""
+    if _kept is None:
+        return _tried(*key)
+    file = _kept / hashlib.blake2b(repr((key, _kind())).encode(), digest_size=12).hexdigest()
+    try:
+        return file.read_text() == "right"
+    except OSError:
+        found = _tried(*key)
+    with contextlib.suppress(OSError):  # a full disk costs a second trial
+        _kept.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f"{file.name}.{os.getpid()}")
+        part.write_text("right" if found else "wrong")
+        part.replace(file)
+    return found
+
+
+@cache
+def _kind() -> tuple[str, ...]:
+    """What decides on the kernels that oneDNN takes: its build, the processor and its instructions, a limit to them."""
+    known = [platform.processor(), platform.machine()]
+    with contextlib.suppress(OSError):
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+        known = [line for line in first if line.startswith(("model", "vendor_id", "cpu family", "stepping", "flags"))]
+    return (torch.__version__, os.environ.get("ONEDNN_MAX_CPU_ISA", ""), *known)
+
+
 def _tried(
     shape: tuple[int, ...],
     last: bool,

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from methods import networks
 from methods.networks import fused, statistics
-from methods.networks.fused import activated
+from methods.networks.fused import activated, joined
 
 pytest.importorskip("numba")
 
@@ -145,6 +145,20 @@ def test_modules_are_used_where_they_are_needed(monkeypatch: pytest.MonkeyPatch)
         found = activated(maps, norm, nn.ReLU(), nn.Dropout(0.0))
         assert not together(found)
         torch.testing.assert_close(found, F.relu(F.batch_norm(maps, None, None, norm.weight, norm.bias, True)))
+
+
+@pytest.mark.parametrize("space", [(6, 5), (4, 3, 2)])
+def test_joined_maps_are_concatenated_and_get_gradients_of_their_own(space: tuple[int, ...]):
+    one, other = (last(torch.randn(2, channels, *space)).requires_grad_() for channels in (3, 5))
+    arriving = torch.randn(2, 8, *space)
+    found = joined(one, other)
+    assert torch.equal(found, torch.cat([one, other], dim=1))
+    found.backward(arriving)
+    assert torch.equal(one.grad, arriving[:, :3])
+    assert torch.equal(other.grad, arriving[:, 3:])
+    assert one.grad.stride() == one.stride()
+    plain = joined(one.detach().contiguous(), other.detach())  # another layout: PyTorch's own
+    assert torch.equal(plain, found)
 
 
 @pytest.mark.parametrize(("name", "ndim", "side"), [("unet", 2, 32), ("vnet", 2, 16), ("vnet", 3, 16)])
