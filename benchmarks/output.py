@@ -25,12 +25,12 @@ FULL, QUICK = ROOT / "results" / "reference" / "speed", ROOT / "results" / "spee
 
 PARTS: dict[str, tuple[str, float]] = {
     "roofline": ("Steps against the ceilings of this machine", 60),
-    "step": ("Training step, per method", 500),
+    "step": ("Training step, per method", 400),
     "pipeline": ("Input pipeline", 80),
     "inference": ("Inference", 130),
     "metrics": ("Metrics", 120),
     "runner": ("The runner's own time", 200),
-    "throughput": ("Whole plans, and more workers", 400),
+    "throughput": ("Whole plans, and more workers", 500),
     "accuracy": ("Accuracy, fast against plain", 240),
 }
 """Part -> title and budget in seconds, in the order in which they run; 29 minutes together."""

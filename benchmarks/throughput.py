@@ -31,7 +31,7 @@ _fresh = count()
 
 def measure(run: Run) -> Iterator[Row]:
     parts: list[tuple[str, Callable[[], Setting], str, int, float]] = [
-        ("ACDC 128²", partial(settings.acdc, run, 128), "pce", 40, 4.0),
+        ("ACDC 128²", partial(settings.acdc, run, 128), "pce", 80, 4.0),
         ("Hippocampus 3-D", partial(settings.hippocampus, run), "mean_teacher", 60, 3.0),
         ("ACDC 256²", partial(settings.acdc, run, 256), "pce", 10, 3.0),
     ]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from methods.networks import blocks, trust
 
@@ -95,6 +96,17 @@ def test_trying_draws_from_a_stream_of_its_own_and_leaves_no_gradient() -> None:
         layer(image)
     assert torch.equal(torch.get_rng_state(), before)
     assert layer.weight.grad is None
+    assert trust._verdict.cache_info().misses == 1
+
+
+def test_trials_are_not_counted_among_the_operations_of_a_step() -> None:
+    layer, image = blocks.conv(3, 4, 8), torch.randn(2, 4, 4, 6, 4)
+    found = []
+    for _ in range(2):  # with trials, and without
+        with FlopCounterMode(display=False) as counter, bfloat16():
+            layer(image)
+        found.append(counter.get_total_flops())
+    assert found[0] == found[1] > 0
     assert trust._verdict.cache_info().misses == 1
 
 
