@@ -175,7 +175,7 @@ def _cell(cell: Cell, dataset: Dataset) -> None:
             network = networks.make(name, **network_settings(training, task))
         except (TypeError, ValueError) as error:
             raise ConfigError(f"training: {error}") from error
-    device.pick()
+    device.pick()  # refuses a BENCH_DEVICE that cannot be
     assert training.patch is not None
     for side in training.patch:
         if side % network.divisor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .fused import watched
+from .fused import LANES, watched
 from .trust import in_bfloat16, right_in_bfloat16
 
 Norm = Callable[[int, int], nn.Module]
@@ -23,9 +23,6 @@ _EPS = 1e-5
 
 _ON_CPU = (torch.float32, torch.bfloat16)
 """Types whose instances are normalised channels-last, in float32."""
-
-_LANES = 64
-"""Numbers in a row that fill the vectors of a processor."""
 
 _ALONE = 20480
 """A volume on its own is small, for PyTorch, up to so many numbers in channels × its first two axes."""
@@ -48,10 +45,10 @@ class _Conv3d(nn.Conv3d):
     def forward(self, input: Tensor) -> Tensor:
         if input.device.type != "cpu":
             return super().forward(input)
-        if self.kernel_size == self.stride == (1, 1, 1) and in_bfloat16():  # an image of as many positions
-            found = F.conv2d(input.flatten(2, 3), self.weight.flatten(3), self.bias)
-            return found.unflatten(2, input.shape[2:4])
         if self.kernel_size == self.stride == (1, 1, 1):
+            if in_bfloat16():  # an image of as many positions
+                found = F.conv2d(input.flatten(2, 3), self.weight.flatten(3), self.bias)
+                return found.unflatten(2, input.shape[2:4])
             rows = input.permute(0, 2, 3, 4, 1)
             return F.linear(rows, self.weight.flatten(1), self.bias).permute(0, 4, 1, 2, 3)
         if in_bfloat16() and not right_in_bfloat16(input, self):
@@ -213,7 +210,7 @@ class _Dropout3d(nn.Dropout3d):
     def forward(self, input: Tensor) -> Tensor:
         count, channels = input.shape[:2]
         positions = input[0, 0].numel()
-        times = math.gcd(positions, max(1, _LANES // channels))
+        times = math.gcd(positions, max(1, LANES // channels))
         fits = input.device.type == "cpu" and input.is_contiguous(memory_format=torch.channels_last_3d)
         if not (fits and self.training and 0 < self.p < 1 and times > 1):
             return super().forward(input)

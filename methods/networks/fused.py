@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-_LANES = 64
+LANES = 64
 """A row of numbers should be so long that the processor's vectors are full."""
 
 _MOST = 2**32
@@ -151,7 +151,7 @@ def _last(maps: Tensor) -> torch.memory_format:
 def _rows(maps: Tensor) -> Any:
     """A channels-last map as the compiled loops see it: ``(rows, lanes)``, of float32 or, bfloat16, uint16."""
     channels, times = maps.shape[1], 1
-    while channels * times < _LANES and maps.numel() // channels % (2 * times) == 0:
+    while channels * times < LANES and maps.numel() // channels % (2 * times) == 0:
         times *= 2
     flat = maps.detach().permute(0, *range(2, maps.ndim), 1).view(-1, channels * times)
     return flat.view(torch.int16).numpy().view(np.uint16) if maps.dtype == torch.bfloat16 else flat.numpy()

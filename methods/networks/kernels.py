@@ -108,6 +108,14 @@ def activate(maps: Any, found: Any, scale: Any, shift: Any, slope: Any, seeds: A
 
 
 @_kernel
+def _before(gradient: Any, value: Any, slope: Any, index: Any, seeds: Any, dropped: Any, kept: Any) -> Any:
+    """The gradient that arrives before dropout and activation, at a place where the activation was given ``value``."""
+    if seeds is not None:
+        gradient = gradient * kept if _stays(index, seeds, dropped) else np.float32(0)
+    return gradient if value > 0 else gradient * slope
+
+
+@_kernel
 def gradient_moments(
     maps: Any, gradient: Any, scale: Any, shift: Any, mean: Any, slope: Any, seeds: Any, dropped: Any, kept: Any,
     total: Any, products: Any,
@@ -120,11 +128,9 @@ def gradient_moments(
         more[:] = 0
         for i in range(start, min(start + _BLOCK, rows)):
             for j in range(lanes):
-                value = _wide(maps[i, j])
-                arriving = _wide(gradient[i, j])
-                if seeds is not None:
-                    arriving = arriving * kept if _stays(i * lanes + j, seeds, dropped) else np.float32(0)
-                arriving = arriving if value * scale[j] + shift[j] > 0 else arriving * slope
+                value, index = _wide(maps[i, j]), i * lanes + j
+                given = value * scale[j] + shift[j]
+                arriving = _before(_wide(gradient[i, j]), given, slope, index, seeds, dropped, kept)
                 some[j] += arriving
                 more[j] += arriving * (value - mean[j])
         for j in range(lanes):
@@ -141,11 +147,9 @@ def gradient_of_maps(
     rows, lanes = maps.shape
     for i in range(rows):
         for j in range(lanes):
-            value = _wide(maps[i, j])
-            arriving = _wide(gradient[i, j])
-            if seeds is not None:
-                arriving = arriving * kept if _stays(i * lanes + j, seeds, dropped) else np.float32(0)
-            arriving = arriving if value * scale[j] + shift[j] > 0 else arriving * slope
+            value, index = _wide(maps[i, j]), i * lanes + j
+            given = value * scale[j] + shift[j]
+            arriving = _before(_wide(gradient[i, j]), given, slope, index, seeds, dropped, kept)
             found[i, j] = _narrow(arriving * scale[j] + value * by_map[j] + constant[j], maps[i, j])
 
 
