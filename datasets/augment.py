@@ -26,10 +26,9 @@ from typing import overload
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .types import IGNORE
+from .rotation import rotate, sent
 
 KINDS = ("none", "dihedral", "flip", "released")
 
@@ -132,7 +131,7 @@ def apply(
         maps = [reorient(labels, 1, params) for labels in maps]
     rotated = np.flatnonzero(params.degrees)
     if len(rotated):
-        image, maps = _rotate(params.degrees, rotated, image, maps, interpolation)
+        image, maps = rotate(params.degrees, rotated, image, maps, interpolation)
     return image, tuple(maps)
 
 
@@ -174,7 +173,7 @@ def _reorient_each(values: Tensor, first: int, params: Params) -> Tensor:
 def _reorient_at_once(values: Tensor, first: int, params: Params) -> Tensor:
     """The same by one gather."""
     height, width = values.shape[first : first + 2]
-    code = _sent(params.mirror[:, 0] + 2 * params.mirror[:, 1] + 4 * params.swap, values.device)
+    code = sent(params.mirror[:, 0] + 2 * params.mirror[:, 1] + 4 * params.swap, values.device)
     source = _orientations(height, width, values.device)[code]
     flat = values.flatten(first, first + 1)
     index = source.view(len(values), *[1] * (first - 1), -1, *[1] * (flat.ndim - first - 1))
@@ -182,56 +181,5 @@ def _reorient_at_once(values: Tensor, first: int, params: Params) -> Tensor:
     depth = params.mirror[:, 2:].any(axis=1)
     if not depth.any():
         return turned
-    mask = _sent(np.asarray(depth), values.device).reshape(-1, *[1] * (values.ndim - 1))
+    mask = sent(np.asarray(depth), values.device).reshape(-1, *[1] * (values.ndim - 1))
     return torch.where(mask, turned.flip(-1), turned)
-
-
-def _rotate(
-    degrees: np.ndarray, rows: np.ndarray, image: Tensor | None, maps: Sequence[Tensor], interpolation: str
-) -> tuple[Tensor | None, list[Tensor]]:
-    """Rotate the samples ``rows`` in the plane; images and label maps read the same points."""
-    like = image if image is not None else maps[0]
-    height, width = like.shape[-2:]
-    grid = _rotated_grid(degrees[rows], height, width, like.device)
-    index = _sent(rows, like.device)
-    turned = []
-    if maps:
-        # Float32 holds every class exactly. Samples from outside are 0, so classes are moved up by one meanwhile.
-        raised = torch.stack([labels[index] for labels in maps], dim=1).float().add_(1)
-        raised = F.grid_sample(raised, grid, mode="nearest", align_corners=False)
-        values = torch.where(raised == 0, float(IGNORE), raised - 1)
-        turned = [labels.index_copy(0, index, values[:, i].to(labels.dtype)) for i, labels in enumerate(maps)]
-    if image is None:
-        return None, turned
-    picture = image[index]
-    floor = picture.amin((2, 3), keepdim=True)
-    if interpolation == "nearest":
-        inside = F.grid_sample(torch.ones_like(picture), grid, mode="nearest", align_corners=False)
-        sampled = F.grid_sample(picture, grid, mode="nearest", align_corners=False)
-        picture = torch.where(inside == 1, sampled, floor)
-    else:
-        # The fill of 0 becomes the minimum, towards which the border blends, if that is subtracted meanwhile.
-        picture = F.grid_sample(picture - floor, grid, mode="bilinear", align_corners=False).add_(floor)
-    return image.index_copy(0, index, picture), turned
-
-
-def _rotated_grid(degrees: np.ndarray, height: int, width: int, device: torch.device) -> Tensor:
-    """``(n, height, width, 2)`` points (x, y) to read, where the picture spans -1 to 1 on both axes.
-
-    With the picture turned by t, output pixel (y, x), in pixels from the centre, reads (cos t y + sin t x, cos t x -
-    sin t y). The two terms are added by broadcasting, which is five times as fast as ``affine_grid``.
-    """
-    radians = np.deg2rad(degrees)
-    terms = [np.cos(radians), np.sin(radians) * height / width, np.sin(radians) * width / height]
-    cosine, down, across = _sent(np.stack(terms).astype(np.float32), device)[:, :, None]
-    y = (2 * torch.arange(height, device=device) + 1) / height - 1
-    x = (2 * torch.arange(width, device=device) + 1) / width - 1
-    grid = torch.empty(len(degrees), height, width, 2, device=device)
-    torch.sub((cosine * x)[:, None, :], (down * y)[:, :, None], out=grid[..., 0])
-    torch.add((across * x)[:, None, :], (cosine * y)[:, :, None], out=grid[..., 1])
-    return grid
-
-
-def _sent(values: np.ndarray, device: torch.device) -> Tensor:
-    """A small array on the device; the host does not wait until what the device still has to do is done."""
-    return torch.from_numpy(values).to(device, non_blocking=True)

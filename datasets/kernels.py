@@ -1,0 +1,133 @@
+"""Compiled loops for samples on a CPU: pictures and label maps rotated in the plane, a row at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+_ONE, _HALF = np.float32(1), np.float32(0.5)
+_WHOLE = np.float32(1.5 * 2**23)
+"""A float32 that this is added to, and taken from again, becomes the nearest whole number, even where two are."""
+
+
+def _kernel(function: Callable[..., Any]) -> Any:
+    """Compiled, free of the interpreter lock, and kept on disk where a folder for it can be written."""
+    try:
+        return njit(nogil=True, error_model="numpy", cache=True)(function)
+    except RuntimeError:  # numba found neither __pycache__ nor the user's cache folder writable
+        return njit(nogil=True, error_model="numpy")(function)
+
+
+@_kernel
+def _bordered(picture: Any, fill: Any) -> Any:
+    """The picture with one pixel of ``fill`` before and two after it on both axes: what lies outside."""
+    height, width = picture.shape
+    found = np.empty((height + 3, width + 3), picture.dtype)
+    found[:] = fill
+    for i in range(height):
+        found[i + 1, 1 : width + 1] = picture[i]
+    return found
+
+
+@_kernel
+def _inside(place: Any, most: Any) -> Any:
+    """A coordinate, or the next one that lies just outside."""
+    place = place if place > -_ONE else -_ONE
+    return place if place < most else most
+
+
+@_kernel
+def _corners(x: Any, turn: Any, row: Any, size: Any, at: Any, right: Any, down: Any) -> None:
+    """Where a row of output pixels lies between four pixels of a bordered picture: the first, and the shares.
+
+    Args:
+        x: ``(width,)`` float32, centres of the columns, where the picture spans -1 to 1.
+        turn: cosine of the angle, and its sine times height / width and times width / height.
+        row: centre of the row.
+        size: height and width.
+        at: ``(width,)`` uint32, written: place of the upper left of four pixels.
+        right, down: ``(width,)`` float32, written: share of the two pixels on the right, and of the two below.
+    """
+    (cosine, along, across), (height, width) = turn, size
+    away, straight = along * row, cosine * row
+    half_width, half_height = width * _HALF, height * _HALF
+    step = np.int32(width + 3)
+    for j in range(x.size):
+        here = _inside((cosine * x[j] - away + _ONE) * half_width - _HALF, width)
+        there = _inside((across * x[j] + straight + _ONE) * half_height - _HALF, height)
+        column, line = np.int32(here + _ONE), np.int32(there + _ONE)
+        right[j] = here - (np.float32(column) - _ONE)
+        down[j] = there - (np.float32(line) - _ONE)
+        at[j] = line * step + column
+
+
+@_kernel
+def _nearest(x: Any, turn: Any, row: Any, size: Any, at: Any) -> None:
+    """As :func:`_corners`: the nearest pixel."""
+    (cosine, along, across), (height, width) = turn, size
+    away, straight = along * row, cosine * row
+    half_width, half_height = width * _HALF, height * _HALF
+    step = np.int32(width + 3)
+    for j in range(x.size):
+        here = _inside((cosine * x[j] - away + _ONE) * half_width - _HALF, width)
+        there = _inside((across * x[j] + straight + _ONE) * half_height - _HALF, height)
+        column, line = np.int32((here + _WHOLE) - _WHOLE), np.int32((there + _WHOLE) - _WHOLE)
+        at[j] = (line + np.int32(1)) * step + column + np.int32(1)
+
+
+@_kernel
+def _blend(above: Any, below: Any, at: Any, right: Any, down: Any, found: Any) -> None:
+    following = np.uint32(1)
+    for j in range(at.size):
+        first, share = at[j], right[j]
+        second, rest = first + following, _ONE - share
+        top = above[first] * rest + above[second] * share
+        found[j] = top * (_ONE - down[j]) + (below[first] * rest + below[second] * share) * down[j]
+
+
+@_kernel
+def _take(picture: Any, at: Any, found: Any) -> None:
+    for j in range(at.size):
+        found[j] = picture[at[j]]
+
+
+@_kernel
+def rotate_picture(picture: Any, x: Any, y: Any, turn: Any, outside: Any, found: Any) -> None:
+    """Write a rotated picture into ``found``, linearly interpolated; float32, ``(height, width)``, as is ``picture``.
+
+    Args:
+        picture: of any strides.
+        x, y: float32, centres of columns and rows, where the picture spans -1 to 1.
+        turn: float32, cosine of the angle, and its sine times height / width and times width / height.
+        outside: what lies around the picture.
+        found: written.
+    """
+    height, width = picture.shape
+    size = (np.float32(height), np.float32(width))
+    above = _bordered(picture, outside).ravel()
+    below = above[width + 3 :]
+    at, right, down = np.empty(width, np.uint32), np.empty(width, np.float32), np.empty(width, np.float32)
+    for i in range(height):
+        _corners(x, turn, y[i], size, at, right, down)
+        _blend(above, below, at, right, down, found[i])
+
+
+@_kernel
+def rotate_labels(labels: Any, x: Any, y: Any, turn: Any, outside: Any, found: Any) -> None:
+    """The same for a label map of uint8: the nearest pixel, even ones where two are."""
+    height, width = labels.shape
+    size = (np.float32(height), np.float32(width))
+    bordered, at = _bordered(labels, outside).ravel(), np.empty(width, np.uint32)
+    for i in range(height):
+        _nearest(x, turn, y[i], size, at)
+        _take(bordered, at, found[i])
+
+
+def warm_up() -> None:
+    """Compile, or load from disk, both."""
+    line, turn = np.zeros(1, np.float32), (_ONE, _ONE, _ONE)
+    rotate_picture(np.zeros((1, 1), np.float32), line, line, turn, _ONE, np.zeros((1, 1), np.float32))
+    rotate_labels(np.zeros((1, 1), np.uint8), line, line, turn, np.uint8(0), np.zeros((1, 1), np.uint8))
