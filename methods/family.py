@@ -13,8 +13,7 @@ from datasets.types import Batch, Labelled, Task
 from .base import Build, Clock, Method, Terms, frozen_copy
 from .ema import average_parameters, ema_decay
 from .hyper import HyperBase, hyper
-from .losses.cross_entropy import cross_entropy
-from .losses.overlap import dice_loss
+from .losses.cross_entropy import cross_entropy, cross_entropy_and_dice
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,8 @@ class TeacherHyper(SupervisedHyper):
 
 def supervised_terms(logits: Tensor, label: Tensor, dice_share: float) -> Terms:
     """Cross-entropy and Dice on a label map: half of each by default (SSL4MIS, WSL4MIS, UA-MT)."""
-    return {
-        "ce": (1 - dice_share) * cross_entropy(logits, label),
-        "dice": dice_share * dice_loss(torch.softmax(logits.float(), dim=1), label),
-    }
+    entropy, dice = cross_entropy_and_dice(logits, label)
+    return {"ce": (1 - dice_share) * entropy, "dice": dice_share * dice}
 
 
 class TeacherStudent(Method):

@@ -21,7 +21,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "submitit": ("benchmark/execute/slurm.py",),
     "matplotlib": ("benchmark/report/",),
     "statsmodels": ("benchmark/report/",),
-    "numba": ("benchmark/metrics/", "datasets/kernels.py", "methods/networks/kernels.py"),
+    "numba": ("benchmark/metrics/", "datasets/kernels.py", "methods/losses/kernels.py", "methods/networks/kernels.py"),
     "llvmlite": ("methods/networks/kernels.py",),
     "triton": ("methods/components_gpu.py",),
     "nibabel": ("datasets/io.py", "datasets/export.py"),
@@ -44,7 +44,12 @@ LAZY = (set(HOMES) - AT_TOP) | {"skimage"}
 NEEDED_TO_RUN = {"torch", "numpy", "scipy", "h5py"}
 """All that training and evaluating may import from outside."""
 
-OPTIONAL = ("datasets/kernels.py", "methods/networks/kernels.py", "methods/components_gpu.py")
+OPTIONAL = (
+    "datasets/kernels.py",
+    "methods/losses/kernels.py",
+    "methods/networks/kernels.py",
+    "methods/components_gpu.py",
+)
 """Imported inside functions, where what they need is at hand; without it PyTorch's or SciPy's own code runs."""
 
 ENTRANCES = ("benchmark.run", "benchmark.train", "benchmark.evaluate")

@@ -21,10 +21,11 @@ for _ndim in (2, 3):
 
 with contextlib.suppress(Exception):
     from datasets import kernels as of_samples
+    from methods.losses import kernels as of_losses
     from methods.networks import kernels as of_networks
 
-    of_samples.warm_up()
-    of_networks.warm_up()
+    for compiled in (of_samples, of_networks, of_losses):
+        compiled.warm_up()
 
 receipt.versions()  # of what is loaded here
 receipt.loaded()  # a cell says what it finds on disk as it starts, and whether that is still this

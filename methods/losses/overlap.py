@@ -7,7 +7,7 @@ from torch import Tensor
 
 from datasets.types import IGNORE
 
-_SMOOTH = 1e-5
+SMOOTH = 1e-5
 """Added to numerator and denominator: an empty class predicted empty costs 0 (SSL4MIS, WSL4MIS, UA-MT)."""
 
 
@@ -56,4 +56,4 @@ def _dice_losses(probs: Tensor, label: Tensor, *, squared: bool = True) -> Tenso
     overlap = (probs * target).sum(axes)
     # the target is 0 or 1, so the sum of its squares is its sum
     size = (probs.square() if squared else probs).sum(axes) + target.sum(axes)
-    return 1 - (2 * overlap + _SMOOTH) / (size + _SMOOTH)
+    return 1 - (2 * overlap + SMOOTH) / (size + SMOOTH)

@@ -48,9 +48,14 @@ def joined(*maps: Tensor) -> Tensor:
     PyTorch's own hands out windows into the gradient of the whole, and adding one of those to another gradient of a
     skip connection takes seven times as long as adding two maps.
     """
-    if all(each.device.type == "cpu" and each.is_contiguous(memory_format=_last(each)) for each in maps):
+    if all(each.device.type == "cpu" and each.is_contiguous(memory_format=channels_last(each)) for each in maps):
         return _Joined.apply(*maps)
     return torch.cat(maps, dim=1)
+
+
+def channels_last(maps: Tensor) -> torch.memory_format:
+    """The layout of images, or of volumes, with the channels innermost."""
+    return torch.channels_last_3d if maps.ndim == 5 else torch.channels_last
 
 
 def watched() -> bool:
@@ -69,7 +74,7 @@ def _fits(maps: Tensor, norm: _BatchNorm) -> bool:
         and norm.weight.dtype == torch.float32
         and maps.ndim in (4, 5)
         and maps.shape[1] < maps.numel() < _MOST
-        and maps.is_contiguous(memory_format=_last(maps))
+        and maps.is_contiguous(memory_format=channels_last(maps))
         and not watched()
         and _compiled() is not None
     )
@@ -115,7 +120,7 @@ class _Activated(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         (maps,) = ctx.saved_tensors
         (scale, shift), mean, inverse, slope, drops = ctx.kept
-        gradient = gradient.to(maps.dtype).contiguous(memory_format=_last(maps))
+        gradient = gradient.to(maps.dtype).contiguous(memory_format=channels_last(maps))
         rows, arriving = _rows(maps), _rows(gradient)
         times, channels, count = rows.shape[1] // maps.shape[1], maps.shape[1], maps.numel() // maps.shape[1]
         total, products = np.zeros((2, times * channels))
@@ -141,11 +146,7 @@ class _Joined(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         parts = gradient.split(ctx.channels, dim=1)
-        return tuple(part.contiguous(memory_format=_last(part)) for part in parts)
-
-
-def _last(maps: Tensor) -> torch.memory_format:
-    return torch.channels_last_3d if maps.ndim == 5 else torch.channels_last
+        return tuple(part.contiguous(memory_format=channels_last(part)) for part in parts)
 
 
 def _rows(maps: Tensor) -> Any:

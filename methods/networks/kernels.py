@@ -21,7 +21,7 @@ _BLOCK = 64
 _WORD, _HALF = ir.IntType(32), ir.IntType(16)
 
 
-def _kernel(function: Callable[..., Any]) -> Any:
+def kernel(function: Callable[..., Any]) -> Any:
     """Compiled, free of the interpreter lock, and kept on disk where a folder for it can be written."""
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:
@@ -36,7 +36,7 @@ def _inline(typed: Callable[..., Any]) -> Any:
 
 
 @_inline
-def _wide(typing_context: Any, value: Any) -> Any:
+def wide(typing_context: Any, value: Any) -> Any:
     """A number of a map as float32."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -49,7 +49,7 @@ def _wide(typing_context: Any, value: Any) -> Any:
 
 
 @_inline
-def _narrow(typing_context: Any, value: Any, like: Any) -> Any:
+def narrow(typing_context: Any, value: Any, like: Any) -> Any:
     """A float32 as a number of a map; what is not finite stays so."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -64,7 +64,7 @@ def _narrow(typing_context: Any, value: Any, like: Any) -> Any:
     return like(types.float32, like), build
 
 
-@_kernel
+@kernel
 def _stays(index: Any, seeds: Any, dropped: Any) -> Any:
     """Whether a number stays: 32 bits mixed from its place and two seeds, against a share.
 
@@ -76,7 +76,7 @@ def _stays(index: Any, seeds: Any, dropped: Any) -> Any:
     return np.uint32(bits ^ (bits >> np.uint32(16))) >= dropped
 
 
-@_kernel
+@kernel
 def moments(maps: Any, pivot: Any, total: Any, squares: Any) -> None:
     """Add up, per lane, what numbers exceed ``pivot`` (float32) by, and its squares, into float64."""
     rows, lanes = maps.shape
@@ -86,7 +86,7 @@ def moments(maps: Any, pivot: Any, total: Any, squares: Any) -> None:
         more[:] = 0
         for i in range(start, min(start + _BLOCK, rows)):
             for j in range(lanes):
-                value = _wide(maps[i, j]) - pivot[j]
+                value = wide(maps[i, j]) - pivot[j]
                 some[j] += value
                 more[j] += value * value
         for j in range(lanes):
@@ -94,20 +94,20 @@ def moments(maps: Any, pivot: Any, total: Any, squares: Any) -> None:
             squares[j] += more[j]
 
 
-@_kernel
+@kernel
 def activate(maps: Any, found: Any, scale: Any, shift: Any, slope: Any, seeds: Any, dropped: Any, kept: Any) -> None:
     """Write ``leaky_relu(maps * scale + shift)`` into ``found``; with ``seeds``, dropped, or times ``kept``."""
     rows, lanes = maps.shape
     for i in range(rows):
         for j in range(lanes):
-            value = _wide(maps[i, j]) * scale[j] + shift[j]
+            value = wide(maps[i, j]) * scale[j] + shift[j]
             value = value if value > 0 else value * slope
             if seeds is not None:
                 value = value * kept if _stays(i * lanes + j, seeds, dropped) else np.float32(0)
-            found[i, j] = _narrow(value, maps[i, j])
+            found[i, j] = narrow(value, maps[i, j])
 
 
-@_kernel
+@kernel
 def _before(gradient: Any, value: Any, slope: Any, index: Any, seeds: Any, dropped: Any, kept: Any) -> Any:
     """The gradient that arrives before dropout and activation, at a place where the activation was given ``value``."""
     if seeds is not None:
@@ -115,7 +115,7 @@ def _before(gradient: Any, value: Any, slope: Any, index: Any, seeds: Any, dropp
     return gradient if value > 0 else gradient * slope
 
 
-@_kernel
+@kernel
 def gradient_moments(
     maps: Any, gradient: Any, scale: Any, shift: Any, mean: Any, slope: Any, seeds: Any, dropped: Any, kept: Any,
     total: Any, products: Any,
@@ -128,9 +128,9 @@ def gradient_moments(
         more[:] = 0
         for i in range(start, min(start + _BLOCK, rows)):
             for j in range(lanes):
-                value, index = _wide(maps[i, j]), i * lanes + j
+                value, index = wide(maps[i, j]), i * lanes + j
                 given = value * scale[j] + shift[j]
-                arriving = _before(_wide(gradient[i, j]), given, slope, index, seeds, dropped, kept)
+                arriving = _before(wide(gradient[i, j]), given, slope, index, seeds, dropped, kept)
                 some[j] += arriving
                 more[j] += arriving * (value - mean[j])
         for j in range(lanes):
@@ -138,7 +138,7 @@ def gradient_moments(
             products[j] += more[j]
 
 
-@_kernel
+@kernel
 def gradient_of_maps(
     maps: Any, gradient: Any, found: Any, scale: Any, shift: Any, slope: Any, seeds: Any, dropped: Any, kept: Any,
     by_map: Any, constant: Any,
@@ -147,10 +147,10 @@ def gradient_of_maps(
     rows, lanes = maps.shape
     for i in range(rows):
         for j in range(lanes):
-            value, index = _wide(maps[i, j]), i * lanes + j
+            value, index = wide(maps[i, j]), i * lanes + j
             given = value * scale[j] + shift[j]
-            arriving = _before(_wide(gradient[i, j]), given, slope, index, seeds, dropped, kept)
-            found[i, j] = _narrow(arriving * scale[j] + value * by_map[j] + constant[j], maps[i, j])
+            arriving = _before(wide(gradient[i, j]), given, slope, index, seeds, dropped, kept)
+            found[i, j] = narrow(arriving * scale[j] + value * by_map[j] + constant[j], maps[i, j])
 
 
 def warm_up() -> None:
