@@ -91,48 +91,27 @@ def _compiled() -> Any:
 
 class _Activated(torch.autograd.Function):
     @staticmethod
-    @np.errstate(all="ignore")  # a loss that is not finite ends the cell, with a sentence of its own
     def forward(
         ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, norm: _BatchNorm, slope: float, share: float
     ) -> Tensor:
-        rows = _rows(maps)
-        times, channels, count = rows.shape[1] // maps.shape[1], maps.shape[1], maps.numel() // maps.shape[1]
-        pivot = maps.detach().movedim(1, -1).view(-1, channels)[0].float().numpy()
-        total, squares = np.zeros((2, times * channels))
-        _compiled().moments(rows, np.tile(pivot, times), total, squares)
-        offset = total.reshape(times, channels).sum(axis=0) / count
-        mean = pivot + offset
-        variance = np.maximum(squares.reshape(times, channels).sum(axis=0) / count - offset**2, 0)
-        _follow(norm, mean, variance * (count / max(count - 1, 1)))
-        inverse = 1 / np.sqrt(variance + norm.eps)
-        scale = weight.detach().numpy() * inverse
-        lanes = [_lanes(each, times) for each in (scale, bias.detach().numpy() - mean * scale)]
-        drops = _drops(share)
-        found = torch.empty_like(maps)
-        _compiled().activate(rows, _rows(found), *lanes, np.float32(slope), *drops)
+        found, rest = torch.empty_like(maps), (np.float32(slope), *_drops(share))
+        parts: tuple[Any, ...] = (weight, bias, norm.running_mean, norm.running_var)
+        arrays = _rows(maps), _rows(found), *(part.detach().numpy() for part in parts)
+        kept = _compiled().normalise_and_activate(*arrays, norm.momentum, norm.eps, *rest)
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked += 1
         ctx.save_for_backward(maps)
-        ctx.kept = lanes, mean, inverse, np.float32(slope), drops
+        ctx.kept, ctx.rest = kept, rest
         return found
 
     @staticmethod
     @once_differentiable
-    @np.errstate(all="ignore")
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         (maps,) = ctx.saved_tensors
-        (scale, shift), mean, inverse, slope, drops = ctx.kept
         gradient = gradient.to(maps.dtype).contiguous(memory_format=channels_last(maps))
-        rows, arriving = _rows(maps), _rows(gradient)
-        times, channels, count = rows.shape[1] // maps.shape[1], maps.shape[1], maps.numel() // maps.shape[1]
-        total, products = np.zeros((2, times * channels))
-        around = _lanes(mean, times)
-        _compiled().gradient_moments(rows, arriving, scale, shift, around, slope, *drops, total, products)
-        total, products = (each.reshape(times, channels).sum(axis=0) for each in (total, products))
-        by_map = -scale[:channels] * inverse**2 * products / count
-        constant = -scale[:channels] * total / count - by_map * mean
-        found = torch.empty_like(maps)
-        last_two = _lanes(by_map, times), _lanes(constant, times)
-        _compiled().gradient_of_maps(rows, arriving, _rows(found), scale, shift, slope, *drops, *last_two)
-        of_weight, of_bias = (torch.from_numpy(each.astype(np.float32)) for each in (products * inverse, total))
+        found, of_weight, of_bias = torch.empty_like(maps), *torch.empty(2, maps.shape[1])
+        arrays = _rows(maps), _rows(gradient), _rows(found), *ctx.kept, of_weight.numpy(), of_bias.numpy()
+        _compiled().gradients(*arrays, *ctx.rest)
         return found, of_weight, of_bias, None, None, None
 
 
@@ -158,24 +137,9 @@ def _rows(maps: Tensor) -> Any:
     return flat.view(torch.int16).numpy().view(np.uint16) if maps.dtype == torch.bfloat16 else flat.numpy()
 
 
-def _lanes(values: Any, times: int) -> Any:
-    return np.tile(values.astype(np.float32), times)
-
-
 def _drops(share: float) -> tuple[Any, Any, Any]:
     """Seeds, the share that is dropped in 32 bits, and what the others are multiplied by; no seeds = nothing."""
     if not share:
         return None, np.uint32(0), np.float32(1)
     seeds = torch.randint(2**32, (2,)).numpy().astype(np.uint32)
     return seeds, np.uint32(round(share * 2**32)), np.float32(1 / (1 - share))
-
-
-def _follow(norm: _BatchNorm, mean: Any, variance: Any) -> None:
-    """Move the running statistics towards those of the batch."""
-    assert norm.momentum is not None
-    for running, now in ((norm.running_mean, mean), (norm.running_var, variance)):
-        assert running is not None
-        numbers = running.numpy()  # the tensor's own memory
-        numbers += norm.momentum * (now - numbers)
-    if norm.num_batches_tracked is not None:
-        norm.num_batches_tracked += 1

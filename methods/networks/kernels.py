@@ -7,6 +7,7 @@ float32 and written with one rounding, to the nearest even.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -153,15 +154,83 @@ def gradient_of_maps(
             found[i, j] = narrow(arriving * scale[j] + value * by_map[j] + constant[j], maps[i, j])
 
 
+@kernel
+def normalise_and_activate(
+    maps: Any, found: Any, weight: Any, bias: Any, running_mean: Any, running_variance: Any,
+    momentum: Any, eps: Any, slope: Any, seeds: Any, dropped: Any, kept: Any,
+) -> tuple[Any, Any]:  # fmt: skip
+    """Batch normalisation, activation and dropout, forward; the running statistics move towards those of the batch.
+
+    Args:
+        maps, found: ``(rows, lanes)``; lanes are the channels, once or several times.
+        weight, bias, running_mean, running_variance: ``(channels,)`` float32; the last two are written.
+        momentum, eps, slope: of normalisation and activation.
+        seeds, dropped, kept: as in :func:`activate`.
+
+    Returns:
+        ``(3, lanes)`` float32: scale, shift and mean; and ``(2, channels)`` float64: mean, and inverse deviation.
+    """
+    (rows, lanes), channels = maps.shape, weight.size
+    count = rows * (lanes // channels)
+    pivot, total, squares = np.empty(lanes, np.float32), np.zeros(lanes), np.zeros(lanes)
+    for j in range(lanes):
+        pivot[j] = wide(maps[0, j % channels])
+    moments(maps, pivot, total, squares)
+    for j in range(channels, lanes):
+        total[j % channels] += total[j]
+        squares[j % channels] += squares[j]
+    by_lane, by_channel = np.empty((3, lanes), np.float32), np.empty((2, channels))
+    for c in range(channels):
+        offset = total[c] / count
+        variance = max(squares[c] / count - offset * offset, 0.0)
+        mean, inverse = pivot[c] + offset, 1 / math.sqrt(variance + eps)
+        by_channel[0, c], by_channel[1, c] = mean, inverse
+        running_mean[c] += momentum * (mean - running_mean[c])
+        running_variance[c] += momentum * (variance * (count / max(count - 1, 1)) - running_variance[c])
+    for j in range(lanes):
+        mean, scale = by_channel[0, j % channels], weight[j % channels] * by_channel[1, j % channels]
+        by_lane[0, j], by_lane[1, j], by_lane[2, j] = scale, bias[j % channels] - mean * scale, mean
+    activate(maps, found, by_lane[0], by_lane[1], slope, seeds, dropped, kept)
+    return by_lane, by_channel
+
+
+@kernel
+def gradients(
+    maps: Any, gradient: Any, found: Any, by_lane: Any, by_channel: Any, of_weight: Any, of_bias: Any,
+    slope: Any, seeds: Any, dropped: Any, kept: Any,
+) -> None:  # fmt: skip
+    """The way back through :func:`normalise_and_activate`, which gave ``by_lane`` and ``by_channel``.
+
+    Args:
+        maps: what was given.
+        gradient: what arrives.
+        found: the gradient with respect to maps, written.
+        of_weight, of_bias: ``(channels,)`` float32, written.
+        slope, seeds, dropped, kept: as on the way forth.
+    """
+    (rows, lanes), channels = maps.shape, of_weight.size
+    count = rows * (lanes // channels)
+    scale, shift, total, products = by_lane[0], by_lane[1], np.zeros(lanes), np.zeros(lanes)
+    gradient_moments(maps, gradient, scale, shift, by_lane[2], slope, seeds, dropped, kept, total, products)
+    for j in range(channels, lanes):
+        total[j % channels] += total[j]
+        products[j % channels] += products[j]
+    by_map, constant = np.empty(lanes, np.float32), np.empty(lanes, np.float32)
+    for c in range(channels):
+        mean, inverse = by_channel[0, c], by_channel[1, c]
+        steep = -scale[c] * inverse * inverse * products[c] / count
+        flat = -scale[c] * total[c] / count - steep * mean
+        for j in range(c, lanes, channels):
+            by_map[j], constant[j] = steep, flat
+        of_weight[c], of_bias[c] = products[c] * inverse, total[c]
+    gradient_of_maps(maps, gradient, found, scale, shift, slope, seeds, dropped, kept, by_map, constant)
+
+
 def warm_up() -> None:
     """Compile, or load from disk, everything."""
-    values, sums = np.ones(1, np.float32), np.zeros(1)
-    one = np.float32(1)
     for kind in (np.float32, np.uint16):
-        maps, found = np.zeros((1, 1), kind), np.zeros((1, 1), kind)
-        moments(maps, values, sums, sums)
+        maps, values = np.zeros((1, 1), kind), np.ones((6, 1), np.float32)
         for seeds in (None, np.zeros(2, np.uint32)):
-            drops = seeds, np.uint32(0), one
-            activate(maps, found, values, values, one, *drops)
-            gradient_moments(maps, maps, values, values, values, one, *drops, sums, sums)
-            gradient_of_maps(maps, maps, found, values, values, one, *drops, values, values)
+            rest = np.float32(1), seeds, np.uint32(0), np.float32(1)
+            kept = normalise_and_activate(maps, maps.copy(), *values[:4], 0.1, 1e-5, *rest)
+            gradients(maps, maps, maps.copy(), *kept, *values[4:], *rest)

@@ -19,6 +19,7 @@ from datasets.types import Batch, Task
 
 from ..base import Build, Clock, Method, Terms
 from ..hyper import HyperBase, hyper
+from ..labels import most_probable
 from ..losses.cross_entropy import cross_entropy
 from ..losses.overlap import dice_loss
 from ..perturb import drop_channels
@@ -51,7 +52,7 @@ class WSL4MIS(Method):
         auxiliary = self.auxiliary(drop_channels(features, h.channel_dropout, self.training))
         probs1, probs2 = (torch.softmax(logits.float(), dim=1) for logits in (main, auxiliary))
         mixture = torch.rand((), device=probs1.device)  # one number per step
-        pseudo = torch.lerp(probs2, probs1, mixture).argmax(dim=1)
+        pseudo = most_probable(torch.lerp(probs2, probs1, mixture))
         return {
             "partial_ce": (cross_entropy(main, label) + cross_entropy(auxiliary, label)) / 2,
             "pseudo": h.weight * (dice_loss(probs1, pseudo) + dice_loss(probs2, pseudo)) / 2,

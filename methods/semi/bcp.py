@@ -27,6 +27,7 @@ from ..components import largest_components
 from ..ema import average_parameters
 from ..family import TeacherHyper, TeacherStudent, supervised_terms
 from ..hyper import hyper
+from ..labels import most_probable
 from ..perturb import halves, random_box
 
 
@@ -85,4 +86,4 @@ class BCP(TeacherStudent):
         return known | {f"pseudo_{name}": h.weight * term for name, term in guessed.items()}
 
     def _pseudo(self, image: Tensor) -> Tensor:
-        return largest_components(self.teach(image).argmax(dim=1))
+        return largest_components(most_probable(self.teach(image)))
