@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .fused import LANES, watched
+from .fused import LANES, joined, joined_corners, watched
 from .trust import in_bfloat16, right_in_bfloat16
 
 Norm = Callable[[int, int], nn.Module]
@@ -86,37 +86,56 @@ def conv_up(ndim: int, channels_in: int, channels_out: int) -> nn.Module:
     return layer(channels_in, channels_out, 2, stride=2)
 
 
-def _raised(maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _corners(maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Transposed convolution of kernel and stride 2: a matrix product, as no two positions reach the same one.
 
     Args:
         maps: ``(n, channels, *space)``, channels-last; weight: ``(channels, channels_out, *[2] * dimensions)``.
+
+    Returns:
+        ``(n, *space, 2**dimensions * channels_out)``: what each position becomes.
     """
+    ndim = maps.ndim - 2
+    matrix = weight.permute(*range(2, maps.ndim), 1, 0).reshape(-1, len(weight))
+    return F.linear(maps.movedim(1, -1), matrix, None if bias is None else bias.repeat(2**ndim))
+
+
+def _raised(maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The same, as a map."""
     ndim, out = maps.ndim - 2, weight.shape[1]
-    corners = weight.permute(*range(2, maps.ndim), 1, 0).reshape(-1, len(weight))
-    rows = F.linear(maps.movedim(1, -1), corners, None if bias is None else bias.repeat(2**ndim))
-    rows = rows.unflatten(-1, (*[2] * (ndim - 1), 2 * out))  # (n, *space, 2, ..., 2 * out)
+    rows = _corners(maps, weight, bias).unflatten(-1, (*[2] * (ndim - 1), 2 * out))  # (n, *space, 2, ..., 2 * out)
     order = [axis for k in range(ndim - 1) for axis in (1 + k, 1 + ndim + k)]
     found = rows.permute(0, *order, ndim, rows.ndim - 1)
     return found.reshape(len(maps), *[2 * side for side in maps.shape[2:]], out).movedim(-1, 1)
 
 
-class _ConvUp2d(nn.ConvTranspose2d):
-    """In bfloat16 on a CPU, PyTorch's own takes twice as long as the matrix product."""
+def _as_product(maps: Tensor) -> bool:
+    """In bfloat16 on a CPU, PyTorch's own transposed convolution takes twice as long as the matrix product."""
+    return maps.device.type == "cpu" and in_bfloat16() and not watched()
 
+
+class _ConvUp2d(nn.ConvTranspose2d):
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if input.device.type == "cpu" and in_bfloat16() and not watched():
+        if _as_product(input):
             return _raised(input, self.weight, self.bias)
         return super().forward(input, output_size)
 
 
 class _ConvUp3d(nn.ConvTranspose3d):
-    """As in 2-D."""
-
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if input.device.type == "cpu" and in_bfloat16() and not watched():
+        if _as_product(input):
             return _raised(input, self.weight, self.bias)
         return super().forward(input, output_size)
+
+
+def raised_beside(skip: Tensor, up: nn.Module, maps: Tensor) -> Tensor:
+    """``torch.cat((skip, up(maps)), dim=1)``: what a decoder's level is given."""
+    if isinstance(up, _ConvUp2d) and _as_product(maps) and skip.dtype == torch.bfloat16:
+        corners = _corners(maps, up.weight, up.bias)
+        found = joined_corners(skip, corners)
+        if found is not None:
+            return found
+    return joined(skip, up(maps))
 
 
 def max_pool(ndim: int) -> nn.Module:

@@ -53,6 +53,22 @@ def joined(*maps: Tensor) -> Tensor:
     return torch.cat(maps, dim=1)
 
 
+def joined_corners(skip: Tensor, corners: Tensor) -> Tensor | None:
+    """A skip connection beside what was raised to its size, without that being laid out as a map first.
+
+    Args:
+        skip: ``(n, channels, height, width)``.
+        corners: ``(n, height / 2, width / 2, 4 * channels_2)``: of each position, the four that it becomes, by rows.
+
+    Returns:
+        ``(n, channels + channels_2, height, width)``, or None where the compiled loops cannot take it.
+    """
+    fits = skip.device.type == "cpu" and skip.dtype == corners.dtype == torch.bfloat16 and skip.ndim == 4
+    fits = fits and skip.is_contiguous(memory_format=torch.channels_last) and corners.is_contiguous()
+    fits = fits and tuple(skip.shape[2:]) == (2 * corners.shape[1], 2 * corners.shape[2])
+    return _JoinedCorners.apply(skip, corners) if fits and _compiled() is not None else None
+
+
 def channels_last(maps: Tensor) -> torch.memory_format:
     """The layout of images, or of volumes, with the channels innermost."""
     return torch.channels_last_3d if maps.ndim == 5 else torch.channels_last
@@ -128,13 +144,41 @@ class _Joined(torch.autograd.Function):
         return tuple(part.contiguous(memory_format=channels_last(part)) for part in parts)
 
 
+class _JoinedCorners(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, skip: Tensor, corners: Tensor) -> Tensor:
+        count, channels, height, width = skip.shape
+        ctx.shapes = skip.shape, corners.shape
+        found = skip.new_empty(count, height, width, channels + corners.shape[-1] // 4)
+        _compiled().join(_bits(skip.detach().movedim(1, -1)), _bits(_by_corner(corners.detach())), _bits(found))
+        return found.movedim(-1, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        (count, channels, height, width), of_corners = ctx.shapes
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        skip, corners = gradient.new_empty(count, height, width, channels), gradient.new_empty(of_corners)
+        _compiled().part(_bits(gradient.movedim(1, -1)), _bits(skip), _bits(_by_corner(corners)))
+        return skip.movedim(-1, 1), corners
+
+
+def _by_corner(corners: Tensor) -> Tensor:
+    return corners.unflatten(-1, (2, 2, -1))
+
+
+def _bits(maps: Tensor) -> Any:
+    """A contiguous bfloat16 tensor as uint16."""
+    return maps.view(torch.int16).numpy().view(np.uint16)
+
+
 def _rows(maps: Tensor) -> Any:
     """A channels-last map as the compiled loops see it: ``(rows, lanes)``, of float32 or, bfloat16, uint16."""
     channels, times = maps.shape[1], 1
     while channels * times < LANES and maps.numel() // channels % (2 * times) == 0:
         times *= 2
     flat = maps.detach().permute(0, *range(2, maps.ndim), 1).view(-1, channels * times)
-    return flat.view(torch.int16).numpy().view(np.uint16) if maps.dtype == torch.bfloat16 else flat.numpy()
+    return _bits(flat) if maps.dtype == torch.bfloat16 else flat.numpy()
 
 
 def _drops(share: float) -> tuple[Any, Any, Any]:

@@ -226,6 +226,40 @@ def gradients(
     gradient_of_maps(maps, gradient, found, scale, shift, slope, seeds, dropped, kept, by_map, constant)
 
 
+@kernel
+def join(skip: Any, corners: Any, found: Any) -> None:
+    """Write a skip connection, and what was raised to its size, side by side into ``found``; bits are copied as are.
+
+    Args:
+        skip: ``(n, height, width, channels)``.
+        corners: ``(n, height / 2, width / 2, 2, 2, channels_2)``: of each position, the four that it becomes.
+        found: ``(n, height, width, channels + channels_2)``, written.
+    """
+    count, height, width, first = skip.shape
+    second = found.shape[3] - first
+    for n in range(count):
+        for y in range(height):
+            for x in range(width):
+                for k in range(first):
+                    found[n, y, x, k] = skip[n, y, x, k]
+                for k in range(second):
+                    found[n, y, x, first + k] = corners[n, y // 2, x // 2, y % 2, x % 2, k]
+
+
+@kernel
+def part(joined: Any, skip: Any, corners: Any) -> None:
+    """The other way: write ``skip`` and ``corners``."""
+    count, height, width, first = skip.shape
+    second = joined.shape[3] - first
+    for n in range(count):
+        for y in range(height):
+            for x in range(width):
+                for k in range(first):
+                    skip[n, y, x, k] = joined[n, y, x, k]
+                for k in range(second):
+                    corners[n, y // 2, x // 2, y % 2, x % 2, k] = joined[n, y, x, first + k]
+
+
 def warm_up() -> None:
     """Compile, or load from disk, everything."""
     for kind in (np.float32, np.uint16):
@@ -234,3 +268,6 @@ def warm_up() -> None:
             rest = np.float32(1), seeds, np.uint32(0), np.float32(1)
             kept = normalise_and_activate(maps, maps.copy(), *values[:4], 0.1, 1e-5, *rest)
             gradients(maps, maps, maps.copy(), *kept, *values[4:], *rest)
+    bits = [np.zeros(shape, np.uint16) for shape in ((1, 2, 2, 1), (1, 1, 1, 2, 2, 1), (1, 2, 2, 2))]
+    join(*bits)
+    part(bits[2], *bits[:2])

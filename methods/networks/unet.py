@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from . import blocks
 from .base import Decoder, SegmentationNetwork
-from .fused import activated, joined
+from .fused import activated
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -135,7 +135,7 @@ class _Decoder(Decoder):
     def pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
         maps = [features[-1]]
         for up, level, skip in zip(self.ups, self.levels, features[-2::-1], strict=True):
-            maps.append(level(joined(skip, up(maps[-1]))))
+            maps.append(level(blocks.raised_beside(skip, up, maps[-1])))
         maps[-1] = self.dropout(maps[-1])
         return maps[1:]
 

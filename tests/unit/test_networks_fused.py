@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from methods import networks
-from methods.networks import fused, statistics
+from methods.networks import blocks, fused, statistics
 from methods.networks.fused import activated, joined
 
 pytest.importorskip("numba")
@@ -159,6 +159,31 @@ def test_joined_maps_are_concatenated_and_get_gradients_of_their_own(space: tupl
     assert one.grad.stride() == one.stride()
     plain = joined(one.detach().contiguous(), other.detach())  # another layout: PyTorch's own
     assert torch.equal(plain, found)
+
+
+@pytest.mark.parametrize(("channels", "raised"), [(3, 2), (16, 16)])
+def test_what_is_raised_beside_a_skip_connection_is_what_the_layers_give(
+    channels: int, raised: int, monkeypatch: pytest.MonkeyPatch
+):
+    up = blocks.conv_up(2, 6, raised)
+    maps = last(torch.randn(2, 6, 5, 3)).bfloat16().requires_grad_()
+    skip = last(torch.randn(2, channels, 10, 6)).bfloat16().requires_grad_()
+    arriving = torch.randn(2, channels + raised, 10, 6).bfloat16()
+    given = maps, skip, up.weight, up.bias
+    with torch.autocast("cpu", torch.bfloat16):
+        found = blocks.raised_beside(skip, up, maps)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        mine = torch.autograd.grad(found, given, arriving)
+        expected = torch.cat((skip, up(maps)), dim=1)
+        assert torch.equal(found, expected)
+        theirs = torch.autograd.grad(expected, given, arriving)
+        for one, other in zip(mine, theirs, strict=True):
+            torch.testing.assert_close(one, other)
+        monkeypatch.setattr(fused, "_compiled", lambda: None)
+        plain = blocks.raised_beside(skip, up, maps)
+    assert torch.equal(plain, expected)
+    assert type(found.grad_fn).__name__ == "_JoinedCornersBackward"
+    assert type(plain.grad_fn).__name__ == "_JoinedBackward"
 
 
 @pytest.mark.parametrize(("name", "ndim", "side"), [("unet", 2, 32), ("vnet", 2, 16), ("vnet", 3, 16)])
