@@ -21,8 +21,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "submitit": ("benchmark/execute/slurm.py",),
     "matplotlib": ("benchmark/report/",),
     "statsmodels": ("benchmark/report/",),
-    "numba": ("benchmark/metrics/", "datasets/kernels.py", "methods/losses/kernels.py", "methods/networks/kernels.py"),
-    "llvmlite": ("methods/networks/kernels.py",),
+    "numba": ("benchmark/metrics/", "datasets/kernels.py", "methods/compiled/compiling.py"),
+    "llvmlite": ("methods/compiled/compiling.py",),
     "triton": ("methods/components_gpu.py",),
     "nibabel": ("datasets/io.py", "datasets/export.py"),
     "PIL": ("datasets/io.py", "datasets/export.py"),
@@ -46,8 +46,10 @@ NEEDED_TO_RUN = {"torch", "numpy", "scipy", "h5py"}
 
 OPTIONAL = (
     "datasets/kernels.py",
-    "methods/losses/kernels.py",
-    "methods/networks/kernels.py",
+    "methods/compiled/activation.py",
+    "methods/compiled/compiling.py",
+    "methods/compiled/losses.py",
+    "methods/compiled/pictures.py",
     "methods/components_gpu.py",
 )
 """Imported inside functions, where what they need is at hand; without it PyTorch's or SciPy's own code runs."""

@@ -20,12 +20,11 @@ for _ndim in (2, 3):
         measure(_label, np.roll(_label, 1), classes=2, spacing=(1.0, 2.0, 3.0)[:_ndim], tolerance=(1.0,))
 
 with contextlib.suppress(Exception):
-    from datasets import kernels as of_samples
-    from methods.losses import kernels as of_losses
-    from methods.networks import kernels as of_networks
+    from datasets import kernels
+    from methods.compiled import activation, losses, pictures
 
-    for compiled in (of_samples, of_networks, of_losses):
-        compiled.warm_up()
+    for loops in (kernels, activation, losses, pictures):
+        loops.warm_up()
 
 receipt.versions()  # of what is loaded here
 receipt.loaded()  # a cell says what it finds on disk as it starts, and whether that is still this

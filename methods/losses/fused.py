@@ -6,7 +6,7 @@ pass over them once each way, and over unlabelled positions not at all.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,22 +14,20 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..networks.fused import channels_last, watched
+from ..compiled import loops, numbers, takes
+
+_compiled = partial(loops, "losses")
 
 
 def fits(logits: Tensor, label: Tensor) -> bool:
     """Whether the compiled loops can take it."""
     return (
-        logits.device.type == label.device.type == "cpu"
-        and logits.dtype in (torch.float32, torch.bfloat16)
-        and label.dtype == torch.int64
-        and logits.ndim in (4, 5)
+        takes(logits)
         and logits.numel() > 0
+        and label.device.type == "cpu"
+        and label.dtype == torch.int64
         and label.shape == (len(logits), *logits.shape[2:])
-        and logits.is_contiguous(memory_format=channels_last(logits))
         and label.is_contiguous()
-        and torch.get_num_threads() == 1
-        and not watched()
         and _compiled() is not None
     )
 
@@ -50,15 +48,6 @@ def entropy_and_dice(logits: Tensor, label: Tensor, smooth: float) -> tuple[Tens
     """
     found: tuple[Tensor, Tensor] = _EntropyAndDice.apply(logits, label, smooth)
     return found
-
-
-@cache
-def _compiled() -> Any:
-    try:
-        from . import kernels
-    except (ImportError, OSError):  # no numba, or one that does not fit NumPy: PyTorch's own, then
-        return None
-    return kernels
 
 
 class _EntropyAndDice(torch.autograd.Function):
@@ -95,6 +84,5 @@ class _EntropyAndDice(torch.autograd.Function):
 
 
 def _rows(maps: Tensor) -> Any:
-    """A channels-last map as ``(positions, classes)``, of float32 or, bfloat16, uint16."""
-    flat = maps.detach().movedim(1, -1).view(-1, maps.shape[1])
-    return flat.view(torch.int16).numpy().view(np.uint16) if maps.dtype == torch.bfloat16 else flat.numpy()
+    """A channels-last map as a matrix ``(positions, classes)``."""
+    return numbers(maps.detach().movedim(1, -1).view(-1, maps.shape[1]))

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .fused import LANES, joined, joined_corners, watched
+from ..compiled import watched
+from .fused import LANES
+from .spatial import joined, joined_corners
 from .trust import in_bfloat16, right_in_bfloat16
 
 Norm = Callable[[int, int], nn.Module]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from . import blocks
 from .base import Decoder, SegmentationNetwork
 from .fused import activated
+from .spatial import pooled
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -116,7 +117,8 @@ class _Encoder(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         features = [self.levels[0](image)]
         for level in self.levels[1:]:
-            features.append(level(self.pool(features[-1])))
+            smaller, features[-1] = pooled(features[-1], self.pool)
+            features.append(level(smaller))
         features[-1] = self.dropout(features[-1])
         return features
 

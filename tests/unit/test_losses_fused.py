@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from datasets.types import IGNORE
+from methods.compiled import channels_last
 from methods.losses import fused
 from methods.losses.cross_entropy import cross_entropy, cross_entropy_and_dice
 from methods.losses.overlap import SMOOTH, dice_loss
@@ -25,7 +26,7 @@ def one_thread():
 
 
 def last(maps: Tensor) -> Tensor:
-    return maps.contiguous(memory_format=fused.channels_last(maps))
+    return maps.contiguous(memory_format=channels_last(maps))
 
 
 def sample(shape: tuple[int, ...], dtype: torch.dtype, known: float = 0.5, scale: float = 3.0) -> tuple[Tensor, Tensor]:

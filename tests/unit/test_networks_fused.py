@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from methods import networks
-from methods.networks import blocks, fused, statistics
-from methods.networks.fused import activated, joined
+from methods.networks import blocks, fused, spatial, statistics
+from methods.networks.fused import activated
+from methods.networks.spatial import joined
 
 pytest.importorskip("numba")
 
@@ -179,11 +180,41 @@ def test_what_is_raised_beside_a_skip_connection_is_what_the_layers_give(
         theirs = torch.autograd.grad(expected, given, arriving)
         for one, other in zip(mine, theirs, strict=True):
             torch.testing.assert_close(one, other)
-        monkeypatch.setattr(fused, "_compiled", lambda: None)
+        monkeypatch.setattr(spatial, "_compiled", lambda: None)
         plain = blocks.raised_beside(skip, up, maps)
     assert torch.equal(plain, expected)
     assert type(found.grad_fn).__name__ == "_JoinedCornersBackward"
     assert type(plain.grad_fn).__name__ == "_JoinedBackward"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(2, 5, 6, 8), (1, 16, 2, 4)])
+def test_pooling_and_its_gradient_are_those_of_the_layer(shape: tuple[int, ...], dtype: torch.dtype):
+    pool = nn.MaxPool2d(2)
+    maps = last(torch.randint(-3, 3, shape).to(dtype)).requires_grad_()  # many are equal: the first counts
+    with torch.no_grad():
+        maps[0, 1, 0, 1] = maps[0, 2, 0, 0] = torch.nan
+    found, same = spatial.pooled(maps, pool)
+    assert type(found.grad_fn).__name__ == "_PooledBackward"
+    expected = pool(maps)
+    assert torch.equal(found.nan_to_num(99), expected.nan_to_num(99))
+    assert torch.equal(same.nan_to_num(99), maps.nan_to_num(99))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    of_pooled, of_maps = last(torch.randn(found.shape).to(dtype)), last(torch.randn(shape).to(dtype))
+    (mine,) = torch.autograd.grad((found, same), maps, (of_pooled, of_maps), retain_graph=True)
+    (theirs,) = torch.autograd.grad((expected, maps), maps, (of_pooled, of_maps))
+    assert torch.equal(mine, theirs)
+    (alone,) = torch.autograd.grad(found, maps, of_pooled)
+    assert torch.equal(alone, torch.autograd.grad(pool(maps), maps, of_pooled)[0])
+
+
+def test_pooling_is_left_to_the_layer_where_sides_are_odd_or_nothing_is_learnt():
+    pool = nn.MaxPool2d(2)
+    for shape, learns in (((1, 2, 5, 6), True), ((1, 2, 6, 6), False)):
+        maps = last(torch.randn(shape)).requires_grad_(learns)
+        found, same = spatial.pooled(maps, pool)
+        assert same is maps
+        assert torch.equal(found, pool(maps))
 
 
 @pytest.mark.parametrize(("name", "ndim", "side"), [("unet", 2, 32), ("vnet", 2, 16), ("vnet", 3, 16)])

@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets.types import IGNORE
 
-from ..networks.kernels import kernel, narrow, wide
+from .compiling import kernel, narrow, wide
 
 
 @kernel

@@ -8,61 +8,14 @@ float32 and written with one rounding, to the nearest even.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+
+from .compiling import kernel, narrow, wide
 
 _BLOCK = 64
 """Rows that are summed in float32 before their sum is added to the others in float64."""
-
-_WORD, _HALF = ir.IntType(32), ir.IntType(16)
-
-
-def kernel(function: Callable[..., Any]) -> Any:
-    """Compiled, free of the interpreter lock, and kept on disk where a folder for it can be written."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # numba found neither __pycache__ nor the user's cache folder writable
-        return njit(**options)(function)
-
-
-def _inline(typed: Callable[..., Any]) -> Any:
-    """Instructions of the processor, given as LLVM's."""
-    return intrinsic(typed)
-
-
-@_inline
-def wide(typing_context: Any, value: Any) -> Any:
-    """A number of a map as float32."""
-
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        (number,) = arguments
-        if signature.args[0] == types.float32:
-            return number
-        return builder.bitcast(builder.shl(builder.zext(number, _WORD), ir.Constant(_WORD, 16)), ir.FloatType())
-
-    return types.float32(value), build
-
-
-@_inline
-def narrow(typing_context: Any, value: Any, like: Any) -> Any:
-    """A float32 as a number of a map; what is not finite stays so."""
-
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number = arguments[0]
-        if signature.return_type == types.float32:
-            return number
-        bits = builder.bitcast(number, _WORD)
-        odd = builder.and_(builder.lshr(bits, ir.Constant(_WORD, 16)), ir.Constant(_WORD, 1))
-        rounded = builder.add(builder.add(bits, ir.Constant(_WORD, 0x7FFF)), odd)
-        return builder.trunc(builder.lshr(rounded, ir.Constant(_WORD, 16)), _HALF)
-
-    return like(types.float32, like), build
 
 
 @kernel
@@ -226,40 +179,6 @@ def gradients(
     gradient_of_maps(maps, gradient, found, scale, shift, slope, seeds, dropped, kept, by_map, constant)
 
 
-@kernel
-def join(skip: Any, corners: Any, found: Any) -> None:
-    """Write a skip connection, and what was raised to its size, side by side into ``found``; bits are copied as are.
-
-    Args:
-        skip: ``(n, height, width, channels)``.
-        corners: ``(n, height / 2, width / 2, 2, 2, channels_2)``: of each position, the four that it becomes.
-        found: ``(n, height, width, channels + channels_2)``, written.
-    """
-    count, height, width, first = skip.shape
-    second = found.shape[3] - first
-    for n in range(count):
-        for y in range(height):
-            for x in range(width):
-                for k in range(first):
-                    found[n, y, x, k] = skip[n, y, x, k]
-                for k in range(second):
-                    found[n, y, x, first + k] = corners[n, y // 2, x // 2, y % 2, x % 2, k]
-
-
-@kernel
-def part(joined: Any, skip: Any, corners: Any) -> None:
-    """The other way: write ``skip`` and ``corners``."""
-    count, height, width, first = skip.shape
-    second = joined.shape[3] - first
-    for n in range(count):
-        for y in range(height):
-            for x in range(width):
-                for k in range(first):
-                    skip[n, y, x, k] = joined[n, y, x, k]
-                for k in range(second):
-                    corners[n, y // 2, x // 2, y % 2, x % 2, k] = joined[n, y, x, first + k]
-
-
 def warm_up() -> None:
     """Compile, or load from disk, everything."""
     for kind in (np.float32, np.uint16):
@@ -268,6 +187,3 @@ def warm_up() -> None:
             rest = np.float32(1), seeds, np.uint32(0), np.float32(1)
             kept = normalise_and_activate(maps, maps.copy(), *values[:4], 0.1, 1e-5, *rest)
             gradients(maps, maps, maps.copy(), *kept, *values[4:], *rest)
-    bits = [np.zeros(shape, np.uint16) for shape in ((1, 2, 2, 1), (1, 1, 1, 2, 2, 1), (1, 2, 2, 2))]
-    join(*bits)
-    part(bits[2], *bits[:2])

@@ -1,0 +1,48 @@
+"""Loops compiled by numba, which is optional; here is when they can take a map, and how they see it."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+
+@cache
+def loops(module: str) -> Any:
+    """A module of this folder, or None without numba, or with one that does not fit NumPy: PyTorch's own, then."""
+    try:
+        return importlib.import_module(f"{__name__}.{module}")
+    except (ImportError, OSError):
+        return None
+
+
+def takes(maps: Tensor) -> bool:
+    """Whether maps ``(n, channels, *space)`` are of a CPU, channels-last, of one thread, and nobody watches."""
+    return (
+        maps.device.type == "cpu"
+        and maps.dtype in (torch.float32, torch.bfloat16)
+        and torch.get_num_threads() == 1
+        and maps.ndim in (4, 5)
+        and maps.is_contiguous(memory_format=channels_last(maps))
+        and not watched()
+    )
+
+
+def channels_last(maps: Tensor) -> torch.memory_format:
+    """The layout of images, or of volumes, with the channels innermost."""
+    return torch.channels_last_3d if maps.ndim == 5 else torch.channels_last
+
+
+def watched() -> bool:
+    """Whether something looks at every operation, to count them, say: those are to be PyTorch's own, then."""
+    return _get_current_dispatch_mode() is not None
+
+
+def numbers(maps: Tensor) -> Any:
+    """A contiguous tensor as the compiled loops see it: float32 or, bfloat16, uint16."""
+    return maps.view(torch.int16).numpy().view(np.uint16) if maps.dtype == torch.bfloat16 else maps.numpy()
