@@ -121,7 +121,8 @@ def apply(
         ValueError: axes of different length are to be swapped.
     """
     like = image if image is not None else maps[0]
-    if params.mirror.any() or params.swap.any():
+    turned = bool(params.mirror.any() or params.swap.any())
+    if turned:
         height, width = like.shape[-params.mirror.shape[1] :][:2]
         if params.swap.any() and height != width:
             raise ValueError(f"cannot swap in-plane axes of different length {height} and {width}")
@@ -131,7 +132,8 @@ def apply(
         maps = [reorient(labels, 1, params) for labels in maps]
     rotated = np.flatnonzero(params.degrees)
     if len(rotated):
-        image, maps = rotate(params.degrees, rotated, image, maps, interpolation)
+        # what was turned is a copy already
+        image, maps = rotate(params.degrees, rotated, image, maps, interpolation, in_place=turned)
     return image, tuple(maps)
 
 
@@ -161,12 +163,15 @@ def _orientations(height: int, width: int, device: torch.device) -> Tensor:
 
 
 def _reorient_each(values: Tensor, first: int, params: Params) -> Tensor:
-    """Mirror and swap sample by sample; ``first`` is the position of the first spatial axis."""
-    found = torch.empty_like(values)
-    for one, into, mirror, swap in zip(values, found, params.mirror.tolist(), params.swap.tolist(), strict=True):
-        axes = [first - 1 + axis for axis, mirrored in enumerate(mirror) if mirrored]
-        turned = one.flip(axes) if axes else one
-        into.copy_(turned.transpose(first - 1, first) if swap else turned)
+    """Mirror and swap sample by sample; ``first`` is the position of the first spatial axis.
+
+    NumPy reads backwards, where PyTorch would write what is mirrored before it is copied.
+    """
+    found = torch.empty_like(values, memory_format=torch.contiguous_format)
+    fates = zip(values.numpy(), found.numpy(), params.mirror.tolist(), params.swap.tolist(), strict=True)
+    for one, into, mirror, swap in fates:
+        turned = one[(..., *(slice(None, None, -1 if mirrored else 1) for mirrored in mirror))]
+        np.copyto(into, turned.swapaxes(first - 1, first) if swap else turned)
     return found
 
 

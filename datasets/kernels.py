@@ -103,7 +103,7 @@ def rotate_picture(picture: Any, x: Any, y: Any, turn: Any, outside: Any, found:
         x, y: float32, centres of columns and rows, where the picture spans -1 to 1.
         turn: float32, cosine of the angle, and its sine times height / width and times width / height.
         outside: what lies around the picture.
-        found: written.
+        found: written; may be ``picture``.
     """
     height, width = picture.shape
     size = (np.float32(height), np.float32(width))

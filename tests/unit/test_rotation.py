@@ -28,7 +28,7 @@ def test_a_core_takes_the_pixels_that_pytorch_takes(height: int, width: int, cha
     image, maps = sample(height, width, channels)
     for angles in ([20.0, 7, -13.3, 4.1], [90.0, 7, -180, 45], [1e-3, 7, -20, 19]):
         given = np.array(angles), ROWS, image, maps
-        found, turned = rotation._on_a_core(*given)
+        found, turned = rotation.rotate(*given, "linear")
         expected, labels = rotation._at_once(*given, "linear")
         assert found is not None
         assert expected is not None
@@ -40,23 +40,29 @@ def test_a_core_takes_the_pixels_that_pytorch_takes(height: int, width: int, cha
             assert (one != other).float().mean() < 1e-3  # a place between two pixels may be rounded to either
 
 
-def test_what_was_given_is_not_changed():
+def test_what_was_given_is_changed_where_that_is_allowed_only():
     image, maps = sample(9, 9)
     before = [image.clone(), *(labels.clone() for labels in maps)]
-    rotation._on_a_core(np.full(4, 20.0), ROWS, image, maps)
+    found, turned = rotation.rotate(np.full(4, 20.0), ROWS, image, maps, "linear")
     for one, other in zip([image, *maps], before, strict=True):
         assert torch.equal(one, other)
+    same, changed = rotation.rotate(np.full(4, 20.0), ROWS, image, maps, "linear", in_place=True)
+    assert same is image
+    assert found is not None
+    for one, other in zip([image, *maps], [found, *turned], strict=True):
+        assert torch.equal(one, other)
+    assert all(one is other for one, other in zip(maps, changed, strict=True))
 
 
 def test_label_maps_alone_and_images_alone_may_be_rotated():
     image, maps = sample(9, 9)
     degrees = np.full(4, 20.0)
-    both, together = rotation._on_a_core(degrees, ROWS, image, maps)
-    nothing, alone = rotation._on_a_core(degrees, ROWS, None, maps)
+    both, together = rotation.rotate(degrees, ROWS, image, maps, "linear")
+    nothing, alone = rotation.rotate(degrees, ROWS, None, maps, "linear")
     assert nothing is None
     assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
     assert (alone[0][0] == IGNORE).any()
-    one, none = rotation._on_a_core(degrees, ROWS, image, [])
+    one, none = rotation.rotate(degrees, ROWS, image, [], "linear")
     assert none == []
     assert one is not None
     assert both is not None
