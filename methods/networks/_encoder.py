@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from . import blocks
 from .base import Decoder, SegmentationNetwork
+from .fused import activated
 
 RGB = 3
 
@@ -154,12 +155,20 @@ class _Decoder(Decoder):
     def pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
         maps = [features[-1]]
         for level, skip in zip(self.levels, features[-2::-1], strict=True):
-            maps.append(level(torch.cat([skip, self.up(maps[-1])], dim=1)))
+            maps.append(level(blocks.raised_beside(skip, self.up, maps[-1])))
         return maps[1:]
+
+
+class _Twice(nn.Sequential):
+    """Convolution, normalisation, activation; and once more."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        first, norm, activation, second, norm_2, activation_2 = self
+        return activated(second(activated(first(maps), norm, activation)), norm_2, activation_2)
 
 
 def _double_conv(channels_in: int, channels_out: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for channels in (channels_in, channels_out):
         layers += [blocks.conv(2, channels, channels_out), blocks.batch_norm(2, channels_out), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers)
+    return _Twice(*layers)
