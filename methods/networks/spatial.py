@@ -51,12 +51,13 @@ def pooled(maps: Tensor, pool: nn.Module) -> tuple[Tensor, Tensor]:
         maps: ``(n, channels, *space)``.
         pool: max-pooling of kernel and stride 2.
     """
-    learns = maps.requires_grad and torch.is_grad_enabled()
     even = maps.ndim == 4 and not any(side % 2 for side in maps.shape[2:])
-    if learns and even and takes(maps) and _compiled() is not None:
-        found: tuple[Tensor, Tensor] = _Pooled.apply(maps)
-        return found
-    return pool(maps), maps
+    if not (even and takes(maps) and _compiled() is not None):
+        return pool(maps), maps
+    if not (maps.requires_grad and torch.is_grad_enabled()):
+        return _largest(maps)[0], maps
+    found: tuple[Tensor, Tensor] = _Pooled.apply(maps)
+    return found
 
 
 class _Joined(torch.autograd.Function):
@@ -94,11 +95,8 @@ class _JoinedCorners(torch.autograd.Function):
 class _Pooled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor) -> tuple[Tensor, Tensor]:
-        count, channels, height, width = maps.shape
-        found = maps.new_empty(count, height // 2, width // 2, channels)
-        ctx.codes = np.empty(found.shape, np.uint8)
-        _compiled().pool(numbers(maps.detach().movedim(1, -1)), numbers(found), ctx.codes)
-        return found.movedim(-1, 1), maps
+        found, ctx.codes = _largest(maps)
+        return found, maps
 
     @staticmethod
     @once_differentiable
@@ -108,6 +106,15 @@ class _Pooled(torch.autograd.Function):
         found = torch.empty_like(others)
         _compiled().gradient_of_pool(ctx.codes, *(numbers(each) for each in (pooled, others, found)))
         return found.movedim(-1, 1)
+
+
+def _largest(maps: Tensor) -> tuple[Tensor, Any]:
+    """What is pooled, and which of four neighbours it was."""
+    count, channels, height, width = maps.shape
+    found = maps.new_empty(count, height // 2, width // 2, channels)
+    codes = np.empty(found.shape, np.uint8)
+    _compiled().pool(numbers(maps.detach().movedim(1, -1)), numbers(found), codes)
+    return found.movedim(-1, 1), codes
 
 
 def _by_corner(corners: Tensor) -> Tensor:

@@ -208,13 +208,22 @@ def test_pooling_and_its_gradient_are_those_of_the_layer(shape: tuple[int, ...],
     assert torch.equal(alone, torch.autograd.grad(pool(maps), maps, of_pooled)[0])
 
 
-def test_pooling_is_left_to_the_layer_where_sides_are_odd_or_nothing_is_learnt():
+def test_pooling_is_left_to_the_layer_where_sides_are_odd():
     pool = nn.MaxPool2d(2)
-    for shape, learns in (((1, 2, 5, 6), True), ((1, 2, 6, 6), False)):
-        maps = last(torch.randn(shape)).requires_grad_(learns)
-        found, same = spatial.pooled(maps, pool)
-        assert same is maps
-        assert torch.equal(found, pool(maps))
+    maps = last(torch.randn(1, 2, 5, 6)).requires_grad_()
+    found, same = spatial.pooled(maps, pool)
+    assert same is maps
+    assert type(found.grad_fn) is type(pool(maps).grad_fn)
+    assert torch.equal(found, pool(maps))
+
+
+def test_pooling_keeps_nothing_where_nothing_is_learnt():
+    maps = last(torch.randn(1, 2, 6, 6)).requires_grad_()
+    with torch.no_grad():
+        found, same = spatial.pooled(maps, nn.MaxPool2d(2))
+    assert same is maps
+    assert found.grad_fn is None
+    assert torch.equal(found, F.max_pool2d(maps, 2))
 
 
 @pytest.mark.parametrize(("name", "ndim", "side"), [("unet", 2, 32), ("vnet", 2, 16), ("vnet", 3, 16)])
