@@ -40,42 +40,48 @@ def _inside(place: Any, most: Any) -> Any:
 
 
 @_kernel
-def _corners(x: Any, turn: Any, row: Any, size: Any, at: Any, right: Any, down: Any) -> None:
-    """Where a row of output pixels lies between four pixels of a bordered picture: the first, and the shares.
+def _read(column: Any, line: Any, turn: Any, size: Any) -> tuple[Any, Any]:
+    """The place, in pixels from the first, that the output pixel with this centre reads: along the row, and down.
 
     Args:
-        x: ``(width,)`` float32, centres of the columns, where the picture spans -1 to 1.
+        column, line: float32, where the picture spans -1 to 1.
         turn: cosine of the angle, and its sine times height / width and times width / height.
-        row: centre of the row.
         size: height and width.
-        at: ``(width,)`` uint32, written: place of the upper left of four pixels.
-        right, down: ``(width,)`` float32, written: share of the two pixels on the right, and of the two below.
     """
     (cosine, along, across), (height, width) = turn, size
-    away, straight = along * row, cosine * row
-    half_width, half_height = width * _HALF, height * _HALF
-    step = np.int32(width + 3)
-    for j in range(x.size):
-        here = _inside((cosine * x[j] - away + _ONE) * half_width - _HALF, width)
-        there = _inside((across * x[j] + straight + _ONE) * half_height - _HALF, height)
-        column, line = np.int32(here + _ONE), np.int32(there + _ONE)
-        right[j] = here - (np.float32(column) - _ONE)
-        down[j] = there - (np.float32(line) - _ONE)
-        at[j] = line * step + column
+    here = _inside((cosine * column - along * line + _ONE) * (width * _HALF) - _HALF, width)
+    there = _inside((across * column + cosine * line + _ONE) * (height * _HALF) - _HALF, height)
+    return here, there
 
 
 @_kernel
-def _nearest(x: Any, turn: Any, row: Any, size: Any, at: Any) -> None:
-    """As :func:`_corners`: the nearest pixel."""
-    (cosine, along, across), (height, width) = turn, size
-    away, straight = along * row, cosine * row
-    half_width, half_height = width * _HALF, height * _HALF
-    step = np.int32(width + 3)
+def _corners(x: Any, line: Any, turn: Any, size: Any, at: Any, right: Any, down: Any) -> None:
+    """Where a row of output pixels lies between four pixels of a bordered picture: the first, and the shares.
+
+    Args:
+        x: ``(width,)`` float32, centres of the columns.
+        line: centre of the row.
+        turn, size: as :func:`_read` takes them.
+        at: ``(width,)`` uint32, written: place of the upper left of four pixels.
+        right, down: ``(width,)`` float32, written: share of the two pixels on the right, and of the two below.
+    """
+    step = np.int32(size[1] + 3)
     for j in range(x.size):
-        here = _inside((cosine * x[j] - away + _ONE) * half_width - _HALF, width)
-        there = _inside((across * x[j] + straight + _ONE) * half_height - _HALF, height)
-        column, line = np.int32((here + _WHOLE) - _WHOLE), np.int32((there + _WHOLE) - _WHOLE)
-        at[j] = (line + np.int32(1)) * step + column + np.int32(1)
+        here, there = _read(x[j], line, turn, size)
+        column, row = np.int32(here + _ONE), np.int32(there + _ONE)
+        right[j] = here - (np.float32(column) - _ONE)
+        down[j] = there - (np.float32(row) - _ONE)
+        at[j] = row * step + column
+
+
+@_kernel
+def _nearest(x: Any, line: Any, turn: Any, size: Any, at: Any) -> None:
+    """As :func:`_corners`: the nearest pixel."""
+    step = np.int32(size[1] + 3)
+    for j in range(x.size):
+        here, there = _read(x[j], line, turn, size)
+        column, row = np.int32((here + _WHOLE) - _WHOLE), np.int32((there + _WHOLE) - _WHOLE)
+        at[j] = (row + np.int32(1)) * step + column + np.int32(1)
 
 
 @_kernel
@@ -111,7 +117,7 @@ def rotate_picture(picture: Any, x: Any, y: Any, turn: Any, outside: Any, found:
     below = above[width + 3 :]
     at, right, down = np.empty(width, np.uint32), np.empty(width, np.float32), np.empty(width, np.float32)
     for i in range(height):
-        _corners(x, turn, y[i], size, at, right, down)
+        _corners(x, y[i], turn, size, at, right, down)
         _blend(above, below, at, right, down, found[i])
 
 
@@ -122,7 +128,7 @@ def rotate_labels(labels: Any, x: Any, y: Any, turn: Any, outside: Any, found: A
     size = (np.float32(height), np.float32(width))
     bordered, at = _bordered(labels, outside).ravel(), np.empty(width, np.uint32)
     for i in range(height):
-        _nearest(x, turn, y[i], size, at)
+        _nearest(x, y[i], turn, size, at)
         _take(bordered, at, found[i])
 
 
