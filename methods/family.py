@@ -10,10 +10,12 @@ from torch import Tensor
 
 from datasets.types import Batch, Labelled, Task
 
+from . import label_terms
 from .base import Build, Clock, Method, Terms, frozen_copy
 from .ema import average_parameters, ema_decay
 from .hyper import HyperBase, hyper
-from .losses.cross_entropy import cross_entropy, cross_entropy_and_dice
+from .losses.cross_entropy import cross_entropy
+from .losses.overlap import SMOOTH, dice_loss
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,11 @@ class TeacherHyper(SupervisedHyper):
 
 def supervised_terms(logits: Tensor, label: Tensor, dice_share: float) -> Terms:
     """Cross-entropy and Dice on a label map: half of each by default (SSL4MIS, WSL4MIS, UA-MT)."""
-    entropy, dice = cross_entropy_and_dice(logits, label)
+    if label_terms.fits(logits, label):
+        entropy, by_class = label_terms.entropy_and_dice(logits, label, SMOOTH)
+        dice = by_class.mean()
+    else:
+        entropy, dice = cross_entropy(logits, label), dice_loss(torch.softmax(logits.float(), dim=1), label)
     return {"ce": (1 - dice_share) * entropy, "dice": dice_share * dice}
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from datasets.types import IGNORE
 
-from . import fused
-from .overlap import SMOOTH, dice_loss
+from .. import label_terms
+from .overlap import SMOOTH
 
 
 def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
@@ -22,15 +21,7 @@ def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
         logits: ``(n, c, *space)``; ``space`` may be empty.
         label: ``(n, *space)`` int64 in range(c), or IGNORE.
     """
-    if fused.fits(logits, label):
-        return fused.entropy_and_dice(logits, label, SMOOTH)[0]
+    if label_terms.fits(logits, label):
+        return label_terms.entropy_and_dice(logits, label, SMOOTH)[0]
     total = F.cross_entropy(logits.float(), label, ignore_index=IGNORE, reduction="sum")
     return total / (label != IGNORE).sum().clamp_min(1)
-
-
-def cross_entropy_and_dice(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """:func:`cross_entropy`, and ``overlap.dice_loss`` of the softmax, of one label map."""
-    if fused.fits(logits, label):
-        entropy, by_class = fused.entropy_and_dice(logits, label, SMOOTH)
-        return entropy, by_class.mean()
-    return cross_entropy(logits, label), dice_loss(torch.softmax(logits.float(), dim=1), label)

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from datasets.types import IGNORE
+from methods import label_terms
 from methods.compiled import channels_last
-from methods.losses import fused
-from methods.losses.cross_entropy import cross_entropy, cross_entropy_and_dice
+from methods.family import supervised_terms
+from methods.losses.cross_entropy import cross_entropy
 from methods.losses.overlap import SMOOTH, dice_loss
 
 pytest.importorskip("numba")
@@ -35,6 +36,12 @@ def sample(shape: tuple[int, ...], dtype: torch.dtype, known: float = 0.5, scale
     return logits, torch.where(torch.rand(label.shape) < known, label, IGNORE)
 
 
+def cross_entropy_and_dice(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as methods take them, each with weight 1."""
+    terms = supervised_terms(logits, label, 0.5)
+    return 2 * terms["ce"], 2 * terms["dice"]
+
+
 def in_double(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Double-precision logits with gradient, and PyTorch's own losses of them."""
     double = logits.detach().double().requires_grad_()
@@ -57,7 +64,7 @@ def test_values_and_gradients_are_those_of_double_precision(
     shape: tuple[int, ...], known: float, dtype: torch.dtype, tolerance: float
 ):
     logits, label = sample(shape, dtype, known)
-    assert fused.fits(logits, label)
+    assert label_terms.fits(logits, label)
     double, *expected = in_double(logits, label)
     found = cross_entropy_and_dice(logits, label)
     assert cross_entropy(logits, label).item() == found[0].item()
@@ -123,16 +130,16 @@ def test_pytorchs_own_serves_other_layouts_types_and_threads(monkeypatch: pytest
     logits, label = sample((2, 3, 4, 5), torch.float32)
     expected = [each.item() for each in cross_entropy_and_dice(logits, label)]
     others = [(logits.detach().contiguous(), label), (logits.detach().double(), label), (logits.detach()[:, :, 0, 0],)]
-    assert not fused.fits(*others[0])
-    assert not fused.fits(*others[1])
-    assert not fused.fits(others[2][0], label[:, 0, 0])
+    assert not label_terms.fits(*others[0])
+    assert not label_terms.fits(*others[1])
+    assert not label_terms.fits(others[2][0], label[:, 0, 0])
     for given in others[:2]:
         assert [each.item() for each in cross_entropy_and_dice(*given)] == pytest.approx(expected, rel=1e-5)
     torch.set_num_threads(2)
-    assert not fused.fits(logits, label)
+    assert not label_terms.fits(logits, label)
     torch.set_num_threads(1)
-    assert fused.fits(logits, label)
-    monkeypatch.setattr(fused, "_compiled", lambda: None)  # numba is not installed
-    assert not fused.fits(logits, label)
+    assert label_terms.fits(logits, label)
+    monkeypatch.setattr(label_terms, "_compiled", lambda: None)  # numba is not installed
+    assert not label_terms.fits(logits, label)
     found = cross_entropy(logits, label), dice_loss(torch.softmax(logits, dim=1), label)
     assert [each.item() for each in found] == pytest.approx(expected, rel=1e-5)

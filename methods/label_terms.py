@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..compiled import loops, numbers, takes
+from .compiled import loops, numbers, takes
 
 _compiled = partial(loops, "losses")
 
