@@ -18,10 +18,15 @@ def _kernel(function: Callable[..., Any]) -> Any:
     try:
         return njit(nogil=True, error_model="numpy", cache=True)(function)
     except RuntimeError:  # numba found neither __pycache__ nor the user's cache folder writable
-        return njit(nogil=True, error_model="numpy")(function)
+        return _piece(function)
 
 
-@_kernel
+def _piece(function: Callable[..., Any]) -> Any:
+    """Compiled into every kernel that calls it."""
+    return njit(nogil=True, error_model="numpy", forceinline=True)(function)
+
+
+@_piece
 def _bordered(picture: Any, fill: Any) -> Any:
     """The picture with one pixel of ``fill`` before and two after it on both axes: what lies outside."""
     height, width = picture.shape
@@ -32,14 +37,14 @@ def _bordered(picture: Any, fill: Any) -> Any:
     return found
 
 
-@_kernel
+@_piece
 def _inside(place: Any, most: Any) -> Any:
     """A coordinate, or the next one that lies just outside."""
     place = place if place > -_ONE else -_ONE
     return place if place < most else most
 
 
-@_kernel
+@_piece
 def _read(column: Any, line: Any, turn: Any, size: Any) -> tuple[Any, Any]:
     """The place, in pixels from the first, that the output pixel with this centre reads: along the row, and down.
 
@@ -54,7 +59,7 @@ def _read(column: Any, line: Any, turn: Any, size: Any) -> tuple[Any, Any]:
     return here, there
 
 
-@_kernel
+@_piece
 def _corners(x: Any, line: Any, turn: Any, size: Any, at: Any, right: Any, down: Any) -> None:
     """Where a row of output pixels lies between four pixels of a bordered picture: the first, and the shares.
 
@@ -74,7 +79,7 @@ def _corners(x: Any, line: Any, turn: Any, size: Any, at: Any, right: Any, down:
         at[j] = row * step + column
 
 
-@_kernel
+@_piece
 def _nearest(x: Any, line: Any, turn: Any, size: Any, at: Any) -> None:
     """As :func:`_corners`: the nearest pixel."""
     step = np.int32(size[1] + 3)
@@ -84,7 +89,7 @@ def _nearest(x: Any, line: Any, turn: Any, size: Any, at: Any) -> None:
         at[j] = (row + np.int32(1)) * step + column + np.int32(1)
 
 
-@_kernel
+@_piece
 def _blend(above: Any, below: Any, at: Any, right: Any, down: Any, found: Any) -> None:
     following = np.uint32(1)
     for j in range(at.size):
@@ -94,7 +99,7 @@ def _blend(above: Any, below: Any, at: Any, right: Any, down: Any, found: Any) -
         found[j] = top * (_ONE - down[j]) + (below[first] * rest + below[second] * share) * down[j]
 
 
-@_kernel
+@_piece
 def _take(picture: Any, at: Any, found: Any) -> None:
     for j in range(at.size):
         found[j] = picture[at[j]]

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from .compiling import kernel, narrow, wide
+from .compiling import kernel, narrow, piece, wide
 
 _BLOCK = 64
 """Rows that are summed in float32 before their sum is added to the others in float64."""
 
 
-@kernel
+@piece
 def _stays(index: Any, seeds: Any, dropped: Any) -> Any:
     """Whether a number stays: 32 bits mixed from its place and two seeds, against a share.
 
@@ -30,7 +30,7 @@ def _stays(index: Any, seeds: Any, dropped: Any) -> Any:
     return np.uint32(bits ^ (bits >> np.uint32(16))) >= dropped
 
 
-@kernel
+@piece
 def moments(maps: Any, pivot: Any, total: Any, squares: Any) -> None:
     """Add up, per lane, what numbers exceed ``pivot`` (float32) by, and its squares, into float64."""
     rows, lanes = maps.shape
@@ -48,7 +48,7 @@ def moments(maps: Any, pivot: Any, total: Any, squares: Any) -> None:
             squares[j] += more[j]
 
 
-@kernel
+@piece
 def activate(maps: Any, found: Any, scale: Any, shift: Any, slope: Any, seeds: Any, dropped: Any, kept: Any) -> None:
     """Write ``leaky_relu(maps * scale + shift)`` into ``found``; with ``seeds``, dropped, or times ``kept``."""
     rows, lanes = maps.shape
@@ -61,7 +61,7 @@ def activate(maps: Any, found: Any, scale: Any, shift: Any, slope: Any, seeds: A
             found[i, j] = narrow(value, maps[i, j])
 
 
-@kernel
+@piece
 def _before(gradient: Any, value: Any, slope: Any, index: Any, seeds: Any, dropped: Any, kept: Any) -> Any:
     """The gradient that arrives before dropout and activation, at a place where the activation was given ``value``."""
     if seeds is not None:
@@ -69,7 +69,7 @@ def _before(gradient: Any, value: Any, slope: Any, index: Any, seeds: Any, dropp
     return gradient if value > 0 else gradient * slope
 
 
-@kernel
+@piece
 def gradient_moments(
     maps: Any, gradient: Any, scale: Any, shift: Any, mean: Any, slope: Any, seeds: Any, dropped: Any, kept: Any,
     total: Any, products: Any,
@@ -92,7 +92,7 @@ def gradient_moments(
             products[j] += more[j]
 
 
-@kernel
+@piece
 def gradient_of_maps(
     maps: Any, gradient: Any, found: Any, scale: Any, shift: Any, slope: Any, seeds: Any, dropped: Any, kept: Any,
     by_map: Any, constant: Any,

@@ -12,13 +12,24 @@ from numba.extending import intrinsic
 _WORD, _HALF = ir.IntType(32), ir.IntType(16)
 
 
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compiled, free of the interpreter lock, and kept on disk where a folder for it can be written."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:
-        return njit(cache=True, **options)(function)
+        return njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # numba found neither __pycache__ nor the user's cache folder writable
-        return njit(**options)(function)
+        return piece(function)
+
+
+def piece(function: Callable[..., Any]) -> Any:
+    """Compiled into every kernel that calls it.
+
+    A process that compiles would otherwise call the piece as it stands, and one that loads the kernel from disk the
+    copy in it; the two are contracted to multiply-adds in other places, and round otherwise.
+    """
+    return njit(forceinline=True, **_OPTIONS)(function)
 
 
 def _inline(typed: Callable[..., Any]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .compiling import kernel, narrow, wide
+from .compiling import kernel, narrow, piece, wide
 
 
 @kernel
@@ -69,7 +69,7 @@ def pool(maps: Any, found: Any, codes: Any) -> None:
                     into[k], code[k] = best, which
 
 
-@kernel
+@piece
 def _larger(number: Any, own: Any, best: Any, which: Any) -> Any:
     value = wide(number)
     taken = value > wide(best) or value != value

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -45,3 +49,39 @@ def test_a_step_compiles_nothing_that_warming_up_has_not(dtype: torch.dtype, mon
         terms = supervised_terms(logits, label, 0.5)
     torch.stack(list(terms.values())).sum().backward()
     assert versions() == before
+
+
+DIGEST = """
+import hashlib
+import numpy as np
+from methods.compiled import activation, losses
+
+digest, rng = hashlib.sha256(), np.random.default_rng(0)
+for channels, lanes in ((16, 64), (6, 6)):
+    maps, gradient = rng.standard_normal((2, 333, lanes)).astype(np.float32)
+    affine, found = rng.standard_normal((4, channels)).astype(np.float32), np.empty_like(maps)
+    for seeds in (None, np.array([1, 2], np.uint32)):
+        rest = np.float32(0.01), seeds, np.uint32(2**30), np.float32(4 / 3)
+        kept = activation.normalise_and_activate(maps, found, *affine, 0.1, 1e-5, *rest)
+        digest.update(found.tobytes())
+        activation.gradients(maps, gradient, found, *kept, *affine[2:], *rest)
+        digest.update(found.tobytes() + affine.tobytes())
+    label, sums = rng.integers(0, lanes, 333), np.zeros((3, lanes))
+    losses.sums_of_known(maps, label, found, *sums)
+    losses.gradient_of_known(found, label, np.float32(1), *sums[:2].astype(np.float32), maps, gradient)
+    digest.update(gradient.tobytes() + sums.tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_loops_from_disk_round_as_those_just_compiled(tmp_path: Path):
+    """A cell may run in the process that compiles, and be repeated in one that loads what it kept."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", DIGEST]
+    root = Path(networks.__file__).parents[2]
+    first, second = (
+        subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    )
+    assert any(tmp_path.rglob("*.nbi"))
+    assert first == second
