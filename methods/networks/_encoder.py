@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from . import blocks
 from .base import Decoder, SegmentationNetwork
-from .fused import activated
+from .fused import Twice
 
 RGB = 3
 
@@ -159,16 +159,8 @@ class _Decoder(Decoder):
         return maps[1:]
 
 
-class _Twice(nn.Sequential):
-    """Convolution, normalisation, activation; and once more."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        first, norm, activation, second, norm_2, activation_2 = self
-        return activated(second(activated(first(maps), norm, activation)), norm_2, activation_2)
-
-
 def _double_conv(channels_in: int, channels_out: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for channels in (channels_in, channels_out):
         layers += [blocks.conv(2, channels, channels_out), blocks.batch_norm(2, channels_out), nn.ReLU(inplace=True)]
-    return _Twice(*layers)
+    return Twice(*layers)

@@ -102,13 +102,19 @@ def _corners(maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.linear(maps.movedim(1, -1), matrix, None if bias is None else bias.repeat(2**ndim))
 
 
-def _raised(maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The same, as a map."""
-    ndim, out = maps.ndim - 2, weight.shape[1]
-    rows = _corners(maps, weight, bias).unflatten(-1, (*[2] * (ndim - 1), 2 * out))  # (n, *space, 2, ..., 2 * out)
+def _as_map(corners: Tensor) -> Tensor:
+    """``(n, channels_out, *[2 * side for side in space])`` of what :func:`_corners` gives."""
+    ndim = corners.ndim - 2
+    rows = corners.unflatten(-1, (*[2] * (ndim - 1), -1))  # (n, *space, 2, ..., 2 * channels_out)
     order = [axis for k in range(ndim - 1) for axis in (1 + k, 1 + ndim + k)]
     found = rows.permute(0, *order, ndim, rows.ndim - 1)
-    return found.reshape(len(maps), *[2 * side for side in maps.shape[2:]], out).movedim(-1, 1)
+    space = [2 * side for side in corners.shape[1:-1]]
+    return found.reshape(len(corners), *space, rows.shape[-1] // 2).movedim(-1, 1)
+
+
+def _raised(maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Transposed convolution of kernel and stride 2, as a map."""
+    return _as_map(_corners(maps, weight, bias))
 
 
 def _as_product(maps: Tensor) -> bool:
@@ -132,12 +138,11 @@ class _ConvUp3d(nn.ConvTranspose3d):
 
 def raised_beside(skip: Tensor, up: nn.Module, maps: Tensor) -> Tensor:
     """``torch.cat((skip, up(maps)), dim=1)``: what a decoder's level is given."""
-    if isinstance(up, _ConvUp2d) and _as_product(maps) and skip.dtype == torch.bfloat16:
-        corners = _corners(maps, up.weight, up.bias)
-        found = joined_corners(skip, corners)
-        if found is not None:
-            return found
-    return joined(skip, up(maps))
+    if not (isinstance(up, _ConvUp2d) and _as_product(maps)):
+        return joined(skip, up(maps))
+    corners = _corners(maps, up.weight, up.bias)
+    found = joined_corners(skip, corners)
+    return joined(skip, _as_map(corners)) if found is None else found
 
 
 def max_pool(ndim: int) -> nn.Module:

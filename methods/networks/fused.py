@@ -45,6 +45,14 @@ def activated(maps: Tensor, norm: nn.Module, activation: nn.Module, dropout: nn.
     return found if dropout is None else dropout(found)
 
 
+class Twice(nn.Sequential):
+    """Convolution, normalisation, activation, dropout if there is one; convolution, normalisation, activation."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        first, norm, activation, *dropout, second, norm_2, activation_2 = self
+        return activated(second(activated(first(maps), norm, activation, *dropout)), norm_2, activation_2)
+
+
 def _fits(maps: Tensor, norm: _BatchNorm) -> bool:
     """Whether the compiled loops can take it."""
     return (

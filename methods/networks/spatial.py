@@ -101,8 +101,8 @@ class _Pooled(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_pooled: Tensor, of_maps: Tensor) -> Tensor:
-        last = (each.contiguous(memory_format=torch.channels_last).movedim(1, -1) for each in (of_pooled, of_maps))
-        pooled, others = last
+        arriving = of_pooled, of_maps
+        pooled, others = (each.contiguous(memory_format=torch.channels_last).movedim(1, -1) for each in arriving)
         found = torch.empty_like(others)
         _compiled().gradient_of_pool(ctx.codes, *(numbers(each) for each in (pooled, others, found)))
         return found.movedim(-1, 1)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from . import blocks
 from .base import Decoder, SegmentationNetwork
-from .fused import activated
+from .fused import Twice
 from .spatial import pooled
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -142,17 +142,9 @@ class _Decoder(Decoder):
         return maps[1:]
 
 
-class _Twice(nn.Sequential):
-    """Convolution, normalisation, activation, dropout; convolution, normalisation, activation."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        first, norm, activation, dropout, second, norm_2, activation_2 = self
-        return activated(second(activated(first(maps), norm, activation, dropout)), norm_2, activation_2)
-
-
 def _double_conv(ndim: int, channels_in: int, channels_out: int, recipe: Recipe, dropout: float) -> nn.Sequential:
     norm = blocks.normalisation(recipe.norm, "unet")
-    return _Twice(
+    return Twice(
         blocks.conv(ndim, channels_in, channels_out),
         norm(ndim, channels_out),
         nn.LeakyReLU(recipe.slope, inplace=True),
