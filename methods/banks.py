@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from datasets.types import IGNORE
 
-from .features import directions_sum, lengths
+from .features import cosines, directions_sum
 from .labels import most_probable
 
 _MOMENTUM = 0.99
@@ -50,8 +50,7 @@ class MovingPrototypes(nn.Module):
 
     def similarity(self, vectors: Tensor) -> Tensor:
         """Cosine ``(n, c, v)`` of vectors ``(n, v, d)`` of any length to each prototype; -2 for a class never seen."""
-        cosine = F.normalize(self.vectors, dim=1) @ vectors.transpose(1, 2) / lengths(vectors).unsqueeze(1)
-        return torch.where(self.batches[:, None] > 0, cosine, -2.0)
+        return torch.where(self.batches[:, None] > 0, cosines(vectors, F.normalize(self.vectors, dim=1)), -2.0)
 
 
 class Bank(nn.Module):

@@ -1,15 +1,29 @@
-"""What methods read off a network beside its logits: its last map before dropout, and vectors made of it."""
+"""What methods read off a network beside its logits: its last map before dropout, and vectors made of it.
+
+Of vectors the direction counts. On one thread of a CPU compiled loops read it off them in one pass (``compiled``).
+"""
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from .compiled import loops, numbers, takes, takes_any
 from .networks.base import SegmentationNetwork
 
 _LEAST = 1e-12
 """Lengths below it count as it."""
+
+_BLOCK = 8192
+"""Vectors that are projected at a time on a CPU."""
+
+_compiled = partial(loops, "directions")
 
 
 def with_last_map(network: SegmentationNetwork, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -26,19 +40,91 @@ def with_last_map(network: SegmentationNetwork, image: Tensor) -> tuple[Tensor, 
         handle.remove()
 
 
-def lengths(vectors: Tensor) -> Tensor:
-    """``(n, v)`` of ``(n, v, d)``; never 0, so that what is divided by it is finite."""
-    return torch.linalg.vector_norm(vectors, dim=-1).clamp_min(_LEAST)
+def cosines(vectors: Tensor, units: Tensor) -> Tensor:
+    """Cosines ``(n, c, v)`` of vectors ``(n, v, d)``, of any length, to unit vectors ``(c, d)``; without gradient."""
+    vectors, units = vectors.detach(), units.detach()
+    if not _fits(vectors, units):
+        vectors = _not_in_bfloat16(vectors)
+        return units @ vectors.transpose(1, 2) / _lengths(vectors).unsqueeze(1)
+    found = torch.empty(len(vectors), len(units), vectors.shape[1])
+    _compiled().cosines(numbers(vectors), numbers(units), np.float32(_LEAST), numbers(found))
+    return found
 
 
 def directions_sum(weight: Tensor, vectors: Tensor) -> Tensor:
     """Weighted sums ``(n, c, d)`` of the unit vectors along ``vectors`` ``(n, v, d)``, which are never made.
 
     Args:
-        weight: ``(n, c, v)``.
+        weight: ``(n, c, v)``, without gradient.
         vectors: of any length.
     """
-    return (weight / lengths(vectors).unsqueeze(1)) @ vectors
+    weight = weight.detach()
+    if _fits(vectors, weight):
+        found: Tensor = _DirectionsSum.apply(weight, vectors)
+        return found
+    vectors = _not_in_bfloat16(vectors)
+    return (weight / _lengths(vectors).unsqueeze(1)) @ vectors
+
+
+class _DirectionsSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, vectors: Tensor) -> Tensor:
+        total = np.zeros((*weight.shape[:2], vectors.shape[2]))
+        _compiled().sums_of_directions(numbers(weight), numbers(vectors.detach()), np.float32(_LEAST), total)
+        ctx.save_for_backward(weight, vectors)
+        return torch.from_numpy(total.astype(np.float32))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        weight, vectors = ctx.saved_tensors
+        found = torch.empty_like(vectors)
+        arrays = (numbers(each) for each in (gradient.contiguous(), found))
+        _compiled().gradient_of_directions(numbers(weight), numbers(vectors.detach()), np.float32(_LEAST), *arrays)
+        return None, found
+
+
+def _fits(vectors: Tensor, others: Tensor) -> bool:
+    """Whether the compiled loops can take them."""
+    contiguous = vectors.is_contiguous() and others.is_contiguous()
+    return contiguous and others.dtype == torch.float32 and takes_any(vectors) and _compiled() is not None
+
+
+def _lengths(vectors: Tensor) -> Tensor:
+    """``(n, v)`` of ``(n, v, d)``; never 0, so that what is divided by it is finite."""
+    return torch.linalg.vector_norm(vectors, dim=-1).clamp_min(_LEAST)
+
+
+def _not_in_bfloat16(vectors: Tensor) -> Tensor:
+    return vectors.float() if vectors.dtype == torch.bfloat16 else vectors
+
+
+class _Projected(torch.autograd.Function):
+    """Two products with a ReLU between, block by block, so that what lies between them never leaves the cache."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        ctx.save_for_backward(vectors, first, second)
+        first, second = first.to(vectors.dtype), second.to(vectors.dtype)
+        found = vectors.new_empty(*vectors.shape[:2], len(second))
+        for some, target in zip(*(each.flatten(0, 1).split(_BLOCK) for each in (vectors, found)), strict=True):
+            torch.mm(F.linear(some, first).relu_(), second.T, out=target)
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        vectors, *weights = ctx.saved_tensors
+        first, second = (weight.to(vectors.dtype) for weight in weights)
+        found, of_first, of_second = torch.empty_like(vectors), *map(torch.zeros_like, weights)
+        blocks = (each.flatten(0, 1).split(_BLOCK) for each in (vectors, gradient.to(vectors.dtype), found))
+        for some, arriving, target in zip(*blocks, strict=True):
+            between = F.linear(some, first).relu_()
+            of_second += arriving.T @ between
+            before = torch.ops.aten.threshold_backward(torch.mm(arriving, second), between, 0)
+            of_first += before.T @ some
+            torch.mm(before, first, out=target)
+        return found, of_first, of_second
 
 
 class Projection(nn.Module):
@@ -58,10 +144,15 @@ class Projection(nn.Module):
         self.layers = nn.Sequential(first, nn.ReLU(inplace=True), second)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """``(n, v, width)`` of ``(n, channels, *space)``, v pixels in raster order; of any length."""
+        """``(n, v, width)`` of ``(n, channels, *space)``, pixels in raster order; of any length, of the maps' type."""
         first, second = (weight.squeeze(2) for weight in self.parameters())
-        return F.linear(F.relu(F.linear(maps.flatten(2).transpose(1, 2).float(), first), inplace=True), second)
+        rows = maps.movedim(1, -1).flatten(1, -2)
+        if takes(maps):
+            found: Tensor = _Projected.apply(rows, first, second)
+            return found
+        first, second = first.to(maps.dtype), second.to(maps.dtype)
+        return F.linear(F.relu(F.linear(rows, first), inplace=True), second)
 
     def at(self, maps: Tensor, index: Tensor) -> Tensor:
-        """``(n, k, width)`` at flat positions ``(n, k)``: what :meth:`forward` gives there, of these pixels alone."""
-        return self(maps.flatten(2).gather(2, index.unsqueeze(1).expand(-1, maps.shape[1], -1)))
+        """``(n, k, width)`` float32 at flat positions ``(n, k)``: what :meth:`forward` gives of these pixels alone."""
+        return self(maps.flatten(2).gather(2, index.unsqueeze(1).expand(-1, maps.shape[1], -1)).float())

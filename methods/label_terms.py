@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .compiled import loops, numbers, takes
+from .compiled import loops, rows, takes
 
 _compiled = partial(loops, "losses")
 
@@ -54,12 +54,12 @@ class _EntropyAndDice(torch.autograd.Function):
     @staticmethod
     @np.errstate(all="ignore")  # a loss that is not finite ends the cell, with a sentence of its own
     def forward(ctx: Any, logits: Tensor, label: Tensor, smooth: float) -> tuple[Tensor, Tensor]:
-        rows, places = _rows(logits), label.reshape(-1).numpy()
-        probs = np.empty(rows.shape, np.float32)
-        overlap, squares, count = np.zeros((3, rows.shape[1]))
-        total, wrong = _compiled().sums_of_known(rows, places, probs, overlap, squares, count)
+        given, places = rows(logits), label.reshape(-1).numpy()
+        probs = np.empty(given.shape, np.float32)
+        overlap, squares, count = np.zeros((3, given.shape[1]))
+        total, wrong = _compiled().sums_of_known(given, places, probs, overlap, squares, count)
         if wrong != _compiled().IGNORE:
-            raise IndexError(f"Target {wrong} is out of bounds: {rows.shape[1]} classes")
+            raise IndexError(f"Target {wrong} is out of bounds: {given.shape[1]} classes")
         known, sizes = max(count.sum(), 1), squares + count + smooth
         ctx.save_for_backward(logits, label)
         ctx.kept = probs, known, overlap, sizes, smooth
@@ -78,11 +78,6 @@ class _EntropyAndDice(torch.autograd.Function):
         found = torch.empty_like(logits)
         each = np.float32(of_entropy.item() / known)
         _compiled().gradient_of_known(
-            probs, label.reshape(-1).numpy(), each, of_overlap, of_squares, _rows(logits), _rows(found)
+            probs, label.reshape(-1).numpy(), each, of_overlap, of_squares, rows(logits), rows(found)
         )
         return found, None, None
-
-
-def _rows(maps: Tensor) -> Any:
-    """A channels-last map as a matrix ``(positions, classes)``."""
-    return numbers(maps.detach().movedim(1, -1).view(-1, maps.shape[1]))

@@ -48,6 +48,8 @@ OPTIONAL = (
     "datasets/kernels.py",
     "methods/compiled/activation.py",
     "methods/compiled/compiling.py",
+    "methods/compiled/directions.py",
+    "methods/compiled/labels.py",
     "methods/compiled/losses.py",
     "methods/compiled/pictures.py",
     "methods/components_gpu.py",

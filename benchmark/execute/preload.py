@@ -21,9 +21,9 @@ for _ndim in (2, 3):
 
 with contextlib.suppress(Exception):
     from datasets import kernels
-    from methods.compiled import activation, losses, pictures
+    from methods.compiled import activation, directions, labels, losses, pictures
 
-    for loops in (kernels, activation, losses, pictures):
+    for loops in (kernels, activation, directions, labels, losses, pictures):
         loops.warm_up()
 
 receipt.versions()  # of what is loaded here

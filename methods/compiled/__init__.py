@@ -23,12 +23,15 @@ def loops(module: str) -> Any:
 
 def takes(maps: Tensor) -> bool:
     """Whether maps ``(n, channels, *space)`` are of a CPU, channels-last, of one thread, and nobody watches."""
+    return maps.ndim in (4, 5) and maps.is_contiguous(memory_format=channels_last(maps)) and takes_any(maps)
+
+
+def takes_any(numbers: Tensor) -> bool:
+    """Whether they are of a CPU, of one thread, and of a type that the loops know, and nobody watches."""
     return (
-        maps.device.type == "cpu"
-        and maps.dtype in (torch.float32, torch.bfloat16)
+        numbers.device.type == "cpu"
+        and numbers.dtype in (torch.float32, torch.bfloat16)
         and torch.get_num_threads() == 1
-        and maps.ndim in (4, 5)
-        and maps.is_contiguous(memory_format=channels_last(maps))
         and not watched()
     )
 
@@ -46,3 +49,8 @@ def watched() -> bool:
 def numbers(maps: Tensor) -> Any:
     """A contiguous tensor as the compiled loops see it: float32 or, bfloat16, uint16."""
     return maps.view(torch.int16).numpy().view(np.uint16) if maps.dtype == torch.bfloat16 else maps.numpy()
+
+
+def rows(maps: Tensor) -> Any:
+    """Channels-last maps ``(n, channels, *space)`` as :func:`numbers` ``(positions, channels)``."""
+    return numbers(maps.detach().movedim(1, -1).view(-1, maps.shape[1]))

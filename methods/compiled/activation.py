@@ -179,10 +179,33 @@ def gradients(
     gradient_of_maps(maps, gradient, found, scale, shift, slope, seeds, dropped, kept, by_map, constant)
 
 
+@kernel
+def scale_and_activate(maps: Any, found: Any, scale: Any, shift: Any, slope: Any) -> None:
+    """Normalisation by statistics that are given, and activation: write ``leaky_relu(maps * scale + shift)``.
+
+    Args:
+        maps, found: ``(rows, lanes)``.
+        scale, shift: ``(lanes,)`` float32.
+        slope: of the activation.
+    """
+    activate(maps, found, scale, shift, slope, None, np.uint32(0), np.float32(1))
+
+
+@kernel
+def gradient_of_scaled(maps: Any, gradient: Any, found: Any, scale: Any, shift: Any, slope: Any) -> None:
+    """The way back through :func:`scale_and_activate`: the gradient with respect to the maps, into ``found``."""
+    none = np.zeros(maps.shape[1], np.float32)
+    gradient_of_maps(
+        maps, gradient, found, scale, shift, slope, None, np.uint32(0), np.float32(1), none, none
+    )  # fmt: skip
+
+
 def warm_up() -> None:
     """Compile, or load from disk, everything."""
     for kind in (np.float32, np.uint16):
         maps, values = np.zeros((1, 1), kind), np.ones((6, 1), np.float32)
+        scale_and_activate(maps, maps.copy(), *values[:2], np.float32(1))
+        gradient_of_scaled(maps, maps, maps.copy(), *values[:2], np.float32(1))
         for seeds in (None, np.zeros(2, np.uint32)):
             rest = np.float32(1), seeds, np.uint32(0), np.float32(1)
             kept = normalise_and_activate(maps, maps.copy(), *values[:4], 0.1, 1e-5, *rest)

@@ -17,10 +17,12 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compiled, free of the interpreter lock, and kept on disk where a folder for it can be written."""
-    try:
-        return njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError:  # numba found neither __pycache__ nor the user's cache folder writable
-        return piece(function)
+    return _cached(function, _OPTIONS)
+
+
+def kernel_of_sums(function: Callable[..., Any]) -> Any:
+    """:func:`kernel` whose sums along one vector may be added up in any order, so that they fill the processor's."""
+    return _cached(function, _OPTIONS | {"fastmath": {"contract", "reassoc"}})
 
 
 def piece(function: Callable[..., Any]) -> Any:
@@ -30,6 +32,13 @@ def piece(function: Callable[..., Any]) -> Any:
     copy in it; the two are contracted to multiply-adds in other places, and round otherwise.
     """
     return njit(forceinline=True, **_OPTIONS)(function)
+
+
+def _cached(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # numba found neither __pycache__ nor the user's cache folder writable
+        return njit(**options)(function)
 
 
 def _inline(typed: Callable[..., Any]) -> Any:

@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ..compiled import watched
+from .apart import BatchNorm2d, BatchNorm3d
 from .fused import LANES
 from .spatial import joined, joined_corners
 from .trust import in_bfloat16, right_in_bfloat16
@@ -157,7 +158,7 @@ def upsample(ndim: int, *, align_corners: bool) -> nn.Module:
 
 def batch_norm(ndim: int, channels: int) -> nn.Module:
     """Batch normalisation with its affine map."""
-    return (nn.BatchNorm2d, nn.BatchNorm3d)[ndim - 2](channels)
+    return (BatchNorm2d, BatchNorm3d)[ndim - 2](channels)
 
 
 class _OfChannelsLast(torch.autograd.Function):

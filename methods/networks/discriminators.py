@@ -7,7 +7,10 @@ import itertools
 from torch import Tensor, nn
 
 from . import blocks
+from .fused import LeakyReLU, activated
 
+_SLOPE = 0.2
+"""Of leaky ReLU."""
 _SMALLEST_SIDE = 16
 """Four strided convolutions leave one pixel of it."""
 _SMALLEST_PATCHED_SIDE = 32
@@ -36,16 +39,16 @@ class Critic(nn.Module):
         self.map_stem = blocks.conv_down(ndim, classes, width)
         self.image_stem = blocks.conv_down(ndim, channels, width)
         self.body = nn.Sequential(
-            nn.LeakyReLU(0.2),
+            LeakyReLU(_SLOPE),
             blocks.channel_dropout(ndim, dropout),
             blocks.conv_down(ndim, width, 2 * width),
-            nn.LeakyReLU(0.2),
+            LeakyReLU(_SLOPE),
             blocks.channel_dropout(ndim, dropout),
             blocks.conv_down(ndim, 2 * width, 4 * width),
-            nn.LeakyReLU(0.2),
+            LeakyReLU(_SLOPE),
             blocks.channel_dropout(ndim, dropout),
             blocks.conv_down(ndim, 4 * width, 8 * width),
-            nn.LeakyReLU(0.2),
+            LeakyReLU(_SLOPE),
         )
         self.classifier = nn.Linear(8 * width, 2)
 
@@ -86,7 +89,7 @@ class PatchCritic(nn.Module):
         widths = (channels, width, 2 * width, 4 * width, 8 * width)
         layers: list[nn.Module] = []
         for channels_in, channels_out in itertools.pairwise(widths):
-            layers += [blocks.conv_down(ndim, channels_in, channels_out), nn.LeakyReLU(0.2)]
+            layers += [blocks.conv_down(ndim, channels_in, channels_out), LeakyReLU(_SLOPE)]
         self.body = nn.Sequential(*layers, blocks.conv_down(ndim, widths[-1], 1))
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -101,3 +104,34 @@ class PatchCritic(nn.Module):
                 "use a larger patch"
             )
         return self.body(maps)
+
+
+class PixelCritic(nn.Sequential):
+    """One logit per pixel of a label map, from its probabilities alone: real (positive) or made by a network.
+
+    Three convolutions of kernel 1, to ``width``, twice as many and one channel; leaky ReLU 0.2 in between, after batch
+    normalisation the second time.
+
+    Source: https://github.com/himashi92/Duo-SegNet/tree/74593f1
+
+    Args:
+        channels: channels of the map: classes, or 1.
+        ndim: 2 or 3.
+        width: channels of the first level.
+    """
+
+    def __init__(self, channels: int, *, ndim: int, width: int = 64) -> None:
+        super().__init__(
+            blocks.conv(ndim, channels, width, kernel=1),
+            LeakyReLU(_SLOPE),
+            blocks.conv(ndim, width, 2 * width, kernel=1),
+            blocks.batch_norm(ndim, 2 * width),
+            LeakyReLU(_SLOPE),
+            blocks.conv(ndim, 2 * width, 1, kernel=1),
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(n, 1, *space)`` logits of maps ``(n, channels, *space)``."""
+        first, activation, second, norm, activation_2, last = self
+        found: Tensor = last(activated(second(activation(first(input))), norm, activation_2))
+        return found

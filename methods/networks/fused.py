@@ -7,6 +7,7 @@ read it twice and write it once each way, and zeros are computed from a place an
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..compiled import channels_last, loops, numbers, takes
+from .apart import parts
 
 LANES = 64
 """A row of numbers should be so long that the processor's vectors are full."""
@@ -36,13 +38,25 @@ def activated(maps: Tensor, norm: nn.Module, activation: nn.Module, dropout: nn.
         activation: ``nn.ReLU`` or ``nn.LeakyReLU``.
         dropout: ``nn.Dropout``; None = none. Zeros are drawn anew by every call, from a seed of torch's generator.
     """
-    if isinstance(norm, _BatchNorm) and norm.training and _fits(maps, norm):
-        slope = getattr(activation, "negative_slope", 0.0)
-        share = dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0
-        if share < 1:
-            return _Activated.apply(maps, norm.weight, norm.bias, norm, slope, share)
+    share = dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0
+    if isinstance(norm, _BatchNorm) and _fits(maps, norm):
+        if norm.training and share < 1:
+            return _Activated.apply(maps, norm.weight, norm.bias, norm, _slope(activation), share)
+        if not norm.training and not share and not (torch.is_grad_enabled() and norm.weight.requires_grad):
+            return _Scaled.apply(maps, *_affine(norm), _slope(activation))
     found = activation(norm(maps))
     return found if dropout is None else dropout(found)
+
+
+class LeakyReLU(nn.LeakyReLU):
+    """PyTorch's own takes several times as long in bfloat16 on a CPU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not (takes(input) and input.numel() and _compiled() is not None):
+            return super().forward(input)
+        one, zero = torch.ones(input.shape[1]), torch.zeros(input.shape[1])
+        found: Tensor = _Scaled.apply(input, one, zero, self.negative_slope)
+        return found
 
 
 class Twice(nn.Sequential):
@@ -61,7 +75,8 @@ def _fits(maps: Tensor, norm: _BatchNorm) -> bool:
         and norm.momentum is not None
         and norm.running_mean is not None
         and norm.weight.dtype == torch.float32
-        and maps.shape[1] < maps.numel() < _MOST
+        and maps.shape[1] < maps[0].numel() * min(parts(maps))
+        and maps.numel() < _MOST
         and _compiled() is not None
     )
 
@@ -71,33 +86,73 @@ class _Activated(torch.autograd.Function):
     def forward(
         ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, norm: _BatchNorm, slope: float, share: float
     ) -> Tensor:
-        found, rest = torch.empty_like(maps), (np.float32(slope), *_drops(share))
-        parts: tuple[Any, ...] = (weight, bias, norm.running_mean, norm.running_var)
-        arrays = _rows(maps), _rows(found), *(part.detach().numpy() for part in parts)
-        kept = _compiled().normalise_and_activate(*arrays, norm.momentum, norm.eps, *rest)
-        if norm.num_batches_tracked is not None:
-            norm.num_batches_tracked += 1
+        found, ctx.sizes, ctx.kept = torch.empty_like(maps), parts(maps), []
+        of_layer: tuple[Any, ...] = (weight, bias, norm.running_mean, norm.running_var)
+        arrays = [each.detach().numpy() for each in of_layer]
+        for given, written in _batches(ctx.sizes, maps, found):
+            rest = np.float32(slope), *_drops(share)
+            settings = (*arrays, norm.momentum, norm.eps, *rest)
+            ctx.kept.append((_compiled().normalise_and_activate(_rows(given), _rows(written), *settings), rest))
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked += 1
         ctx.save_for_backward(maps)
-        ctx.kept, ctx.rest = kept, rest
         return found
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (maps,) = ctx.saved_tensors
         gradient = gradient.to(maps.dtype).contiguous(memory_format=channels_last(maps))
-        found, of_weight, of_bias = torch.empty_like(maps), *torch.empty(2, maps.shape[1])
-        arrays = _rows(maps), _rows(gradient), _rows(found), *ctx.kept, of_weight.numpy(), of_bias.numpy()
-        _compiled().gradients(*arrays, *ctx.rest)
-        return found, of_weight, of_bias, None, None, None
+        found, by_part = torch.empty_like(maps), torch.empty(len(ctx.sizes), 2, maps.shape[1])
+        split = _batches(ctx.sizes, maps, gradient, found)
+        for (kept, rest), parameters, arrays in zip(ctx.kept, by_part.numpy(), split, strict=True):
+            _compiled().gradients(*map(_rows, arrays), *kept, *parameters, *rest)
+        return found, *(by_part.sum(dim=0) if len(by_part) > 1 else by_part[0]), None, None, None
+
+
+class _Scaled(torch.autograd.Function):
+    """Activation of maps times a scale plus a shift per channel, which get no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, scale: Tensor, shift: Tensor, slope: float) -> Tensor:
+        found, given = torch.empty_like(maps), _rows(maps)
+        times = given.shape[1] // maps.shape[1]
+        ctx.rest = *(np.tile(each.detach().numpy(), times) for each in (scale, shift)), np.float32(slope)
+        _compiled().scale_and_activate(given, _rows(found), *ctx.rest)
+        ctx.save_for_backward(maps)
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (maps,) = ctx.saved_tensors
+        gradient = gradient.to(maps.dtype).contiguous(memory_format=channels_last(maps))
+        found = torch.empty_like(maps)
+        _compiled().gradient_of_scaled(_rows(maps), _rows(gradient), _rows(found), *ctx.rest)
+        return found, None, None, None
+
+
+def _affine(norm: Any) -> tuple[Tensor, Tensor]:
+    """Scale and shift by which a batch normalisation of known statistics maps every channel."""
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
+
+
+def _slope(activation: nn.Module) -> float:
+    return getattr(activation, "negative_slope", 0.0)
+
+
+def _batches(sizes: tuple[int, ...], *maps: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """The maps of each batch that they are made of."""
+    return zip(*(each.split(sizes) for each in maps), strict=True) if len(sizes) > 1 else (maps,)
 
 
 def _rows(maps: Tensor) -> Any:
-    """A channels-last map as a matrix ``(rows, lanes)``."""
-    channels, times = maps.shape[1], 1
-    while channels * times < LANES and maps.numel() // channels % (2 * times) == 0:
-        times *= 2
-    return numbers(maps.detach().movedim(1, -1).view(-1, channels * times))
+    """A channels-last map, of which no gradient is asked, as a matrix ``(rows, lanes)``."""
+    lanes, count = maps.shape[1], maps.numel()
+    while lanes < LANES and count % (2 * lanes) == 0:
+        lanes *= 2
+    return numbers(maps.as_strided((count // lanes, lanes), (lanes, 1)))
 
 
 def _drops(share: float) -> tuple[Any, Any, Any]:

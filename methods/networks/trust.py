@@ -86,8 +86,8 @@ def _kind() -> tuple[str, ...]:
 
 
 def _unseen(*key: Any) -> bool:
-    """Tried without those who look at every operation, to count them, say."""
-    with _disable_current_modes():
+    """Tried without those who look at every operation, to count them, say, and with gradients wherever it is asked."""
+    with _disable_current_modes(), torch.inference_mode(False):
         return _tried(*key)
 
 

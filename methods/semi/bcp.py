@@ -28,6 +28,7 @@ from ..ema import average_parameters
 from ..family import TeacherHyper, TeacherStudent, supervised_terms
 from ..hyper import hyper
 from ..labels import most_probable
+from ..networks.apart import passes
 from ..perturb import halves, random_box
 
 
@@ -59,10 +60,11 @@ class BCP(TeacherStudent):
             return self._among_labelled(batch.labelled, box)
         n = -(-max(len(known), len(unknown)) // 2)
         (a, b), (label_a, label_b), (u, v) = halves(known, n), halves(batch.labelled.label, n), halves(unknown, n)
-        pseudo_u, pseudo_v = self._pseudo(u), self._pseudo(v)
-        # two passes, so that batch normalisation sees one kind of mixture at a time, as released
-        inward = self._regions(torch.where(box, u, a), label_a, pseudo_u, box)
-        outward = self._regions(torch.where(box, b, v), label_b, pseudo_v, ~box)
+        pseudo_u, pseudo_v = self._pseudo(u, v)
+        # batch normalisation sees one kind of mixture at a time, as released
+        logits, logits_2 = passes(self.network, torch.where(box, u, a), torch.where(box, b, v))
+        inward = self._regions(logits, label_a, pseudo_u, box)
+        outward = self._regions(logits_2, label_b, pseudo_v, ~box)
         return {name: inward[name] + outward[name] for name in inward}
 
     def after_step(self, clock: Clock) -> None:
@@ -77,13 +79,13 @@ class BCP(TeacherStudent):
         known = supervised_terms(logits, torch.where(box, label_b, label_a), self.hyper.dice_share)
         return known | {f"pseudo_{name}": torch.zeros_like(term) for name, term in known.items()}
 
-    def _regions(self, image: Tensor, label: Tensor, pseudo: Tensor, pasted: Tensor) -> Terms:
+    def _regions(self, logits: Tensor, label: Tensor, pseudo: Tensor, pasted: Tensor) -> Terms:
         """Terms of a mixture: ``label`` holds outside of ``pasted``, ``pseudo`` inside."""
         h = self.hyper
-        logits = self.network(image)
         known = supervised_terms(logits, torch.where(pasted, IGNORE, label), h.dice_share)
         guessed = supervised_terms(logits, torch.where(pasted, pseudo, IGNORE), h.dice_share)
         return known | {f"pseudo_{name}": h.weight * term for name, term in guessed.items()}
 
-    def _pseudo(self, image: Tensor) -> Tensor:
-        return largest_components(most_probable(self.teach(image)))
+    @torch.no_grad()
+    def _pseudo(self, *images: Tensor) -> list[Tensor]:
+        return [largest_components(most_probable(logits)) for logits in passes(self.teacher, *images)]

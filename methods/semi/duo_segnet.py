@@ -31,13 +31,12 @@ from ..hyper import hyper, variant
 from ..losses.adversarial import as_made, as_real
 from ..losses.agreement import soft_cross_entropy
 from ..losses.overlap import one_hot
-from ..networks import blocks
-from ..networks.discriminators import PatchCritic
+from ..networks.apart import passes
+from ..networks.discriminators import PatchCritic, PixelCritic
 from ..views import dual_prediction, two_views
 
 CRITIC = "critic"
 _NETWORKS = 2
-_SLOPE = 0.2  # of the critic's leaky ReLU
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,8 @@ class DuoSegNet(DualNetwork):
     def __init__(self, task: Task, hyper: Any, build: Build) -> None:
         super().__init__(task, hyper, build)
         self.released = hyper.variant == "released"
-        if hyper.critic == "pixel":
-            self.critic: nn.Module = _pixel_critic(task.ndim, task.n_classes, hyper.critic_width)
-        else:
-            self.critic = PatchCritic(task.n_classes, ndim=task.ndim, width=hyper.critic_width)
+        critic = PixelCritic if hyper.critic == "pixel" else PatchCritic
+        self.critic = critic(task.n_classes, ndim=task.ndim, width=hyper.critic_width)
 
     def losses(self, batch: Batch, clock: Clock) -> Terms:
         return self._segmenters(batch)[0]
@@ -99,8 +96,8 @@ class DuoSegNet(DualNetwork):
         """Their terms, and the probability maps that the critic is to take for made."""
         h, image = self.hyper, batch.split(batch.images)[1]
         view, view2 = (batch.labelled, batch.labelled) if h.share_labels else two_views(batch.labelled)
-        labelled, labelled2 = self.network(view.image), self.network2(view2.image)
-        logits, logits2 = self.network(image), self.network2(image)
+        labelled, logits = passes(self.network, view.image, image)
+        labelled2, logits2 = passes(self.network2, view2.image, image)
         supervised = supervised_terms(labelled, view.label, h.dice_share)
         supervised2 = supervised_terms(labelled2, view2.label, h.dice_share)
         probs, probs2 = torch.softmax(logits.float(), dim=1), torch.softmax(logits2.float(), dim=1)
@@ -121,15 +118,3 @@ class DuoSegNet(DualNetwork):
         if self.released:
             return {n: t.detach() if n in self.released_inert else t for n, t in terms.items()}, known
         return terms, torch.cat([known, guessed])
-
-
-def _pixel_critic(ndim: int, classes: int, width: int) -> nn.Sequential:
-    """One logit per pixel, from its probabilities alone."""
-    return nn.Sequential(
-        blocks.conv(ndim, classes, width, kernel=1),
-        nn.LeakyReLU(_SLOPE),
-        blocks.conv(ndim, width, 2 * width, kernel=1),
-        blocks.batch_norm(ndim, 2 * width),
-        nn.LeakyReLU(_SLOPE),
-        blocks.conv(ndim, 2 * width, 1, kernel=1),
-    )

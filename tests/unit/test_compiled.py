@@ -17,10 +17,10 @@ pytest.importorskip("numba")
 
 from datasets import kernels, rotation
 from methods import networks
-from methods.compiled import activation, losses, pictures
+from methods.compiled import activation, directions, labels, losses, pictures
 from methods.family import supervised_terms
 
-MODULES = [kernels, activation, losses, pictures]
+MODULES = [kernels, activation, directions, labels, losses, pictures]
 
 
 def versions() -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from methods.components import _kept, largest_components
+from methods.components import _by_boxes, _kept, largest_components
 from tests.reference import shapes as reference
 
 
@@ -32,6 +32,16 @@ def test_an_empty_map_stays_empty_and_the_input_as_it_was():
     label = drawn("101")
     largest_components(label)
     assert torch.equal(label, drawn("101"))
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 8), (2, 5, 6, 4), (4, 40, 31), (2, 14, 9, 17), (1, 1, 7), (2, 3, 1, 5)])
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.95])
+def test_the_compiled_loop_finds_what_scipy_finds(shape: tuple[int, ...], share: float):
+    pytest.importorskip("numba")
+    for classes in (2, 5):
+        label = torch.randint(0, classes, shape) * (torch.rand(shape) < share)
+        assert torch.equal(largest_components(label), torch.from_numpy(_by_boxes(label.numpy())))
+        assert largest_components(label.to(torch.uint8)).dtype == torch.uint8
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="labels on a GPU: no CUDA device here")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from methods import networks
-from methods.features import Projection, directions_sum, with_last_map
+from methods import features, networks
+from methods.features import Projection, cosines, directions_sum, with_last_map
 
 
 @pytest.mark.parametrize("name", ["vnet", "unet"])
@@ -72,3 +75,57 @@ def test_projected_pixels_are_the_same_alone_as_among_others():
     found = projection.at(maps, index)
     for n in range(2):
         torch.testing.assert_close(found[n], every[n, index[n]])
+
+
+def both_ways(monkeypatch: pytest.MonkeyPatch, compute: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
+    """By compiled loops, and by PyTorch alone."""
+    pytest.importorskip("numba")
+    compiled = compute()
+    monkeypatch.setattr(features, "_compiled", lambda: None)
+    return compiled, compute()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiled_sums_and_cosines_are_those_of_pytorch(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch):
+    vectors = (torch.randn(2, 700, 24) * torch.logspace(-3, 3, 700)[:, None]).to(dtype)
+    vectors[0, 3] = 0
+    weight, units = torch.rand(2, 3, 700) * (torch.rand(2, 3, 700) < 0.3), F.normalize(torch.randn(5, 24), dim=1)
+    assert (weight.amax(dim=1) == 0).any()
+    exact = units.double() @ F.normalize(vectors.double(), dim=2).transpose(1, 2)
+    for found in both_ways(monkeypatch, lambda: cosines(vectors, units)):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-6)
+    monkeypatch.undo()
+    exact = weight.double() @ F.normalize(vectors.double(), dim=2)
+    for found in both_ways(monkeypatch, lambda: directions_sum(weight, vectors)):
+        torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-4)
+    monkeypatch.undo()
+
+    def gradient() -> Tensor:
+        leaf = vectors.clone().requires_grad_()
+        (directions_sum(weight, leaf) * torch.linspace(-1, 1, 144).view(2, 3, 24)).sum().backward()
+        return leaf.grad
+
+    compiled, plain = both_ways(monkeypatch, gradient)
+    assert compiled.dtype == dtype
+    size = plain.float().norm(dim=2, keepdim=True).clamp_min(1e-6)
+    assert ((compiled.float() - plain.float()) / size).abs().max() < (1e-4 if dtype == torch.float32 else 0.02)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+def test_a_projection_by_blocks_is_that_of_all_pixels_at_once(
+    dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(features, "_BLOCK", 10)
+    projection = Projection(5, 8)
+    plain = torch.randn(2, 5, 4, 6)
+    outcome = []
+    for maps in (plain, plain.to(dtype).contiguous(memory_format=torch.channels_last)):
+        leaf = maps.requires_grad_()
+        found = projection(leaf)
+        loss = (found.float() * torch.linspace(-1, 1, found.numel()).view(found.shape)).sum()
+        outcome.append([found, *torch.autograd.grad(loss, [leaf, *projection.parameters()])])
+    assert type(outcome[1][0].grad_fn).__name__ == "_ProjectedBackward"
+    assert outcome[1][0].dtype == dtype
+    for one, other in zip(*outcome, strict=True):
+        torch.testing.assert_close(other.float(), one, rtol=0, atol=tolerance * one.abs().max().item())

@@ -60,6 +60,52 @@ def test_values_gradients_and_statistics_are_those_of_the_modules_in_double(
     assert norm.num_batches_tracked == 1
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 2**-8)])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.LeakyReLU(0.1)])
+def test_with_given_statistics_it_is_the_modules_in_double_too(
+    shape: tuple[int, ...], activation: nn.Module, dtype: torch.dtype, tolerance: float
+):
+    norm = layer(shape).eval().requires_grad_(requires_grad=False)
+    norm.running_mean.uniform_(-1, 1)
+    norm.running_var.uniform_(0.5, 2)
+    exact, before = copy.deepcopy(norm).double(), copy.deepcopy(norm.state_dict())
+    maps = last(torch.randn(shape).to(dtype)).requires_grad_()
+    double = maps.detach().double().requires_grad_()
+    found, expected = activated(maps, norm, activation, nn.Dropout(0.5).eval()), activation(exact(double))
+    assert type(found.grad_fn).__name__ == "_ScaledBackward"
+    assert found.stride() == maps.stride()
+    arriving = last(torch.randn(shape).to(dtype))
+    found.backward(arriving)
+    expected.backward(arriving.double())
+    for one, other in ((found, expected), (maps.grad, double.grad)):
+        assert (one.double() - other).abs().max() <= tolerance * other.abs().max()
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
+
+
+def test_a_layer_that_learns_under_given_statistics_is_left_to_pytorch():
+    norm, maps = layer((2, 8, 6, 6)).eval(), last(torch.randn(2, 8, 6, 6))
+    activated(maps, norm, nn.ReLU()).sum().backward()
+    assert norm.weight.grad.abs().max() > 0
+    with torch.no_grad():
+        torch.testing.assert_close(activated(maps, norm, nn.ReLU()), F.relu(norm(maps)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_leaky_relu_alone_is_pytorchs(shape: tuple[int, ...], dtype: torch.dtype):
+    outcome = []
+    for module in (fused.LeakyReLU(0.2), nn.LeakyReLU(0.2)):
+        torch.manual_seed(2)
+        maps = last(torch.randn(shape).to(dtype)).requires_grad_()
+        found = module(maps)
+        found.backward(last(torch.randn(shape).to(dtype)))
+        outcome.append((found, maps.grad))
+    assert type(outcome[0][0].grad_fn).__name__ == "_ScaledBackward"
+    for one, other in zip(*outcome, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_a_gradient_in_another_layout_or_type_is_taken_as_it_is():
     shape = (2, 8, 6, 6)
     norm, maps = layer(shape), last(torch.randn(2, 8, 6, 6)).requires_grad_()

@@ -57,6 +57,13 @@ def test_a_shape_that_comes_out_wrong_is_computed_in_float32(monkeypatch: pytest
     assert layer(image).dtype == torch.float32
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_can_be_asked_first_where_there_are_no_gradients(mode: type) -> None:
+    layer, image = blocks.conv(3, 4, 8), torch.randn(2, 4, 4, 6, 4).contiguous(memory_format=LAST)
+    with bfloat16(), mode():
+        assert not layer(image).requires_grad
+
+
 def test_a_wrong_gradient_is_found_too(monkeypatch: pytest.MonkeyPatch) -> None:
     image, layer = torch.randn(2, 4, 4, 6, 4), blocks.conv(3, 4, 8)
 

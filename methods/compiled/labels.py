@@ -1,0 +1,112 @@
+"""Compiled loops for label maps on a CPU: the most probable class, and connected components of all classes at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .compiling import kernel, piece, wide
+
+
+@kernel
+def most_probable(scores: Any, label: Any) -> None:
+    """Write the class of the highest score into ``label``, of equals the first; NaN wins in class 0 alone.
+
+    Args:
+        scores: ``(positions, classes)``, float32, or bfloat16 given as uint16.
+        label: ``(positions,)`` int64, written.
+    """
+    positions, classes = scores.shape
+    for i in range(positions):
+        best, own = wide(scores[i, 0]), 0
+        for k in range(1, classes):
+            value = wide(scores[i, k])
+            if value > best:
+                best, own = value, k
+        label[i] = own
+
+
+@piece
+def _root(parent: Any, place: Any) -> Any:
+    """The first place of a component, as far as it is known; the way there is shortened."""
+    while parent[place] != place:
+        parent[place] = parent[parent[place]]
+        place = parent[place]
+    return place
+
+
+@piece
+def _join(parent: Any, one: Any, other: Any) -> None:
+    """Make two components one, of which the first place is known by :func:`_root`."""
+    one, other = _root(parent, one), _root(parent, other)
+    parent[max(one, other)] = min(one, other)
+
+
+@piece
+def _join_neighbours(own: Any, parent: Any, depth: Any, height: Any, width: Any) -> None:
+    """Join every place to those before it that touch it; what has been joined through another is not looked at."""
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                at = (z * height + y) * width + x
+                k = own[at]
+                parent[at] = at
+                if k == 0:
+                    continue
+                follows = x > 0 and own[at - 1] == k
+                if follows:
+                    parent[at] = parent[at - 1]
+                for row in range(4):  # of the plane before the rows before, beside and after; of this one that before
+                    down, along = (0, -1) if row == 3 else (-1, row - 1)
+                    if z + down < 0 or y + along < 0 or y + along >= height:
+                        continue
+                    near = at + (down * height + along) * width
+                    if own[near] == k:
+                        if not follows:
+                            _join(parent, at, near)
+                        continue
+                    if not follows and x > 0 and own[near - 1] == k:
+                        _join(parent, at, near - 1)
+                    if x + 1 < width and own[near + 1] == k:
+                        _join(parent, at, near + 1)
+
+
+@kernel
+def keep_largest(label: Any, classes: Any, found: Any) -> None:
+    """Write the largest component of every class but 0 into ``found``, sample by sample; of equals the first.
+
+    Neighbours touch by a face, an edge or a corner.
+
+    Args:
+        label: ``(n, depth, height, width)`` int64 in range(classes).
+        classes: number of them.
+        found: as ``label``, zeros; written.
+    """
+    count, depth, height, width = label.shape
+    parent, size = np.empty(depth * height * width, np.int64), np.empty(depth * height * width, np.int64)
+    largest = np.empty(classes, np.int64)
+    for i in range(count):
+        own, kept = label[i].reshape(-1), found[i].reshape(-1)
+        _join_neighbours(own, parent, depth, height, width)
+        size[:] = 0
+        for at in range(own.size):
+            if own[at]:
+                parent[at] = parent[parent[at]]  # its own, or that of a place before, which has been seen
+                size[parent[at]] += 1
+        largest[:] = -1
+        for at in range(own.size):
+            k = own[at]
+            if k and parent[at] == at and (largest[k] < 0 or size[at] > size[largest[k]]):
+                largest[k] = at
+        for at in range(own.size):
+            if own[at] and parent[at] == largest[own[at]]:
+                kept[at] = own[at]
+
+
+def warm_up() -> None:
+    """Compile, or load from disk, both."""
+    label = np.zeros((1, 1, 1, 1), np.int64)
+    for kind in (np.float32, np.uint16):
+        most_probable(np.zeros((1, 1), kind), label.reshape(-1))
+    keep_largest(label, 1, label.copy())
