@@ -156,3 +156,14 @@ def test_the_script_for_the_nuclei_writes_the_layout_of_their_plan(tmp_path: Pat
     assert list(nuclei.groups()) == [f"test/{tested[:16]}", f"train/{trained[:16]}"]
     assert int(nuclei.load(f"train/{trained[:16]}").label.sum()) == 2 * 3 * 4
     assert len({line for line in listed if line}) == 113
+
+
+def test_what_is_at_hand_for_a_method_is_where_the_page_says() -> None:
+    """`a`, `b` (`file`): every name is defined in the file that follows it."""
+    rows = [line for line in (ROOT / "docs" / "add_a_method.md").read_text().splitlines() if "(`methods/" in line]
+    assert len(rows) > 5
+    for row in rows:
+        for names, file in re.findall(r"((?:`\w+`(?:, )?)+) \(`(methods/[\w/]+\.py)`\)", row):
+            text = (ROOT / file).read_text()
+            for name in re.findall(r"`(\w+)`", names):
+                assert re.search(rf"^(def|class) {name}\b", text, flags=re.MULTILINE), f"{name} is not in {file}"
