@@ -86,7 +86,8 @@ def by_size(
             axes.set_xlabel("Size of the structure in the reference (pixels or voxels)")
             axes.set_ylabel(name)
             axes.grid(axis="y")
-        panels[1].set_ylim(bottom=min(0, panels[1].get_ylim()[0]))
+        highest = max(1.0, panels[1].get_ylim()[1])  # where nothing failed, an axis of its own would go below 0
+        panels[1].set_ylim(-0.05 * highest, highest)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)))
         title = f"{dataset}, {amounts.get(dataset, '')}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.report import blocks, costs, frame, sizes, summary, verdicts
+from benchmark.report import blocks, costs, frame, sizes, style, summary, verdicts
 from tests.unit.report_records import score, write_cell
 
 
@@ -127,3 +127,17 @@ def test_too_few_structures_or_equal_ones_have_no_bins(tmp_path: Path) -> None:
     write_cell(tmp_path, [score(f"c{n}", n_gt=9) for n in range(40)], dataset="equal")
     loaded, entries, _ = _read(tmp_path)
     assert sizes.sized(loaded, entries, {"phantom_2d": "10%", "equal": "10%"}, "penalised").empty
+
+
+@pytest.mark.parametrize(("missed", "most"), [(0, 1.0), (6, 100.0)])
+def test_the_axis_of_failures_begins_at_none_whether_there_are_any_or_not(
+    tmp_path: Path, missed: int, most: float
+) -> None:
+    write_cell(tmp_path, [score(f"c{n}", n_gt=n, status="missed" if n <= missed else "ok") for n in range(1, 13)])
+    loaded, entries, _ = _read(tmp_path)
+    (label,) = set(entries["label"])
+    look = {label: style.looks([label])[label]}
+    (picture,) = sizes.by_size(loaded, entries, [("phantom_2d", "10%")], [label], look, "penalised")
+    low, high = picture.figure.axes[1].get_ylim()
+    assert high >= most
+    assert low == pytest.approx(-0.05 * high)
