@@ -154,7 +154,7 @@ def _map_panel(axes: Any, found: Ranking, pairs: pd.DataFrame) -> None:
     if size <= MOST_NAMES:
         for row, column in zip(*np.nonzero(np.isfinite(gains)), strict=True):
             axes.text(column, row + 0.12, f"{gains[row, column]:+.1f}", ha="center", va="center", fontsize=6)
-    shown = range(0, size, 1 + size // 12)
+    shown = range(0, size, 1 + size // 10)
     axes.set_xticks(shown, [str(found.rank[place]) for place in shown])
     axes.set_yticks([])
     names = [f"{_label(member)}  {rank}" for member, rank in zip(members, found.rank, strict=True)]
