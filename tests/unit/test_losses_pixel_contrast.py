@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from methods.losses.pixel_contrast import pooled, position_contrast, repulsion
 from tests.reference import two_views as reference
@@ -112,3 +113,31 @@ def test_pooling_keeps_the_shape_and_the_bound(space: tuple[int, ...], expected:
 
 def test_one_position_is_the_least():
     assert pooled(torch.rand(1, 2, 5, 3), 1).shape[2:] == (1, 1)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.01])
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("side", [5, 19])
+@pytest.mark.parametrize("kind", ["contrast", "repulsion", "repulsion without diagonal"])
+def test_values_and_gradients_are_those_of_all_pairs_at_once_in_double(
+    kind: str, side: int, order: int, temperature: float
+):
+    """19² positions are more than one block of rows."""
+    query, key = torch.randn(2, 3, 6, side, side)
+    exact = query.double().requires_grad_()
+    query.requires_grad_()
+    unit, other = (F.normalize(maps.flatten(2), p=order, dim=1) for maps in (exact, key.double()))
+    pairs = unit.transpose(1, 2) @ other / temperature
+    if kind == "contrast":
+        found = position_contrast(query, key, temperature, order=order)
+        expected = (torch.logsumexp(pairs, dim=2) - pairs.diagonal(dim1=1, dim2=2)).mean()
+    else:
+        diagonal = kind == "repulsion"
+        found = repulsion(query, key, temperature, order=order, diagonal=diagonal)
+        if not diagonal:
+            pairs = pairs.masked_fill(torch.eye(side**2, dtype=torch.bool), -torch.inf)
+        expected = torch.logsumexp(F.pad(pairs, (1, 0)), dim=2).mean()
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+    (2 * found).backward()
+    (2 * expected).backward()
+    torch.testing.assert_close(query.grad.double(), exact.grad, rtol=1e-3, atol=1e-5 * exact.grad.abs().max().item())
