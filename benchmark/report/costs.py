@@ -133,7 +133,8 @@ def pareto(
         "Dice against training time, at the smallest amount of labels. On the front: " + _words(entries, fronts),
         "Training time of one cell, mean over seeds, against Dice ± one standard deviation over seeds, at the smallest "
         "amount of each kind of labels. Grey steps: the Pareto front of the methods with one kind of labels; pale: "
-        "some other method is as fast and as good. Times compare only where the receipts name one kind of hardware.",
+        "some other method is as fast and as good. Times compare only where the receipts name one kind of hardware "
+        "and one version of the code.",
         small_multiples(_panels(entries, least), draw),
     )
 
@@ -163,11 +164,9 @@ def _standing(found: tuple[bool, float] | None, ids: pd.Series) -> Number:
 
 
 def _notes(results: Results, recorded: Sequence[str]) -> tuple[str, ...]:
-    machines = {
-        str(sorted(record.receipt.get("hardware", {}).items()))
-        for record in results.records.values()
-        if record.status == "finished"
-    }
+    receipts = [record.receipt for record in results.records.values() if record.status == "finished"]
+    machines = {str(sorted(of.get("hardware", {}).items())) for of in receipts}
+    versions = {str(of.get("tree", "")) for of in receipts}
     notes = [
         "Means over finished cells of all amounts of labels; memory and parameters are the largest. Memory: the "
         "accelerator's at its peak, or where there is none that of the whole process. Parameters: those that are "
@@ -179,6 +178,11 @@ def _notes(results: Results, recorded: Sequence[str]) -> tuple[str, ...]:
         notes.append("Inference time was not recorded by the version that made these records.")
     if len(machines) > 1:
         notes.append(f"Times come from {len(machines)} kinds of hardware (see the receipts) and do not compare.")
+    if len(versions) > 1:
+        notes.append(
+            f"Times come from {len(versions)} versions of the code (tree in the receipts): what is cheaper here may "
+            "only have run under a faster one."
+        )
     return tuple(notes)
 
 

@@ -98,6 +98,15 @@ def test_two_kinds_of_hardware_are_named(tmp_path: Path) -> None:
     assert "Times come from 2 kinds of hardware" in " ".join(table.notes)
 
 
+@pytest.mark.parametrize("trees", [("one", "one"), ("one", "another")])
+def test_times_of_two_versions_of_the_code_are_named(tmp_path: Path, trees: tuple[str, str]) -> None:
+    for seed, tree in enumerate(trees):
+        write_cell(tmp_path, [score("A")], seed=seed, receipt={"tree": tree})
+    loaded, entries, _ = _read(tmp_path)
+    (table,) = costs.table(loaded, entries, costs.on_front(entries, []))
+    assert ("Times come from 2 versions of the code" in " ".join(table.notes)) == (trees[0] != trees[1])
+
+
 # Sizes --------------------------------------------------------------------------------------------------------------
 def test_dice_and_failures_are_sorted_by_the_size_of_the_reference(tmp_path: Path) -> None:
     # 12 structures of 1 to 12 pixels in two bins of six: Dice .5 below and .9 above; of the small ones one is missed,
