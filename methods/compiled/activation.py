@@ -195,9 +195,7 @@ def scale_and_activate(maps: Any, found: Any, scale: Any, shift: Any, slope: Any
 def gradient_of_scaled(maps: Any, gradient: Any, found: Any, scale: Any, shift: Any, slope: Any) -> None:
     """The way back through :func:`scale_and_activate`: the gradient with respect to the maps, into ``found``."""
     none = np.zeros(maps.shape[1], np.float32)
-    gradient_of_maps(
-        maps, gradient, found, scale, shift, slope, None, np.uint32(0), np.float32(1), none, none
-    )  # fmt: skip
+    gradient_of_maps(maps, gradient, found, scale, shift, slope, None, np.uint32(0), np.float32(1), none, none)
 
 
 def warm_up() -> None:

@@ -13,7 +13,7 @@ from datasets.types import IGNORE
 
 _NEVER = -1e4
 """Logit of a pair that does not count; finite, so that a row without any pair has a finite gradient."""
-_LEAST = -80.0
+LEAST = -80.0
 """Exponents below it count as it: next to 1 they are nothing, and where e^x underflows a CPU takes 20 times as long."""
 
 
@@ -94,5 +94,5 @@ def prototype_contrast(
 def _log_sum(logits: Tensor, counts: Tensor) -> Tensor:
     """``log Σ e^logits`` of those that count, along the last axis; about ``_NEVER`` where none does."""
     most = torch.where(counts, logits.detach(), _NEVER).amax(dim=-1, keepdim=True)
-    shares = (logits - most).clamp(_LEAST, 0).exp() * counts
+    shares = (logits - most).clamp(LEAST, 0).exp() * counts
     return shares.sum(dim=-1).clamp_min(torch.finfo(shares.dtype).tiny).log() + most.squeeze(-1)

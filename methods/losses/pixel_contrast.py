@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from .contrastive import LEAST
+
 _ROWS = 256
 """Positions compared with all others at a time, so that their similarities stay in the cache."""
-_LEAST = -80.0
-"""Exponents below it count as it: next to 1 they are nothing, and where e^x underflows a CPU takes 20 times as long."""
 
 
 def position_contrast(query: Tensor, key: Tensor, temperature: float, *, order: float = 2) -> Tensor:
@@ -34,13 +34,7 @@ def position_contrast(query: Tensor, key: Tensor, temperature: float, *, order: 
         temperature: small = only the nearest matter.
         order: vectors are divided by their norm of this order: 2 makes products cosines; the released code takes 1.
     """
-    with torch.autocast(query.device.type, enabled=False):
-        query, key = _directions(query, key, temperature, order)
-        if query.device.type == "cpu":
-            found: Tensor = _Compared.apply(query, key, True, False, True)
-            return found
-        logits = query.transpose(1, 2) @ key
-        return (torch.logsumexp(logits, dim=2) - logits.diagonal(dim1=1, dim2=2)).mean()
+    return _compared(query, key, temperature, order, own=True, one=False, diagonal=True)
 
 
 def repulsion(query: Tensor, key: Tensor, temperature: float, *, order: float = 2, diagonal: bool = True) -> Tensor:
@@ -53,16 +47,7 @@ def repulsion(query: Tensor, key: Tensor, temperature: float, *, order: float = 
         diagonal: whether a position also repels the same position of the other map. It should where the maps are of
             different images; the released code leaves it out.
     """
-    with torch.autocast(query.device.type, enabled=False):
-        query, key = _directions(query, key, temperature, order)
-        if query.device.type == "cpu":
-            found: Tensor = _Compared.apply(query, key, False, True, diagonal)
-            return found
-        logits = query.transpose(1, 2) @ key
-        if not diagonal:
-            itself = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
-            logits = logits.masked_fill(itself, -math.inf)
-        return torch.logsumexp(F.pad(logits, (1, 0)), dim=2).mean()  # the added column of zeros is the 1
+    return _compared(query, key, temperature, order, own=False, one=True, diagonal=diagonal)
 
 
 def pooled(maps: Tensor, positions: int) -> Tensor:
@@ -80,21 +65,45 @@ def pooled(maps: Tensor, positions: int) -> Tensor:
     return pool(maps, [max(1, side // factor) for side in space])
 
 
-def _directions(query: Tensor, key: Tensor, temperature: float, order: float) -> tuple[Tensor, Tensor]:
-    """Unit vectors ``(n, d, N)``, those of the key over the temperature and without gradient."""
-    query, key = (F.normalize(maps.flatten(2).float(), p=order, dim=1) for maps in (query, key.detach()))
-    return query, key / temperature
+def _compared(
+    query: Tensor, key: Tensor, temperature: float, order: float, *, own: bool, one: bool, diagonal: bool
+) -> Tensor:
+    """Mean over positions i of log Σ_j e^s_ij.
+
+    Args:
+        query, key, temperature, order: see :func:`position_contrast`.
+        own: less s_ii.
+        one: 1 is added to the sum.
+        diagonal: whether s_ii is in the sum.
+    """
+    with torch.autocast(query.device.type, enabled=False):
+        query, key = (F.normalize(maps.flatten(2).float(), p=order, dim=1) for maps in (query, key.detach()))
+        key = key / temperature
+        if query.device.type == "cpu":
+            found: Tensor = _Blockwise.apply(query, key, own, one, diagonal)
+            return found
+        return _at_once(query, key, own, one, diagonal)
 
 
-class _Compared(torch.autograd.Function):
-    """Mean of log Σ_j e^s_ij over positions i, some rows of one sample at a time, with the gradient found on the way.
+def _at_once(query: Tensor, key: Tensor, own: bool, one: bool, diagonal: bool) -> Tensor:
+    """:func:`_compared` of all pairs ``(n, d, N)`` in one go, as suits an accelerator."""
+    logits = query.transpose(1, 2) @ key
+    itself = logits.diagonal(dim1=1, dim2=2)
+    if not diagonal:
+        places = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
+        logits = logits.masked_fill(places, -math.inf)
+    total = torch.logsumexp(F.pad(logits, (1, 0)) if one else logits, dim=2)  # the added column of zeros is the 1
+    return (total - itself if own else total).mean()
+
+
+class _Blockwise(torch.autograd.Function):
+    """:func:`_compared`, some rows of one sample at a time, with the gradient found on the way.
 
     A thousand positions have a million pairs, which PyTorch's own passes over ten times, each time to memory and back.
     """
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, own: bool, one: bool, diagonal: bool) -> Tensor:
-        """``own``: less s_ii; ``one``: 1 is added to the sum; without ``diagonal``, s_ii is not in it."""
         gradient, total = torch.empty_like(query), query.new_zeros((), dtype=torch.float64)
         for mine, theirs, found in zip(query, key, gradient, strict=True):
             for start, rows in enumerate(mine.T.split(_ROWS)):
@@ -107,7 +116,7 @@ class _Compared(torch.autograd.Function):
                     itself.fill_(-math.inf)
                 most = similar.amax(dim=1, keepdim=True)
                 most = most.clamp_min(0) if one else most
-                shares = similar.sub_(most).clamp_min_(_LEAST).exp_()
+                shares = similar.sub_(most).clamp_min_(LEAST).exp_()
                 if not diagonal:
                     itself.zero_()
                 whole = shares.sum(dim=1, keepdim=True)

@@ -101,9 +101,8 @@ class _Activated(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (maps,) = ctx.saved_tensors
-        gradient = gradient.to(maps.dtype).contiguous(memory_format=channels_last(maps))
-        found, by_part = torch.empty_like(maps), torch.empty(len(ctx.sizes), 2, maps.shape[1])
+        maps, gradient, found = _on_the_way_back(ctx, gradient)
+        by_part = torch.empty(len(ctx.sizes), 2, maps.shape[1])
         split = _batches(ctx.sizes, maps, gradient, found)
         for (kept, rest), parameters, arrays in zip(ctx.kept, by_part.numpy(), split, strict=True):
             _compiled().gradients(*map(_rows, arrays), *kept, *parameters, *rest)
@@ -125,11 +124,16 @@ class _Scaled(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (maps,) = ctx.saved_tensors
-        gradient = gradient.to(maps.dtype).contiguous(memory_format=channels_last(maps))
-        found = torch.empty_like(maps)
+        maps, gradient, found = _on_the_way_back(ctx, gradient)
         _compiled().gradient_of_scaled(_rows(maps), _rows(gradient), _rows(found), *ctx.rest)
         return found, None, None, None
+
+
+def _on_the_way_back(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The maps that were given, what arrives, and room for their gradient, all of one layout and type."""
+    (maps,) = ctx.saved_tensors
+    arriving = gradient.to(maps.dtype).contiguous(memory_format=channels_last(maps))
+    return maps, arriving, torch.empty_like(maps)
 
 
 def _affine(norm: Any) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from methods.losses import pixel_contrast
 from methods.losses.pixel_contrast import pooled, position_contrast, repulsion
 from tests.reference import two_views as reference
 from tests.reference.oracles import load
@@ -119,10 +120,13 @@ def test_one_position_is_the_least():
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("side", [5, 19])
 @pytest.mark.parametrize("kind", ["contrast", "repulsion", "repulsion without diagonal"])
+@pytest.mark.parametrize("way", ["as a CPU does it", "as an accelerator does it"])
 def test_values_and_gradients_are_those_of_all_pairs_at_once_in_double(
-    kind: str, side: int, order: int, temperature: float
+    way: str, kind: str, side: int, order: int, temperature: float, monkeypatch: pytest.MonkeyPatch
 ):
     """19² positions are more than one block of rows."""
+    if way == "as an accelerator does it":
+        monkeypatch.setattr(pixel_contrast._Blockwise, "apply", pixel_contrast._at_once)
     query, key = torch.randn(2, 3, 6, side, side)
     exact = query.double().requires_grad_()
     query.requires_grad_()
