@@ -24,7 +24,7 @@ from datasets.files import atomic_write
 from datasets.types import Batch
 from methods.base import MAIN, Clock, Method, Terms
 
-from .device import autocast
+from .device import autocast, tiny_as_zero
 from .plan import Training
 from .record import append_rows
 from .relabel import Relabeller
@@ -130,7 +130,7 @@ class Trainer:
 
     # One step -------------------------------------------------------------------------------------------------------
     def _one_step(self, clock: Clock) -> None:
-        with on_its_own_stream(self.device):
+        with on_its_own_stream(self.device), tiny_as_zero():
             torch.manual_seed(derive(self.seed, "method", clock.step))
             if self.method.relabel_at(clock.step):
                 with as_written(self.device):

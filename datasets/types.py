@@ -149,7 +149,8 @@ class Batch:
         total = n + (0 if self.unlabelled is None else len(self.unlabelled.image))
         if len(stacked) != total:
             raise ValueError(f"Batch.split expects {total} samples ({n} labelled first), got {len(stacked)}")
-        return stacked[:n], stacked[n:]
+        labelled, unlabelled = stacked.split([n, total - n])  # slices' gradients would be filled up and added
+        return labelled, unlabelled
 
 
 @dataclass(frozen=True)

@@ -155,4 +155,6 @@ class Projection(nn.Module):
 
     def at(self, maps: Tensor, index: Tensor) -> Tensor:
         """``(n, k, width)`` float32 at flat positions ``(n, k)``: what :meth:`forward` gives of these pixels alone."""
-        return self(maps.flatten(2).gather(2, index.unsqueeze(1).expand(-1, maps.shape[1], -1)).float())
+        rows = maps.movedim(1, -1).flatten(1, -2)
+        chosen = rows.gather(1, index.unsqueeze(2).expand(-1, -1, rows.shape[2]))
+        return self(chosen.float().transpose(1, 2))

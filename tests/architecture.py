@@ -48,10 +48,16 @@ OPTIONAL = (
     "datasets/kernels.py",
     "methods/compiled/activation.py",
     "methods/compiled/compiling.py",
+    "methods/compiled/contrasts.py",
     "methods/compiled/directions.py",
+    "methods/compiled/distances.py",
     "methods/compiled/labels.py",
     "methods/compiled/losses.py",
+    "methods/compiled/pairs.py",
     "methods/compiled/pictures.py",
+    "methods/compiled/scales.py",
+    "methods/compiled/verdicts.py",
+    "methods/compiled/voxels.py",
     "methods/components_gpu.py",
 )
 """Imported inside functions, where what they need is at hand; without it PyTorch's or SciPy's own code runs."""

@@ -21,9 +21,34 @@ for _ndim in (2, 3):
 
 with contextlib.suppress(Exception):
     from datasets import kernels
-    from methods.compiled import activation, directions, labels, losses, pictures
+    from methods.compiled import (
+        activation,
+        contrasts,
+        directions,
+        distances,
+        labels,
+        losses,
+        pairs,
+        pictures,
+        scales,
+        verdicts,
+        voxels,
+    )
 
-    for loops in (kernels, activation, directions, labels, losses, pictures):
+    for loops in (
+        kernels,
+        activation,
+        contrasts,
+        directions,
+        distances,
+        labels,
+        losses,
+        pairs,
+        pictures,
+        scales,
+        verdicts,
+        voxels,
+    ):
         loops.warm_up()
 
 receipt.versions()  # of what is loaded here

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .compiling import kernel, narrow, piece, wide
+from .compiling import kernel, mixed, narrow, piece, wide
 
 _BLOCK = 64
 """Rows that are summed in float32 before their sum is added to the others in float64."""
@@ -20,14 +20,8 @@ _BLOCK = 64
 
 @piece
 def _stays(index: Any, seeds: Any, dropped: Any) -> Any:
-    """Whether a number stays: 32 bits mixed from its place and two seeds, against a share.
-
-    The mixer is "lowbias32" of C. Wellons, https://nullprogram.com/blog/2018/07/31/, with a seed before each product.
-    """
-    bits = np.uint32(index) ^ seeds[0]
-    bits = np.uint32((bits ^ (bits >> np.uint32(16))) * np.uint32(0x7FEB352D)) ^ seeds[1]
-    bits = np.uint32((bits ^ (bits >> np.uint32(15))) * np.uint32(0x846CA68B))
-    return np.uint32(bits ^ (bits >> np.uint32(16))) >= dropped
+    """Whether a number stays: 32 bits mixed from its place and two seeds, against a share."""
+    return mixed(index, seeds) >= dropped
 
 
 @piece

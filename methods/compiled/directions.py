@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .compiling import kernel_of_sums, narrow, wide
+from .compiling import fetch_ahead, kernel_of_sums, narrow, wide
 
 _BLOCK = 256
 """Vectors that are summed in float32 before their sum is added to the others in float64."""
@@ -29,6 +29,7 @@ def cosines(vectors: Any, units: Any, least: Any, found: Any) -> None:
     count, each, width = vectors.shape
     for i in range(count):
         for p in range(each):
+            fetch_ahead(vectors, i * each + p)
             square = np.float32(0)
             for j in range(width):
                 value = wide(vectors[i, p, j])
@@ -58,6 +59,7 @@ def sums_of_directions(weight: Any, vectors: Any, least: Any, total: Any) -> Non
         for start in range(0, each, _BLOCK):
             some[:] = 0
             for p in range(start, min(start + _BLOCK, each)):
+                fetch_ahead(vectors, i * each + p)
                 rest = np.float32(0)
                 for c in range(classes):
                     if weight[i, c, p] == 0:
@@ -90,6 +92,7 @@ def gradient_of_directions(weight: Any, vectors: Any, least: Any, gradient: Any,
     arriving = np.empty(width, np.float32)
     for i in range(count):
         for p in range(each):
+            fetch_ahead(vectors, i * each + p)
             arriving[:] = 0
             weighted = False
             for c in range(classes):

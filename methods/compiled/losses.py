@@ -5,17 +5,50 @@ Logits and gradients are matrices of positions and classes, float32, or bfloat16
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from datasets.types import IGNORE
 
-from .compiling import kernel, narrow, wide
+from .compiling import exponential, kernel, kernel_of_sums, logarithm, narrow, piece, wide
+
+BLOCK = 64
+"""Positions that are looked at together."""
 
 
-@kernel
+@piece
+def log_softmax_of(logits: Any, places: Any, some: Any, log_probs: Any, probs: Any) -> None:
+    """Log-softmaxes and softmaxes at some positions, class by class, so that they fill the processor's vectors.
+
+    Args:
+        logits: ``(positions, classes)``.
+        places: positions, of which the first ``some`` are looked at.
+        log_probs, probs: ``(classes, places)`` float32, written there.
+    """
+    classes = logits.shape[1]
+    largest, whole = np.empty(BLOCK, np.float32), np.zeros(BLOCK, np.float32)
+    for b in range(some):
+        for k in range(classes):
+            log_probs[k, b] = wide(logits[places[b], k])
+    largest[:some] = log_probs[0, :some]
+    for k in range(1, classes):
+        for b in range(some):
+            largest[b] = max(largest[b], log_probs[k, b])
+    for k in range(classes):
+        for b in range(some):
+            log_probs[k, b] -= largest[b]
+            probs[k, b] = exponential(log_probs[k, b])
+            whole[b] += probs[k, b]
+    for b in range(some):
+        largest[b], whole[b] = logarithm(whole[b]), np.float32(1) / whole[b]
+    for k in range(classes):
+        for b in range(some):
+            log_probs[k, b] -= largest[b]
+            probs[k, b] *= whole[b]
+
+
+@kernel_of_sums
 def sums_of_known(logits: Any, label: Any, probs: Any, overlap: Any, squares: Any, count: Any) -> tuple[float, int]:
     """Softmax of all known positions, and what cross-entropy and Dice are made of.
 
@@ -30,30 +63,33 @@ def sums_of_known(logits: Any, label: Any, probs: Any, overlap: Any, squares: An
         The sum of ``-log softmax(logits)[label]``, and a label that is neither a class nor IGNORE, or IGNORE.
     """
     positions, classes = logits.shape
-    total, wrong = 0.0, IGNORE
+    places, total, wrong = np.empty(BLOCK, np.int64), 0.0, IGNORE
+    log_shares, shares = np.empty((classes, BLOCK), np.float32), np.empty((classes, BLOCK), np.float32)
+    some = 0
     for i in range(positions):
         own = label[i]
-        if own == IGNORE:
+        if own != IGNORE:
+            if own < 0 or own >= classes:
+                wrong = own
+            else:
+                places[some] = i
+                some += 1
+        if some < BLOCK and i < positions - 1:
             continue
-        if own < 0 or own >= classes:
-            wrong = own
-            continue
-        largest = wide(logits[i, 0])
-        for k in range(1, classes):
-            largest = max(largest, wide(logits[i, k]))
-        whole = np.float32(0)
+        log_softmax_of(logits, places, some, log_shares, shares)
         for k in range(classes):
-            share = math.exp(wide(logits[i, k]) - largest)
-            probs[i, k] = share
-            whole += share
-        total += math.log(whole) - (wide(logits[i, own]) - largest)
-        rest = np.float32(1) / whole
-        for k in range(classes):
-            share = probs[i, k] * rest
-            probs[i, k] = share
-            squares[k] += share * share
-        overlap[own] += probs[i, own]
-        count[own] += 1
+            square = np.float32(0)
+            for b in range(some):
+                square += shares[k, b] * shares[k, b]
+            squares[k] += square
+        for b in range(some):
+            known = label[places[b]]
+            total -= log_shares[known, b]
+            overlap[known] += shares[known, b]
+            count[known] += 1
+            for k in range(classes):
+                probs[places[b], k] = shares[k, b]
+        some = 0
     return total, wrong
 
 
@@ -70,6 +106,7 @@ def gradient_of_known(
         logits: of the type of ``found``.
     """
     positions, classes = found.shape
+    steep = of_squares + of_squares
     for i in range(positions):
         own = label[i]
         if own == IGNORE:
@@ -79,11 +116,11 @@ def gradient_of_known(
         across = np.float32(0)
         for k in range(classes):
             share = probs[i, k]
-            across += 2 * of_squares[k] * share * share
+            across += steep[k] * share * share
         across += of_overlap[own] * probs[i, own]
         for k in range(classes):
             share = probs[i, k]
-            value = share * (of_entropy + 2 * of_squares[k] * share - across)
+            value = share * (of_entropy + steep[k] * share - across)
             if k == own:
                 value += share * of_overlap[k] - of_entropy
             found[i, k] = narrow(value, logits[i, k])

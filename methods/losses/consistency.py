@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..compiled import loops, numbers, takes
 
 _LEAST_CERTAINTY = 1e-8
 """Added to the mean weight that URPC divides by: scales that contradict each other everywhere have weights of 0."""
+
+_compiled = partial(loops, "scales")
 
 
 def squared_difference(probs: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -49,6 +57,9 @@ def rectified_consistency(scales: Sequence[Tensor]) -> Tensor:
     Args:
         scales: logits ``(n, c, *space)`` of the same pixels.
     """
+    if all(takes(logits) and logits.dtype == scales[0].dtype for logits in scales) and _compiled() is not None:
+        found: Tensor = _Rectified.apply(torch.stack([logits.movedim(1, -1).flatten(0, -2) for logits in scales]))
+        return found
     log_probs = torch.stack([torch.log_softmax(logits.float(), dim=1) for logits in scales])
     log_mean = torch.logsumexp(log_probs, dim=0) - math.log(len(scales))
     mean = log_mean.exp()
@@ -58,3 +69,26 @@ def rectified_consistency(scales: Sequence[Tensor]) -> Tensor:
     squared = (mean - log_probs.exp()).square().mean(dim=2)
     rectified = (squared * certainty).mean(pixels) / (certainty.mean(pixels) + _LEAST_CERTAINTY)
     return (rectified + divergence.mean(pixels)).mean()
+
+
+class _Rectified(torch.autograd.Function):
+    """:func:`rectified_consistency` of ``(scales, positions, classes)``."""
+
+    @staticmethod
+    def forward(ctx: Any, scales: Tensor) -> Tensor:
+        total = np.zeros((len(scales), 3))
+        _compiled().sums_of_scales(numbers(scales.detach()), total)
+        rectified, certain, divergence = total.T / scales.shape[1]
+        certain = certain + _LEAST_CERTAINTY
+        ctx.save_for_backward(scales)
+        ctx.kept = 1 / certain, -rectified / certain**2, np.ones_like(certain)
+        return torch.tensor((rectified / certain + divergence).mean(), dtype=torch.float32)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (scales,) = ctx.saved_tensors
+        by_sum = np.stack(ctx.kept, axis=1) * (gradient.item() / scales.shape[:2].numel())
+        found = torch.empty_like(scales)
+        _compiled().gradient_of_scales(numbers(scales.detach()), by_sum.astype(np.float32), numbers(found))
+        return found

@@ -5,11 +5,20 @@ Everything is float32, under autocast too: similarities are divided by a small t
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from datasets.types import IGNORE
+
+from ..compiled import loops, numbers, takes_any
+
+_compiled = partial(loops, "contrasts")
 
 _NEVER = -1e4
 """Logit of a pair that does not count; finite, so that a row without any pair has a finite gradient."""
@@ -48,6 +57,14 @@ def supervised_contrast(
     """
     with torch.autocast(vectors.device.type, enabled=False):
         unit = F.normalize(vectors.float(), dim=1)
+        if takes_any(unit) and _compiled() is not None:
+            marks = (
+                (torch.ones_like(label, dtype=torch.bool) if anchors is None else anchors),
+                (torch.zeros_like(label, dtype=torch.bool) if narcissists is None else narcissists),
+            )
+            roots = torch.ones(len(label)) if importance is None else importance.detach().float().sqrt()
+            found: Tensor = _OfLabels.apply(unit, label, roots, *marks, temperature, hardness)
+            return found
         cosine = unit @ unit.T
         logits = cosine / temperature
         counts = label != IGNORE
@@ -66,6 +83,27 @@ def supervised_contrast(
         counted = (total > 0) if anchors is None else (total > 0) & anchors
         rows = (weight * F.softplus(others - logits)).sum(dim=1) / total.clamp_min(1e-12)
         return (rows * counted).sum() / counted.sum().clamp_min(1)
+
+
+class _OfLabels(torch.autograd.Function):
+    """:func:`supervised_contrast` of unit vectors; its gradient is found on the way."""
+
+    @staticmethod
+    def forward(ctx: Any, unit: Tensor, label: Tensor, *rest: Any) -> Tensor:
+        *marks, temperature, hardness = rest
+        arrays = [numbers(each.contiguous()) for each in (label, *marks)]
+        pairs = unit @ unit.T
+        numbers_of = np.float32(1 / temperature), np.float32(hardness), np.float32(_NEVER)
+        cost, counted = _compiled().contrast_of_labels(numbers(pairs), *arrays, *numbers_of)
+        ctx.save_for_backward(unit, pairs)
+        ctx.counted = max(counted, 1)
+        return torch.tensor(cost / ctx.counted, dtype=torch.float32)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, arriving: Tensor) -> tuple[Tensor | None, ...]:
+        unit, pairs = ctx.saved_tensors
+        return (pairs @ unit + pairs.T @ unit) * (arriving / ctx.counted), None, None, None, None, None, None
 
 
 def prototype_contrast(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import partial, reduce
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from datasets.types import IGNORE
+
+from ..compiled import loops, takes_any
+
+_compiled = partial(loops, "voxels")
 
 
 class Voxels(NamedTuple):
@@ -36,8 +41,8 @@ def difference_part(label: Tensor, predicted: Tensor, classes: int) -> Tensor:
         ``(n, *space)`` booleans.
     """
     known = label != IGNORE
-    highest = _largest_near(torch.where(known, label, -classes).float(), -classes)
-    lowest = -_largest_near(torch.where(known, -label, -classes).float(), -classes)
+    highest = _largest_near(torch.where(known, label, -classes).short(), -classes)
+    lowest = -_largest_near(torch.where(known, -label, -classes).short(), -classes)
     return ((highest > lowest) | (label != predicted)) & known
 
 
@@ -62,8 +67,13 @@ def key_voxels(label: Tensor, predicted: Tensor, similarity: Tensor, count: int,
         shares: hard ones among them.
     """
     classes = similarity.shape[1]
-    hard, agreed = difference_part(label, predicted, classes), label == predicted
+    hard = difference_part(label, predicted, classes)
     positives, negatives = round(shares.positives * count), round(shares.negatives * count)
+    if takes_any(similarity) and similarity.dtype == torch.float32 and _compiled() is not None:
+        return _in_one_pass(
+            label, predicted, hard, similarity, (count - positives, positives, count - negatives, negatives)
+        )
+    agreed = label == predicted
     chosen = []
     for k in range(1, classes):
         own, other = label == k, (label != k) & (label != IGNORE)
@@ -74,6 +84,18 @@ def key_voxels(label: Tensor, predicted: Tensor, similarity: Tensor, count: int,
             _top(label, other & hard, similarity[:, k], negatives),
         ]
     return _joined(chosen)
+
+
+def _in_one_pass(label: Tensor, predicted: Tensor, hard: Tensor, similarity: Tensor, counts: tuple[int, ...]) -> Voxels:
+    """:func:`key_voxels` by the compiled loops; a sample of fewer voxels than a count leaves the rest unchosen."""
+    starts = np.cumsum((0, *counts))
+    position = torch.empty(len(label), (similarity.shape[1] - 1) * int(starts[-1]), dtype=torch.int64)
+    chosen = torch.empty_like(position)
+    maps = (each.flatten(1).contiguous().numpy() for each in (label, predicted, hard))
+    seeds = torch.randint(2**32, (2,)).numpy().astype(np.uint32)
+    scores = similarity.detach().flatten(2).contiguous().numpy()
+    _compiled().choose(*maps, scores, starts, seeds, position.numpy(), chosen.numpy())
+    return Voxels(position, chosen)
 
 
 def released_voxels(label: Tensor, predicted: Tensor, count: int) -> Voxels:

@@ -77,10 +77,10 @@ def _one_minus_overlap(probs: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 def _box_mean(maps: Tensor, *, count_outside: bool = False) -> Tensor:
     """Mean over the window around every pixel, axis by axis; zeros outside count if asked."""
-    for axis in range(2, maps.ndim):
-        rows = maps.movedim(axis, -1)
-        mean = F.avg_pool1d(
-            rows.flatten(0, -2), _WINDOW, stride=1, padding=_WINDOW // 2, count_include_pad=count_outside
-        )
-        maps = mean.view(rows.shape).movedim(-1, axis)
+    with torch.autocast(maps.device.type, enabled=False):
+        for axis, side in enumerate(maps.shape[2:], start=2):
+            places = torch.arange(side, device=maps.device)
+            near = ((places - places[:, None]).abs() <= _WINDOW // 2).to(maps.dtype)
+            mean = near / (_WINDOW if count_outside else near.sum(dim=1, keepdim=True))
+            maps = (maps.movedim(axis, -1) @ mean.T).movedim(-1, axis)
     return maps

@@ -14,7 +14,9 @@ ENCODER = "encoder:"
 """A name that begins so is a network on an encoder of timm, see ``_encoder``; it may end in PRETRAINED."""
 PRETRAINED = "@pretrained"
 
-_PARTS = frozenset({"apart", "base", "blocks", "discriminators", "fused", "spatial", "statistics", "trust"})
+_PARTS = frozenset(
+    {"apart", "base", "blocks", "discriminators", "fused", "pixelwise", "spatial", "statistics", "trust"}
+)
 """Modules that networks and methods are made of, not networks themselves."""
 
 

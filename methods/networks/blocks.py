@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..compiled import watched
 from .apart import BatchNorm2d, BatchNorm3d
 from .fused import LANES
-from .spatial import joined, joined_corners
+from .spatial import convolved_as_product, interpolated, joined, joined_corners
 from .trust import in_bfloat16, right_in_bfloat16
 
 Norm = Callable[[int, int], nn.Module]
@@ -55,6 +55,9 @@ class _Conv3d(nn.Conv3d):
             rows = input.permute(0, 2, 3, 4, 1)
             return F.linear(rows, self.weight.flatten(1), self.bias).permute(0, 4, 1, 2, 3)
         if in_bfloat16() and not right_in_bfloat16(input, self):
+            product = convolved_as_product(input, self)
+            if product is not None:
+                return product
             with torch.autocast("cpu", enabled=False):
                 return self._on_a_cpu(input.float())
         return self._on_a_cpu(input)
@@ -153,7 +156,14 @@ def max_pool(ndim: int) -> nn.Module:
 
 def upsample(ndim: int, *, align_corners: bool) -> nn.Module:
     """Linear interpolation to twice the side."""
-    return nn.Upsample(scale_factor=2, mode=("bilinear", "trilinear")[ndim - 2], align_corners=align_corners)
+    return _Twofold(scale_factor=2, mode=("bilinear", "trilinear")[ndim - 2], align_corners=align_corners)
+
+
+class _Twofold(nn.Upsample):
+    def forward(self, input: Tensor) -> Tensor:
+        if self.mode not in ("bilinear", "trilinear"):
+            return super().forward(input)
+        return interpolated(input, [2 * side for side in input.shape[2:]], align_corners=bool(self.align_corners))
 
 
 def batch_norm(ndim: int, channels: int) -> nn.Module:

@@ -59,6 +59,14 @@ class LeakyReLU(nn.LeakyReLU):
         return found
 
 
+class Once(nn.Sequential):
+    """Convolution, normalisation, activation."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        convolution, norm, activation = self
+        return activated(convolution(maps), norm, activation)
+
+
 class Twice(nn.Sequential):
     """Convolution, normalisation, activation, dropout if there is one; convolution, normalisation, activation."""
 

@@ -5,17 +5,26 @@ On a CPU memory is what these wait for; PyTorch's own lays every part out as a m
 
 from __future__ import annotations
 
-from functools import partial
+import math
+from collections.abc import Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
-from ..compiled import channels_last, loops, numbers, takes
+from ..compiled import channels_last, loops, numbers, takes, watched
 
 _compiled = partial(loops, "pictures")
+
+_MULTIPLIED = (torch.float32, torch.bfloat16)
+_ENOUGH_CHANNELS = 32
+_MANY_NEIGHBOURS = 2**22
+_SHORT_ROW = 512
+"""Numbers of a row of positions with their channels, up to which one product takes all of it."""
 
 
 def joined(*maps: Tensor) -> Tensor:
@@ -44,6 +53,26 @@ def joined_corners(skip: Tensor, corners: Tensor) -> Tensor | None:
     return _JoinedCorners.apply(skip, corners) if fits and _compiled() is not None else None
 
 
+def convolved_as_product(maps: Tensor, layer: nn.Conv3d) -> Tensor | None:
+    """``layer(maps)`` of kernel 3 as one matrix product of every position's 27 neighbours, where these are not many.
+
+    oneDNN takes several times as long for the smallest volumes of a network, for which weights are most of the work.
+
+    Args:
+        maps: ``(n, channels, *space)`` of a CPU.
+
+    Returns:
+        None where it is another convolution, or the neighbours would take much memory.
+    """
+    plain = layer.kernel_size == (3, 3, 3) and layer.stride == layer.padding == layer.dilation == (1, 1, 1)
+    if not plain or layer.groups > 1 or 27 * maps.numel() > _MANY_NEIGHBOURS or watched():
+        return None
+    rows = maps.movedim(1, -1)
+    near = _Neighbours.apply(rows.reshape(-1, maps.shape[1]), _places(len(maps), tuple(maps.shape[2:])))
+    found = F.linear(near, layer.weight.movedim(1, -1).flatten(1), layer.bias)
+    return found.view(*rows.shape[:-1], layer.out_channels).movedim(-1, 1)
+
+
 def pooled(maps: Tensor, pool: nn.Module) -> tuple[Tensor, Tensor]:
     """``pool(maps)``, and ``maps`` for other uses; their gradients are added while that of pooling is written.
 
@@ -58,6 +87,74 @@ def pooled(maps: Tensor, pool: nn.Module) -> tuple[Tensor, Tensor]:
         return _largest(maps)[0], maps
     found: tuple[Tensor, Tensor] = _Pooled.apply(maps)
     return found
+
+
+def interpolated(maps: Tensor, space: Sequence[int], *, align_corners: bool) -> Tensor:
+    """Linear interpolation to ``space``; of few channels on a CPU as matrix products, with a rounding per axis.
+
+    PyTorch's own is vectorised over channels there, and of three takes thirty times as long.
+
+    Args:
+        maps: ``(n, channels, *sides)``.
+        space: as many sides.
+        align_corners: whether the outermost positions keep their place, or the outermost edges.
+    """
+    if maps.shape[1] < _ENOUGH_CHANNELS and maps.dtype in _MULTIPLIED and maps.device.type == "cpu" and not watched():
+        with torch.autocast("cpu", enabled=False):
+            return _by_products(maps, tuple(space), align_corners)
+    return F.interpolate(
+        maps, size=tuple(space), mode=("bilinear", "trilinear")[maps.ndim - 4], align_corners=align_corners
+    )
+
+
+def _by_products(maps: Tensor, space: tuple[int, ...], align_corners: bool) -> Tensor:
+    found = maps.movedim(1, -1)
+    for axis, target in enumerate(space, start=1):
+        before, side, after = found.shape[:axis], found.shape[axis], found.shape[axis + 1 :]
+        inner = after.numel()
+        matrix = _weights(side, target, align_corners).to(maps.dtype)
+        if axis == len(space) and target * inner <= _SHORT_ROW:
+            matrix = torch.kron(matrix, torch.eye(inner, dtype=maps.dtype))
+            found = F.linear(found.reshape(-1, side * inner), matrix)
+        else:
+            found = matrix @ found.reshape(-1, side, inner)
+        found = found.view(*before, target, *after)
+    return found.movedim(-1, 1)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept may be saved for a backward pass
+def _weights(side: int, target: int, align_corners: bool) -> Tensor:
+    """``(target, side)``: of what each new position is made."""
+    one_each = torch.eye(side).unsqueeze(0)
+    return F.interpolate(one_each, size=target, mode="linear", align_corners=align_corners)[0].T.contiguous()
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept may be saved for a backward pass
+def _places(count: int, space: tuple[int, ...]) -> Tensor:
+    """The flat positions of all 27 neighbours of every position, one after the other; outside = one past the last."""
+    positions = count * math.prod(space)
+    padded = F.pad(torch.arange(positions).view(count, *space), [1, 1] * 3, value=positions)
+    return padded.unfold(1, 3, 1).unfold(2, 3, 1).unfold(3, 3, 1).reshape(-1)
+
+
+class _Neighbours(torch.autograd.Function):
+    """Rows ``(positions * 27, channels)`` of rows ``(positions, channels)``, given as a matrix of 27 to a row."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
+        nothing_outside = torch.cat((rows, rows.new_zeros(1, rows.shape[1])))
+        return nothing_outside.index_select(0, places).view(len(rows), -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (places,) = ctx.saved_tensors
+        each = gradient.reshape(len(places), -1)
+        found = each.new_zeros(len(gradient) + 1, each.shape[1], dtype=torch.float32)
+        return found.index_add_(0, places, each.float())[:-1].to(gradient.dtype), None
 
 
 class _Joined(torch.autograd.Function):

@@ -33,6 +33,8 @@ from ..losses.overlap import one_hot
 from ..losses.pixel_contrast import pooled, position_contrast, repulsion
 from ..losses.structure import released_structure, structure_agreement, structure_loss
 from ..networks import blocks
+from ..networks.apart import passes
+from ..networks.fused import Once
 from ..views import dual_prediction, two_views
 
 _WIDTH = 8  # channels of a head's first level
@@ -82,9 +84,9 @@ class MinMaxSimilarity(DualNetwork):
         first, second = two_views(batch.labelled)
         if h.share_labels:
             first, second = batch.labelled, _swapped(batch.labelled)
-        labelled, labelled2 = self.network(first.image), self.network2(second.image)
         image = grid_mask(batch.split(batch.images)[1], h.grid)
-        logits, logits2 = self.network(image), self.network2(image)
+        labelled, logits = passes(self.network, first.image, image)
+        labelled2, logits2 = passes(self.network2, second.image, image)
         return {
             "structure_1": h.supervised * self._structure(labelled, first.label),
             "structure_2": h.supervised * self._structure(labelled2, second.label),
@@ -141,7 +143,7 @@ def _head(ndim: int, channels: int, levels: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for level in range(levels):
         width = _WIDTH * 2**level
-        layers += [blocks.conv(ndim, channels, width), blocks.batch_norm(ndim, width), nn.ReLU(inplace=True)]
+        layers.append(Once(blocks.conv(ndim, channels, width), blocks.batch_norm(ndim, width), nn.ReLU(inplace=True)))
         layers.append(blocks.max_pool(ndim))
         channels = width
     return nn.Sequential(*layers, blocks.conv(ndim, channels, channels, kernel=1))

@@ -27,6 +27,7 @@ from ..family import SupervisedHyper, supervised_terms
 from ..hyper import hyper
 from ..losses.consistency import rectified_consistency
 from ..networks import blocks
+from ..networks.spatial import interpolated
 from ..schedules import ramp_up
 
 _DROPOUT = (0.5, 0.3, 0.2, 0.1)  # of whole channels of the decoder's maps, deepest to shallowest, as released
@@ -51,6 +52,8 @@ class URPC(Method):
         for part in (self.network.encoder, self.network.decoder):
             part.dropout = nn.Identity()  # the dropout of the heads takes its place
         self.heads = nn.ModuleList(blocks.conv(task.ndim, width, task.n_classes, kernel=1) for width in coarser)
+        shares = _DROPOUT[-len(self.network.decoder.channels) :]
+        self.dropouts = nn.ModuleList(blocks.channel_dropout(task.ndim, share) for share in shares)
 
     def losses(self, batch: Batch, clock: Clock) -> Terms:
         h = self.hyper
@@ -66,9 +69,11 @@ class URPC(Method):
     def _scales(self, image: Tensor) -> list[Tensor]:
         """Logits of every decoder level at full resolution, deepest first."""
         maps = self.network.decoder.pyramid(self.network.encode(image))
-        mode = ("nearest", "trilinear")[self.task.ndim - 2]
         logits = [
-            head(torch.feature_dropout(features, p, self.training))
-            for head, features, p in zip([*self.heads, self.network.head], maps, _DROPOUT[-len(maps) :], strict=True)
+            head(dropout(features))
+            for head, dropout, features in zip([*self.heads, self.network.head], self.dropouts, maps, strict=True)
         ]
-        return [F.interpolate(one, size=image.shape[2:], mode=mode) for one in logits[:-1]] + logits[-1:]
+        space = image.shape[2:]
+        if self.task.ndim == 2:
+            return [F.interpolate(one, size=space) for one in logits[:-1]] + logits[-1:]
+        return [interpolated(one, space, align_corners=False) for one in logits[:-1]] + logits[-1:]

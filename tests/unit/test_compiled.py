@@ -17,10 +17,36 @@ pytest.importorskip("numba")
 
 from datasets import kernels, rotation
 from methods import networks
-from methods.compiled import activation, directions, labels, losses, pictures
+from methods.compiled import (
+    activation,
+    compiling,
+    contrasts,
+    directions,
+    distances,
+    labels,
+    losses,
+    pairs,
+    pictures,
+    scales,
+    verdicts,
+    voxels,
+)
 from methods.family import supervised_terms
 
-MODULES = [kernels, activation, directions, labels, losses, pictures]
+MODULES = [
+    kernels,
+    activation,
+    contrasts,
+    directions,
+    distances,
+    labels,
+    losses,
+    pairs,
+    pictures,
+    scales,
+    verdicts,
+    voxels,
+]
 
 
 def versions() -> dict[str, list[str]]:
@@ -54,7 +80,7 @@ def test_a_step_compiles_nothing_that_warming_up_has_not(dtype: torch.dtype, mon
 DIGEST = """
 import hashlib
 import numpy as np
-from methods.compiled import activation, losses
+from methods.compiled import activation, compiling, losses
 
 digest, rng = hashlib.sha256(), np.random.default_rng(0)
 for channels, lanes in ((16, 64), (6, 6)):
@@ -85,3 +111,52 @@ def test_loops_from_disk_round_as_those_just_compiled(tmp_path: Path):
     )
     assert any(tmp_path.rglob("*.nbi"))
     assert first == second
+
+
+@compiling.kernel
+def exponentials(values: np.ndarray, found: np.ndarray) -> None:
+    for i in range(values.size):
+        found[i] = compiling.exponential(values[i])
+
+
+@compiling.kernel
+def logarithms(values: np.ndarray, found: np.ndarray) -> None:
+    for i in range(values.size):
+        found[i] = compiling.logarithm(values[i])
+
+
+def test_exponentials_and_logarithms_are_those_of_numpy():
+    values = np.linspace(-87, 88, 100_001, dtype=np.float32)
+    found = np.empty_like(values)
+    exponentials(values, found)
+    exact = np.exp(values.astype(np.float64))
+    assert np.abs(found / exact - 1).max() < 2e-7
+    powers = np.exp(np.linspace(-85, 85, 100_001)).astype(np.float32)
+    logarithms(powers, found)
+    exact = np.log(powers.astype(np.float64))
+    assert (np.abs(found - exact) <= 2e-7 * np.maximum(np.abs(exact), 0.1)).all()
+
+
+@compiling.kernel_of_sums
+def logarithms_of_one_and(values: np.ndarray, found: np.ndarray) -> None:
+    for i in range(values.size):
+        found[i] = compiling.logarithm_of_one_and(values[i])
+
+
+def test_the_logarithm_of_one_and_little_is_that_little():
+    values = np.array([0, 1e-30, 1e-9, 1e-7, 3e-5, 0.01, 1, 1e6, np.nan], np.float32)
+    found = np.empty_like(values)
+    logarithms_of_one_and(values, found)
+    np.testing.assert_allclose(found, np.log1p(values.astype(np.float64)), rtol=3e-7)
+
+
+def test_exponentials_and_logarithms_of_what_is_extreme():
+    values = np.array([0, -88, -np.inf, np.nan], np.float32)
+    found = np.empty_like(values)
+    exponentials(values, found)
+    np.testing.assert_array_equal(found, np.array([1, 0, 0, np.nan], np.float32))
+    logarithms(np.array([1, np.nan, 0, 1e-30], np.float32), found)
+    assert found[0] == 0
+    assert np.isnan(found[1])
+    assert found[2] < -80
+    assert found[3] == pytest.approx(np.log(1e-30))

@@ -63,3 +63,13 @@ def test_forwards_run_in_the_precision_that_was_chosen() -> None:
     for dtype in (torch.bfloat16, torch.float32):
         with device.autocast(CPU, dtype):
             assert layer(image).dtype == dtype
+
+
+def test_numbers_that_are_nearly_nothing_are_nothing_for_a_while() -> None:
+    tiny = torch.full((8,), 1e-39)
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot")
+    torch.set_flush_denormal(False)
+    with device.tiny_as_zero():
+        assert (tiny * 1.5 == 0).all()
+    assert (tiny * 1.5 > 0).all()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
+from methods.losses import consistency
 from methods.losses.consistency import squared_difference
 from tests.reference import losses as reference
 
@@ -45,3 +48,35 @@ def test_gradient_flows_into_both_arguments_unless_one_is_detached():
     first, second = torch.rand(2, 3, 4, requires_grad=True), torch.rand(2, 3, 4, requires_grad=True)
     squared_difference(first, second).backward()
     torch.testing.assert_close(first.grad, -second.grad)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("space", [(9, 11), (5, 3, 7)])
+def test_the_compiled_rectified_consistency_is_the_plain_one_in_double(
+    space: tuple[int, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("numba")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    last = torch.channels_last if len(space) == 2 else torch.channels_last_3d
+    logits = [(4 * torch.randn(2, 3, *space)).to(dtype).contiguous(memory_format=last) for _ in range(4)]
+    logits[1] = logits[1] + 200 * (logits[0].argmax(dim=1, keepdim=True) != torch.arange(3).view(3, *[1] * len(space)))
+    logits[1] = logits[1].contiguous(memory_format=last)  # probabilities of 0 on the class that another scale sees
+    scales = [each.requires_grad_() for each in logits]
+    found = consistency.rectified_consistency(scales)
+    assert found.grad_fn is not None
+    assert "Rectified" in type(found.grad_fn).__name__
+    exact = [each.detach().double().requires_grad_() for each in scales]
+    with monkeypatch.context() as plain:
+        plain.setattr(torch.Tensor, "float", torch.Tensor.double)
+        expected = consistency.rectified_consistency(exact)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    ours, theirs = torch.autograd.grad(3 * found, scales), torch.autograd.grad(3 * expected, exact)
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one.double() - other).norm() < {torch.float32: 1e-4, torch.bfloat16: 0.01}[dtype] * other.norm()
+
+
+def test_what_is_not_finite_is_not_hidden_by_the_compiled_consistency(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    scales = [torch.randn(1, 2, 8, 8).contiguous(memory_format=torch.channels_last) for _ in range(2)]
+    scales[0][0, 1, 3, 4] = math.nan
+    assert math.isnan(consistency.rectified_consistency(scales).item())

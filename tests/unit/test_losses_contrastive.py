@@ -144,3 +144,42 @@ def test_prototype_contrast_of_nothing_present_or_of_an_empty_bank_is_zero():
         loss.backward()
         assert loss.item() == pytest.approx(0, abs=1e-6)
     assert query.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.01])
+@pytest.mark.parametrize("options", [(), ("hardness",), ("importance", "anchors"), ("narcissists", "hardness")])
+def test_the_compiled_contrast_and_its_gradient_are_the_plain_ones(
+    options: tuple[str, ...], temperature: float, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("numba")
+    vectors, label = torch.randn(150, 8, requires_grad=True), torch.randint(0, 4, (150,))
+    label[::7] = IGNORE
+    label[label == 3] = torch.where(torch.arange(len(label[label == 3])) == 0, 3, IGNORE)  # one without a positive
+    given = {
+        "hardness": 0.7,
+        "importance": torch.rand(150),
+        "anchors": torch.rand(150) < 0.5,
+        "narcissists": torch.rand(150) < 0.5,
+    }
+    options_given = {name: given[name] for name in options}
+    costs, gradients = [], []
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        cost = supervised_contrast(vectors, label, temperature, **options_given)
+        costs.append(cost.item())
+        gradients.append(torch.autograd.grad(2 * cost, vectors)[0])
+    assert costs[0] == pytest.approx(costs[1], rel=1e-5)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_contrast_without_anchors_or_of_what_is_not_finite(threads: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    vectors = torch.randn(6, 3, requires_grad=True)
+    cost = supervised_contrast(vectors, torch.arange(6), 0.1)
+    (gradient,) = torch.autograd.grad(cost, vectors)
+    assert cost.item() == 0
+    assert (gradient == 0).all()
+    with torch.no_grad():
+        vectors[2] = math.nan
+    assert math.isnan(supervised_contrast(vectors, torch.tensor([0, 0, 1, 1, 0, 1]), 0.1).item())

@@ -14,7 +14,17 @@ from methods.losses.distance import distance_transform, signed_distance_maps
 from tests.reference import oracles
 from tests.reference import shapes as reference
 
-WAYS = [distance._by_scipy, distance._by_parabolas]
+
+def by_loops(mask: torch.Tensor) -> torch.Tensor:
+    """As on one thread of a CPU, where SciPy is not called."""
+    pytest.importorskip("numba")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "get_num_threads", lambda: 1)
+        patch.delattr(distance, "_by_scipy")
+        return distance_transform(mask)
+
+
+WAYS = [distance._by_scipy, distance._by_parabolas, by_loops]
 
 
 def random_masks(*shape: int) -> torch.Tensor:
@@ -78,6 +88,39 @@ def test_both_ways_agree_to_rounding_on_larger_masks_and_in_chunks(monkeypatch: 
     assert torch.equal(distance_transform(masks), distance._by_scipy(masks))
 
 
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize(
+    "shape", [(3, 70, 150), (3, 200, 9), (2, 1, 90), (2, 90, 1), (2, 1, 1), (2, 20, 33, 7), (2, 1, 9, 70)]
+)
+def test_loops_give_the_very_numbers_of_scipy(shape: tuple[int, ...], share: float):
+    masks = torch.rand(shape) < share
+    for given in (masks, ~masks, masks.transpose(1, 2)):
+        found = by_loops(given)
+        assert found.is_contiguous()
+        assert torch.equal(found, distance._by_scipy(given))
+
+
+@pytest.mark.parametrize("space", [(300, 280), (40, 52, 36)])
+def test_loops_give_the_very_numbers_of_scipy_far_away_from_few_pixels(space: tuple[int, ...]):
+    """Single pixels, blobs, all and nothing, inside and outside."""
+    masks = torch.zeros(6, *space, dtype=torch.bool)
+    masks[0].flatten()[0] = masks[1].flatten()[-1] = True
+    masks[2].flatten()[torch.randint(0, masks[2].numel(), (3,))] = True
+    masks[3][tuple(slice(side // 5, side // 2) for side in space)] = True
+    masks[4][tuple(slice(side // 2, None) for side in space)] = True
+    masks[4] &= torch.rand(space) < 0.9
+    masks[5] = True
+    for given in (masks, ~masks):
+        assert torch.equal(by_loops(given), distance._by_scipy(given))
+
+
+def test_masks_of_other_dimensions_are_left_to_scipy(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    line, more = random_masks(2, 9), random_masks(2, 3, 4, 3, 2)
+    for masks in (line, more):
+        assert torch.equal(distance_transform(masks), distance._by_scipy(masks))
+
+
 def test_signed_map_of_a_line_by_hand():
     # inside: pixels 2..6 at depths 1 2 3 2 1 (of 3), the ends are boundary; outside: 2 and 1 left, 1 2 3 4 right (of 4)
     label = torch.zeros(1, 1, 11, dtype=torch.int64)
@@ -86,9 +129,13 @@ def test_signed_map_of_a_line_by_hand():
     torch.testing.assert_close(signed_distance_maps(label, 2).flatten(), torch.tensor(expected))
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("absent", [0.0, 1.0])
 @pytest.mark.parametrize("shape", [(3, 8, 9), (3, 5, 6, 4)])
-def test_signed_maps_equal_brute_force_class_by_class(shape: tuple[int, ...], absent: float):
+def test_signed_maps_equal_brute_force_class_by_class(
+    shape: tuple[int, ...], absent: float, threads: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     label = torch.randint(0, 3, shape)
     label[0] = 0  # both classes absent
     label[1] = 2  # class 1 absent, class 2 everywhere

@@ -14,6 +14,12 @@ from tests.reference import contrast as reference
 HALF_HARD = Shares(positives=0.5, negatives=0.5)
 
 
+@pytest.fixture(autouse=True, params=[1, 2])
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one thread compiled loops choose, where there are any."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: request.param)
+
+
 def chosen(voxels: Voxels, sample: int = 0) -> dict[int, list[int]]:
     """Flat positions of each label that was chosen."""
     found: dict[int, list[int]] = {}
@@ -156,3 +162,36 @@ def test_released_foreground_takes_missed_voxels_only_where_hits_do_not_suffice(
     seven = chosen(released_voxels(label, predicted, 7))[1]
     assert seven[:5] == [0, 1, 2, 3, 4]
     assert len(seven) == 7
+
+
+def test_compiled_loops_choose_the_same_hard_voxels_and_random_ones_of_the_same_kinds(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("numba")
+    label = torch.randint(0, 3, (2, 9, 8, 7))
+    label[torch.rand(label.shape) < 0.1] = IGNORE
+    predicted = torch.where((label == IGNORE) | (torch.rand(label.shape) < 0.3), 1, label)
+    similarity, shares = torch.rand(2, 3, 9, 8, 7), Shares(positives=0.4, negatives=0.7)
+    agreed, kinds, found = label.flatten(1) == predicted.flatten(1), [6, 4, 3, 7] * 2, []
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found.append([key_voxels(label, predicted, similarity, 10, shares) for _ in range(2)])
+    (compiled, again), (plain, _) = found
+    assert torch.equal(compiled.label, label.flatten(1).gather(1, compiled.position))
+    pieces = zip(*(v.position.split(kinds, dim=1) for v in (compiled, again, plain)), strict=True)
+    for kind, (ours, others, theirs) in enumerate(pieces):
+        if kind % 2:  # hard ones, the hardest first
+            assert torch.equal(ours, theirs)
+        else:
+            assert agreed.gather(1, ours).all()
+            assert all(len(set(row)) == len(row) for row in ours.tolist())
+            assert not torch.equal(ours, others)
+
+
+def test_every_agreed_voxel_is_as_likely_to_be_drawn():
+    label = torch.zeros(1, 40, dtype=torch.int64)
+    label[:, :20] = 1
+    seen = torch.zeros(40)
+    for _ in range(500):
+        voxels = key_voxels(label, label, torch.zeros(1, 2, 40), 5, Shares(positives=0.0, negatives=0.0))
+        seen[voxels.position[0]] += 1
+    assert seen.sum() == 5000
+    assert (seen - 125).abs().max() < 5 * (500 * 0.25 * 0.75) ** 0.5  # five standard deviations

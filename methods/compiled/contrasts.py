@@ -1,0 +1,78 @@
+"""Compiled loops for the contrast of labelled vectors on a CPU: all pairs of them, row by row, in float32."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from datasets.types import IGNORE
+
+from .compiling import exponential, kernel_of_sums, logarithm_of_one_and
+
+_FLAT = np.float32(40)
+"""Cosines over such a temperature are at most 80 from their largest, whatever that is: none need be sought."""
+
+
+@kernel_of_sums
+def contrast_of_labels(
+    cosine: Any, label: Any, importance: Any, anchors: Any, narcissists: Any, rest: Any, hardness: Any, never: Any
+) -> tuple[float, int]:
+    """The sum of the costs of all anchors, and how many count; ``cosine`` becomes the gradient of the sum.
+
+    Args:
+        cosine: ``(r, r)`` float32.
+        label: ``(r,)`` int64; IGNORE leaves a vector out.
+        importance: ``(r,)`` float32, roots of what a positive's weight is multiplied by.
+        anchors, narcissists: ``(r,)`` booleans.
+        rest: float32, one over the temperature.
+        hardness: float32; a positive's weight is e to the power of less than that many times its cosine above 0.
+        never: float32, the logit of what does not count.
+    """
+    count = len(label)
+    share, weight, pull = np.empty(count, np.float32), np.empty(count, np.float32), np.empty(count, np.float32)
+    one, nothing, tiny = np.float32(1), np.float32(0), np.float32(1e-38)
+    counted = 0
+    cost: Any = 0.0
+    for i in range(count):
+        row, own = cosine[i], label[i]
+        whole = nothing
+        for j in range(count):
+            against = own != IGNORE and label[j] != own and label[j] != IGNORE
+            share[j] = row[j] * rest if against else never
+        most = rest if rest <= _FLAT else share.max()
+        for j in range(count):
+            against = own != IGNORE and label[j] != own and label[j] != IGNORE
+            share[j] = exponential(row[j] * rest - most) if against else nothing
+            whole += share[j]
+        others = np.float32(math.log(max(whole, tiny))) + most
+        total, costs, pulled = nothing, nothing, nothing
+        for j in range(count):
+            alike = own != IGNORE and label[j] == own and (j != i or narcissists[i])
+            weight[j] = importance[i] * importance[j] if alike else nothing
+            if hardness != 0:
+                weight[j] *= exponential(-hardness * max(row[j], nothing))
+            total += weight[j]
+        for j in range(count):
+            excess = others - row[j] * rest
+            small = exponential(-abs(excess))
+            above = one / (one + small)
+            pull[j] = weight[j] * (above if excess > 0 else one - above)
+            costs += weight[j] * (max(excess, nothing) + logarithm_of_one_and(small))
+            pulled += pull[j]
+        if not (total > 0 and anchors[i]):
+            row[:] = 0
+            continue
+        counted += 1
+        cost += costs / total
+        of_positives, of_negatives = rest / total, pulled * rest / total / max(whole, tiny)
+        for j in range(count):
+            row[j] = share[j] * of_negatives - pull[j] * of_positives
+    return cost, counted
+
+
+def warm_up() -> None:
+    """Compile, or load from disk."""
+    pair, one = np.ones((1, 1), np.float32), np.float32(1)
+    contrast_of_labels(pair, np.zeros(1, np.int64), pair[0], pair[0] > 0, pair[0] > 0, one, one, one)
