@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 IGNORE: Final = 255
 """Value of a label map where the class is unknown (an unscribbled pixel, padding, an unsure pseudo label)."""
@@ -149,8 +150,28 @@ class Batch:
         total = n + (0 if self.unlabelled is None else len(self.unlabelled.image))
         if len(stacked) != total:
             raise ValueError(f"Batch.split expects {total} samples ({n} labelled first), got {len(stacked)}")
-        labelled, unlabelled = stacked.split([n, total - n])  # slices' gradients would be filled up and added
-        return labelled, unlabelled
+        if not (stacked.requires_grad and torch.is_grad_enabled()):
+            return stacked[:n], stacked[n:]
+        parts: tuple[Tensor, Tensor] = _InTwo.apply(stacked, n)
+        return parts
+
+
+class _InTwo(torch.autograd.Function):
+    """The first n samples and the others. Gradients of slices would each be filled up with zeros, and then added."""
+
+    @staticmethod
+    def forward(ctx: Any, stacked: Tensor, n: int) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        ctx.n, ctx.like, ctx.device = n, torch.empty_like(stacked, device="meta"), stacked.device
+        return stacked[:n], stacked[n:]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None]:
+        found = torch.empty_like(ctx.like, device=ctx.device)
+        for part, gradient in zip((found[: ctx.n], found[ctx.n :]), gradients, strict=True):
+            part.zero_() if gradient is None else part.copy_(gradient)
+        return found, None
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,11 @@ def scale_values(features: list[Tensor], limit: float, training: bool) -> list[T
     """
     if not training:
         return features
-    return [f * (1 + limit * (2 * torch.rand(f.shape[1:], device=f.device, dtype=f.dtype) - 1)) for f in features]
+    changed = []
+    for feature in features:
+        uniform = torch.rand(*feature.shape[2:], feature.shape[1], device=feature.device, dtype=feature.dtype)
+        changed.append(feature * uniform.mul_(2 * limit).add_(1 - limit).movedim(-1, 0))  # channels last, as maps are
+    return changed
 
 
 def drop_attended(features: list[Tensor], low: float, high: float, training: bool) -> list[Tensor]:

@@ -32,7 +32,7 @@ def contrast_of_labels(
     """
     count = len(label)
     share, weight, pull = np.empty(count, np.float32), np.empty(count, np.float32), np.empty(count, np.float32)
-    one, nothing, tiny = np.float32(1), np.float32(0), np.float32(1e-38)
+    one, nothing, tiny = np.float32(1), np.float32(0), np.finfo(np.float32).tiny
     counted = 0
     cost: Any = 0.0
     for i in range(count):

@@ -17,7 +17,7 @@ from datasets.augment import KINDS
 from datasets.feed import Feed
 from datasets.sampling import Chain, halves
 from datasets.store import Canonical, Store
-from datasets.types import IGNORE, Batch, Case
+from datasets.types import IGNORE, Batch, Case, Labelled, Unlabelled
 
 from .toy_data import intensity, toy
 
@@ -342,3 +342,21 @@ def test_a_3d_patch_larger_than_a_volume_is_refused() -> None:
     labelled, _ = pools(3, space=(4, 4, 4))
     with pytest.raises(ValueError, match="does not fit the patch"):
         feed(labelled, patch=(4, 5, 4))
+
+
+@pytest.mark.parametrize("used", [(True, True), (True, False), (False, True)])
+def test_gradients_of_both_parts_of_a_batch_are_one_tensor_laid_out_as_it_was(used: tuple[bool, bool]) -> None:
+    batch = Batch(Labelled(torch.zeros(2, 1, 4, 4), torch.zeros(2, 4, 4).long()), Unlabelled(torch.zeros(3, 1, 4, 4)))
+    stacked = torch.randn(5, 3, 4, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
+    seen: list[torch.Tensor] = []
+    passed = stacked * 1
+    passed.register_hook(seen.append)
+    parts = batch.split(passed)
+    assert torch.equal(torch.cat(parts), stacked)
+    (gradient,) = torch.autograd.grad(
+        sum((part.sum() * k for k, (part, is_used) in enumerate(zip(parts, used, strict=True), 2) if is_used)), stacked
+    )
+    expected = torch.tensor([2.0, 2, 3, 3, 3]) * torch.tensor([used[0]] * 2 + [used[1]] * 3)
+    assert torch.equal(gradient, expected.view(5, 1, 1, 1).expand_as(stacked))
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert not any(part.requires_grad for part in batch.split(stacked.detach()))

@@ -97,16 +97,14 @@ def test_urpc_scales_learn_the_labels_and_agree_on_unlabelled_images(ndim: int, 
     assert_terms(m.losses(batch, MIDDLE), expected)
 
 
-def test_urpc_drops_channels_of_the_coarser_maps_more_often(monkeypatch: pytest.MonkeyPatch):
-    dropped: list[tuple[tuple[int, ...], float, bool]] = []
-    original = torch.feature_dropout
-
-    def record(maps: torch.Tensor, p: float, training: bool) -> torch.Tensor:
-        dropped.append((tuple(maps.shape[2:]), p, training))
-        return original(maps, p, training)
-
-    monkeypatch.setattr(torch, "feature_dropout", record)
-    method("urpc").train().losses(toy_batch(), MIDDLE)
+def test_urpc_drops_channels_of_the_coarser_maps_more_often():
+    m, dropped = method("urpc").train(), []
+    for layer in m.modules():
+        if isinstance(layer, nn.Dropout2d):
+            layer.register_forward_hook(
+                lambda layer, given, _: dropped.append((tuple(given[0].shape[2:]), layer.p, layer.training))
+            )
+    m.losses(toy_batch(), MIDDLE)
     # five published levels have 0.5, 0.3, 0.2, 0.1 from deep to shallow; three levels keep the last two
     assert dropped == [((8, 8), 0.2, True), ((16, 16), 0.1, True)]
 
