@@ -56,6 +56,7 @@ OPTIONAL = (
     "methods/compiled/pairs.py",
     "methods/compiled/pictures.py",
     "methods/compiled/scales.py",
+    "methods/compiled/structure.py",
     "methods/compiled/verdicts.py",
     "methods/compiled/voxels.py",
     "methods/components_gpu.py",

@@ -31,6 +31,7 @@ with contextlib.suppress(Exception):
         pairs,
         pictures,
         scales,
+        structure,
         verdicts,
         voxels,
     )
@@ -46,6 +47,7 @@ with contextlib.suppress(Exception):
         pairs,
         pictures,
         scales,
+        structure,
         verdicts,
         voxels,
     ):

@@ -8,13 +8,21 @@ take what is inside the image here and count zeros outside there.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from datasets.types import IGNORE
 
+from ..compiled import loops, numbers, takes
 from .overlap import one_hot
+
+_compiled = partial(loops, "structure")
 
 _WINDOW = 31
 _GAIN = 5
@@ -59,13 +67,48 @@ def released_structure(foreground: Tensor, mask: Tensor, known: Tensor) -> Tenso
 
 
 def _structure(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    log_probs = torch.log_softmax(logits.float(), dim=1)
     foreground = target[:, 1:]
-    uneven = (_box_mean(foreground) - foreground).abs().amax(dim=1, keepdim=True)
+    near = _box_mean(foreground)
+    if takes(logits) and not target.requires_grad and _compiled() is not None:
+        planes = (each.flatten(2).contiguous() for each in (target, near))
+        found: Tensor = _Structure.apply(logits, *planes, known.flatten(1).contiguous())
+        return found
+    log_probs = torch.log_softmax(logits.float(), dim=1)
+    uneven = (near - foreground).abs().amax(dim=1, keepdim=True)
     weight = (1 + _GAIN * uneven) * known
     costs = -(target * log_probs).sum(dim=1, keepdim=True) * weight
     entropy = (costs.flatten(1).sum(dim=1) / weight.flatten(1).sum(dim=1).clamp_min(1)).mean()
     return entropy + _one_minus_overlap(log_probs[:, 1:].exp(), foreground, weight)
+
+
+class _Structure(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Tensor, near: Tensor, known: Tensor) -> Tensor:
+        total, overlap = np.zeros((len(logits), 2)), np.zeros((*near.shape[:2], 2))
+        ctx.given = [numbers(each) for each in (target, near, known)]
+        ctx.save_for_backward(logits)
+        _compiled().sums_of_structure(_positions(logits), *ctx.given, np.float32(_GAIN), total, overlap)
+        ctx.weights = np.maximum(total[:, 0], 1)
+        both, either = overlap[..., 0] + _SMOOTH, overlap[..., 1] + _SMOOTH
+        ctx.of_overlap = np.stack((-1 / either, both / either**2), axis=-1) / both.size
+        found = (total[:, 1] / ctx.weights).mean() + (1 - both / either).mean()
+        return torch.tensor(found, dtype=torch.float32)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        (logits,) = ctx.saved_tensors
+        found, arriving = torch.empty_like(logits), gradient.item()
+        by_sum = arriving / (len(logits) * ctx.weights), arriving * ctx.of_overlap
+        _compiled().gradient_of_structure(
+            _positions(logits), *ctx.given, np.float32(_GAIN), *(each.astype(np.float32) for each in by_sum),
+            _positions(found),
+        )  # fmt: skip
+        return found, None, None, None
+
+
+def _positions(maps: Tensor) -> Any:
+    return numbers(maps.detach().movedim(1, -1).flatten(1, -2))
 
 
 def _one_minus_overlap(probs: Tensor, target: Tensor, weight: Tensor) -> Tensor:

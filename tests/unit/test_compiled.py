@@ -28,6 +28,7 @@ from methods.compiled import (
     pairs,
     pictures,
     scales,
+    structure,
     verdicts,
     voxels,
 )
@@ -44,6 +45,7 @@ MODULES = [
     pairs,
     pictures,
     scales,
+    structure,
     verdicts,
     voxels,
 ]

@@ -78,3 +78,25 @@ def test_unknown_pixels_do_not_count_in_the_released_loss():
     other = torch.where(known, probs, torch.rand(2, 2, 5, 4))
     torch.testing.assert_close(released_structure(probs, mask, known), released_structure(other, mask, known))
     assert released_structure(probs, mask, torch.zeros_like(known)).item() == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("space", [(19, 37), (6, 9, 5)])
+def test_the_compiled_loss_and_its_gradient_are_the_plain_ones(
+    space: tuple[int, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("numba")
+    last = torch.channels_last if len(space) == 2 else torch.channels_last_3d
+    logits = (3 * torch.randn(2, 3, *space)).to(dtype).contiguous(memory_format=last).requires_grad_()
+    label, soft = torch.randint(0, 3, (2, *space)), torch.softmax(torch.randn(2, 3, *space), dim=1)
+    label[0, 2], label[1] = IGNORE, IGNORE if len(space) == 3 else label[1]  # one without anything known
+    exact = logits.detach().float().requires_grad_()
+    for loss, target in ((structure_loss, label), (structure_agreement, soft)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+        found = loss(logits, target)
+        assert "Structure" in type(found.grad_fn).__name__
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+        expected = loss(exact, target)
+        assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+        ours, theirs = torch.autograd.grad(2 * found, logits)[0], torch.autograd.grad(2 * expected, exact)[0]
+        assert (ours - theirs).norm() < {torch.float32: 1e-5, torch.bfloat16: 0.01}[dtype] * theirs.norm()
