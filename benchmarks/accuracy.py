@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from benchmark import receipt
 from benchmark.execute.local import run_cells
 from benchmark.plan import Cell
 
@@ -82,12 +83,15 @@ def compare_pairs(subject: str, ours: Sequence[float], theirs: Sequence[float]) 
 
 
 def _ours(run: Run, setting: Setting, cells: Sequence[Cell]) -> list[float]:
-    """Mean Dice of every cell, by our runner; phantoms and scans have folders of their own, for their cells look alike.
+    """Mean Dice of every cell, by our runner.
+
+    Phantoms and scans have folders of their own, for their cells look alike; so has every version of the code, for what
+    another one finished in a folder that was kept must not be taken for this one's.
 
     Raises:
         RuntimeError: a cell failed.
     """
-    places = setting.places(run.scratch / f"accuracy-{setting.source.kind}")
+    places = setting.places(run.scratch / f"accuracy-{setting.source.kind}-{receipt.code()['tree']}")
     summary = run_cells(cells, places, workers=1 if run.quick else cores())
     if summary.failed:
         raise RuntimeError(f"a cell failed: {next(iter(summary.reasons.values()))}")

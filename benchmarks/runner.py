@@ -7,6 +7,7 @@ record, lease. Beside it stands what a script per cell costs before it does anyt
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -126,6 +127,7 @@ def _plan(run: Run, name: str, n: int, workers: int, until: float, starts: list[
 
 
 def _watched(folder: Path, n: int, workers: int, until: float) -> Watch:
+    shutil.rmtree(folder, ignore_errors=True)  # of a run before, where that was kept
     places = Places(results=folder, data=folder, cache=folder / "cache")
     wanted = cells(n + 1)
     run_cells(wanted[:1], places, workers=1)  # decoded data and the forkserver are there once per machine and session

@@ -93,6 +93,7 @@ def _run(run: Run, setting: Setting, cells: Sequence[Cell], workers: int) -> flo
         RuntimeError: a cell failed.
     """
     folder = run.scratch / f"plan-{next(_fresh)}"
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was cut off
     places = replace(setting.places(folder), cache=run.scratch / "cache")
     began = time.perf_counter()
     summary = run_cells(cells, places, workers=workers)

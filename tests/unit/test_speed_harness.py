@@ -160,7 +160,7 @@ def test_all_parts_fit_into_half_an_hour_and_have_a_script() -> None:
 
 
 # Parts ---------------------------------------------------------------------------------------------------------------
-def test_cells_of_scans_are_not_those_of_phantoms_though_they_look_alike(
+def test_cells_of_scans_and_of_other_code_are_not_those_of_phantoms_though_they_look_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_of(tmp_path)
@@ -176,7 +176,10 @@ def test_cells_of_scans_are_not_those_of_phantoms_though_they_look_alike(
     for one in (setting, scans):
         with pytest.raises(RuntimeError):
             accuracy._ours(run, one, [one.cell("pce")])
-    assert len(set(ran)) == 2
+    monkeypatch.setattr(accuracy.receipt, "code", lambda: {"tree": "another"})
+    with pytest.raises(RuntimeError):
+        accuracy._ours(run, setting, [setting.cell("pce")])
+    assert len(set(ran)) == 3
 
 
 def test_the_mean_of_paired_differences_is_set_against_its_interval() -> None:
