@@ -21,36 +21,9 @@ for _ndim in (2, 3):
 
 with contextlib.suppress(Exception):
     from datasets import kernels
-    from methods.compiled import (
-        activation,
-        contrasts,
-        directions,
-        distances,
-        labels,
-        losses,
-        pairs,
-        pictures,
-        scales,
-        structure,
-        verdicts,
-        voxels,
-    )
+    from methods import compiled
 
-    for loops in (
-        kernels,
-        activation,
-        contrasts,
-        directions,
-        distances,
-        labels,
-        losses,
-        pairs,
-        pictures,
-        scales,
-        structure,
-        verdicts,
-        voxels,
-    ):
+    for loops in (kernels, *compiled.every()):
         loops.warm_up()
 
 receipt.versions()  # of what is loaded here

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+TYPES = (torch.float32, torch.bfloat16)
+"""What the loops compute with, as float32."""
+
+
+def every() -> list[Any]:
+    """All modules of this folder that hold loops; each has ``warm_up``.
+
+    Raises:
+        ImportError: no numba, or one that does not fit NumPy.
+    """
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    found = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    return [module for module in found if hasattr(module, "warm_up")]
 
 
 @cache
@@ -28,12 +43,7 @@ def takes(maps: Tensor) -> bool:
 
 def takes_any(numbers: Tensor) -> bool:
     """Whether they are of a CPU, of one thread, and of a type that the loops know, and nobody watches."""
-    return (
-        numbers.device.type == "cpu"
-        and numbers.dtype in (torch.float32, torch.bfloat16)
-        and torch.get_num_threads() == 1
-        and not watched()
-    )
+    return numbers.device.type == "cpu" and numbers.dtype in TYPES and torch.get_num_threads() == 1 and not watched()
 
 
 def channels_last(maps: Tensor) -> torch.memory_format:

@@ -37,11 +37,12 @@ def contrast_of_labels(
     cost: Any = 0.0
     for i in range(count):
         row, own = cosine[i], label[i]
-        whole = nothing
-        for j in range(count):
-            against = own != IGNORE and label[j] != own and label[j] != IGNORE
-            share[j] = row[j] * rest if against else never
-        most = rest if rest <= _FLAT else share.max()
+        whole, most = nothing, rest
+        if rest > _FLAT:
+            for j in range(count):
+                against = own != IGNORE and label[j] != own and label[j] != IGNORE
+                share[j] = row[j] * rest if against else never
+            most = share.max()
         for j in range(count):
             against = own != IGNORE and label[j] != own and label[j] != IGNORE
             share[j] = exponential(row[j] * rest - most) if against else nothing

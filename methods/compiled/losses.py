@@ -48,6 +48,14 @@ def log_softmax_of(logits: Any, places: Any, some: Any, log_probs: Any, probs: A
             probs[k, b] *= whole[b]
 
 
+@piece
+def write_rows(values: Any, some: Any, found: Any) -> None:
+    """Write numbers ``(classes, places)`` of the first ``some`` places into rows ``(some, classes)`` of a map."""
+    for b in range(some):
+        for k in range(len(values)):
+            found[b, k] = narrow(values[k, b], found[b, k])
+
+
 @kernel_of_sums
 def sums_of_known(logits: Any, label: Any, probs: Any, overlap: Any, squares: Any, count: Any) -> tuple[float, int]:
     """Softmax of all known positions, and what cross-entropy and Dice are made of.

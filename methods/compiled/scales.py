@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .compiling import exponential, kernel_of_sums, logarithm, narrow, piece
-from .losses import BLOCK, log_softmax_of
+from .compiling import exponential, kernel_of_sums, logarithm, piece
+from .losses import BLOCK, log_softmax_of, write_rows
 
 
 @piece
@@ -113,9 +113,7 @@ def gradient_of_scales(logits: Any, gradient: Any, found: Any) -> None:
                 for b in range(some):
                     value = probs[s, k, b] * (arriving[k, b] - across[b])
                     arriving[k, b] = value - of_divergence[s, b] * (mean[k, b] - probs[s, k, b])
-            for b in range(some):
-                for k in range(classes):
-                    found[s, start + b, k] = narrow(arriving[k, b], found[s, start + b, k])
+            write_rows(arriving, some, found[s, start : start + some])
 
 
 def warm_up() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .compiling import kernel_of_sums, narrow, piece
-from .losses import BLOCK, log_softmax_of
+from .compiling import kernel_of_sums, piece
+from .losses import BLOCK, log_softmax_of, write_rows
 
 
 @piece
@@ -98,9 +98,7 @@ def gradient_of_structure(
                 for b in range(some):
                     of_cost = of_entropy[n] * (probs[k, b] * whole[b] - target[n, k, start + b])
                     arriving[k, b] = weight[b] * (probs[k, b] * (arriving[k, b] - across[b]) + of_cost)
-            for b in range(some):
-                for k in range(classes):
-                    found[n, start + b, k] = narrow(arriving[k, b], found[n, start + b, k])
+            write_rows(arriving, some, found[n, start : start + some])
 
 
 def warm_up() -> None:

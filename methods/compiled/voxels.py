@@ -55,7 +55,7 @@ def choose(
             for k in range(1, classes):
                 kind, first = 0 if own == k else 2, (k - 1) * each
                 if agreed:
-                    bits = mixed(((n * classes + k) * voxels + v), seeds)
+                    bits = mixed((n * classes + k) * voxels + v, seeds)
                     start, stop = first + starts[kind], first + starts[kind + 1]
                     _offer(np.float32(bits) * _UNIT, v, scores[start:stop], position[n, start:stop])
                 if hard[n, v]:

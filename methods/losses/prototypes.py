@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..along import along, interpolation
 from ..labels import most_probable
 from .overlap import one_hot
 
@@ -50,7 +51,7 @@ def class_prototypes(features: Tensor, weight: Tensor) -> Tensor:
     """
     with torch.autocast(features.device.type, enabled=False):
         features, weight = features.float(), weight.float()
-        pooled = _along(weight, [m.T for m in _upsampling(features.shape[2:], weight.shape[2:], features.device)])
+        pooled = along(weight, [m.T for m in _upsampling(features.shape[2:], weight.shape[2:], features.device)])
         sums = pooled.flatten(2) @ features.flatten(2).transpose(1, 2)
         return sums / (weight.flatten(2).sum(dim=2, keepdim=True) + _PRIOR)
 
@@ -77,7 +78,7 @@ def cosine_maps(features: Tensor, prototypes: Tensor, space: Sequence[int]) -> T
 def upsampled(maps: Tensor, space: Sequence[int]) -> Tensor:
     """``maps`` ``(n, c, *coarse)`` linearly upsampled to ``space``, corners on corners."""
     with torch.autocast(maps.device.type, enabled=False):
-        return _along(maps.float(), _upsampling(maps.shape[2:], space, maps.device))
+        return along(maps.float(), _upsampling(maps.shape[2:], space, maps.device))
 
 
 def upsampled_squared_norm(features: Tensor, space: Sequence[int]) -> Tensor:
@@ -117,16 +118,8 @@ def _window(maps: Tensor, start: Sequence[int], sides: Sequence[int]) -> Tensor:
 def _upsampling(coarse: Sequence[int], space: Sequence[int], device: torch.device) -> list[Tensor]:
     """The matrix of linear interpolation along each axis, ``(fine, coarse)``, corners on corners."""
     return [
-        F.interpolate(torch.eye(side, device=device)[None], size=fine, mode="linear", align_corners=True)[0].T
-        for side, fine in zip(coarse, space, strict=True)
+        interpolation(side, fine, align_corners=True, device=device) for side, fine in zip(coarse, space, strict=True)
     ]
-
-
-def _along(maps: Tensor, matrices: Sequence[Tensor]) -> Tensor:
-    """``maps`` ``(n, c, *space)`` with each matrix applied along its axis."""
-    for axis, matrix in enumerate(matrices, start=2):
-        maps = (maps.movedim(axis, -1) @ matrix.T).movedim(-1, axis)
-    return maps
 
 
 def _pairs(matrix: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from datasets.types import IGNORE
 
-from ..compiled import loops, numbers, takes
+from ..along import along
+from ..compiled import loops, numbers, rows, takes
 from .overlap import one_hot
 
 _compiled = partial(loops, "structure")
@@ -108,7 +109,7 @@ class _Structure(torch.autograd.Function):
 
 
 def _positions(maps: Tensor) -> Any:
-    return numbers(maps.detach().movedim(1, -1).flatten(1, -2))
+    return rows(maps).reshape(len(maps), -1, maps.shape[1])
 
 
 def _one_minus_overlap(probs: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -120,10 +121,10 @@ def _one_minus_overlap(probs: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 def _box_mean(maps: Tensor, *, count_outside: bool = False) -> Tensor:
     """Mean over the window around every pixel, axis by axis; zeros outside count if asked."""
+    means = []
+    for side in maps.shape[2:]:
+        places = torch.arange(side, device=maps.device)
+        near = ((places - places[:, None]).abs() <= _WINDOW // 2).to(maps.dtype)
+        means.append(near / (_WINDOW if count_outside else near.sum(dim=1, keepdim=True)))
     with torch.autocast(maps.device.type, enabled=False):
-        for axis, side in enumerate(maps.shape[2:], start=2):
-            places = torch.arange(side, device=maps.device)
-            near = ((places - places[:, None]).abs() <= _WINDOW // 2).to(maps.dtype)
-            mean = near / (_WINDOW if count_outside else near.sum(dim=1, keepdim=True))
-            maps = (maps.movedim(axis, -1) @ mean.T).movedim(-1, axis)
-    return maps
+        return along(maps, means)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ..compiled import watched
+from ..compiled import TYPES, watched
 from .apart import BatchNorm2d, BatchNorm3d
 from .fused import LANES
 from .spatial import convolved_as_product, interpolated, joined, joined_corners
@@ -23,9 +23,6 @@ Norm = Callable[[int, int], nn.Module]
 _Module = TypeVar("_Module", bound=nn.Module)
 
 _EPS = 1e-5
-
-_ON_CPU = (torch.float32, torch.bfloat16)
-"""Types whose instances are normalised channels-last, in float32."""
 
 _ALONE = 20480
 """A volume on its own is small, for PyTorch, up to so many numbers in channels × its first two axes."""
@@ -210,7 +207,7 @@ class _InstanceNorm(nn.Module):
                 "patch or fewer levels"
             )
         last = torch.channels_last if self.ndim == 2 else torch.channels_last_3d
-        if maps.device.type == "cpu" and maps.dtype in _ON_CPU and maps.is_contiguous(memory_format=last):
+        if maps.device.type == "cpu" and maps.dtype in TYPES and maps.is_contiguous(memory_format=last):
             return cast(Tensor, _OfChannelsLast.apply(maps.float(), _EPS)).to(maps.dtype)
         return F.instance_norm(maps, eps=_EPS)
 

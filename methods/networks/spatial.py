@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ..compiled import channels_last, loops, numbers, takes, watched
+from ..along import interpolation
+from ..compiled import TYPES, channels_last, loops, numbers, takes, watched
 
 _compiled = partial(loops, "pictures")
 
-_MULTIPLIED = (torch.float32, torch.bfloat16)
 _ENOUGH_CHANNELS = 32
+"""From so many on, PyTorch's own interpolation is as fast."""
 _MANY_NEIGHBOURS = 2**22
+"""Most numbers that are laid out for a convolution: 8 MiB in bfloat16."""
 _SHORT_ROW = 512
 """Numbers of a row of positions with their channels, up to which one product takes all of it."""
 
@@ -99,7 +101,9 @@ def interpolated(maps: Tensor, space: Sequence[int], *, align_corners: bool) -> 
         space: as many sides.
         align_corners: whether the outermost positions keep their place, or the outermost edges.
     """
-    if maps.shape[1] < _ENOUGH_CHANNELS and maps.dtype in _MULTIPLIED and maps.device.type == "cpu" and not watched():
+    last = maps.is_contiguous(memory_format=channels_last(maps))  # what is found is, too
+    few = maps.shape[1] < _ENOUGH_CHANNELS and maps.dtype in TYPES
+    if last and few and maps.device.type == "cpu" and not watched():
         with torch.autocast("cpu", enabled=False):
             return _by_products(maps, tuple(space), align_corners)
     return F.interpolate(
@@ -125,9 +129,7 @@ def _by_products(maps: Tensor, space: tuple[int, ...], align_corners: bool) -> T
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept may be saved for a backward pass
 def _weights(side: int, target: int, align_corners: bool) -> Tensor:
-    """``(target, side)``: of what each new position is made."""
-    one_each = torch.eye(side).unsqueeze(0)
-    return F.interpolate(one_each, size=target, mode="linear", align_corners=align_corners)[0].T.contiguous()
+    return interpolation(side, target, align_corners=align_corners).contiguous()
 
 
 @lru_cache(maxsize=64)

@@ -107,14 +107,11 @@ def trained_on_labels(m: Method, batch: Batch, terms: Callable[[Tensor, Tensor],
 
 
 def require_equal_networks(one: dict[str, Tensor], other: dict[str, Tensor], prefix: str = "network.") -> None:
-    """The parameters and buffers under the prefix are equal but for rounding: sums may run through memory otherwise."""
+    """The parameters and buffers under the prefix are equal bit for bit."""
     names = [name for name in one if name.startswith(prefix)]
     assert names
     assert names == [name for name in other if name.startswith(prefix)]
-    for name in names:
-        torch.testing.assert_close(
-            one[name], other[name], rtol=1e-5, atol=1e-7, msg=lambda m, name=name: f"{name}: {m}"
-        )
+    assert [name for name in names if not torch.equal(one[name], other[name])] == []
 
 
 def reached(term: Tensor, module: nn.Module) -> bool:

@@ -16,39 +16,11 @@ import torch
 pytest.importorskip("numba")
 
 from datasets import kernels, rotation
-from methods import networks
-from methods.compiled import (
-    activation,
-    compiling,
-    contrasts,
-    directions,
-    distances,
-    labels,
-    losses,
-    pairs,
-    pictures,
-    scales,
-    structure,
-    verdicts,
-    voxels,
-)
+from methods import compiled, networks
+from methods.compiled import compiling
 from methods.family import supervised_terms
 
-MODULES = [
-    kernels,
-    activation,
-    contrasts,
-    directions,
-    distances,
-    labels,
-    losses,
-    pairs,
-    pictures,
-    scales,
-    structure,
-    verdicts,
-    voxels,
-]
+MODULES = [kernels, *compiled.every()]
 
 
 def versions() -> dict[str, list[str]]:
