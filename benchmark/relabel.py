@@ -33,8 +33,9 @@ class Relabeller:
     """Calls ``relabel`` on every labelled sample of a feed, which gets the maps.
 
     Maps of methods with ``offline_labels`` are made by all cores of this process and kept, one file per sample: the
-    next seed, fold or attempt reads them. A file belongs to the content of image and annotation, the method's file and
-    its hyper-parameters; a damaged one is made anew. Processes that want the same maps wait for one to make them.
+    next seed, fold or attempt reads them. A file belongs to the content of image and annotation, the method's file, its
+    hyper-parameters and the number of classes; a damaged one is made anew. Processes that want the same maps wait for
+    one to make them.
 
     Args:
         cache: folder for kept maps; None = they are not kept.
@@ -71,7 +72,7 @@ class Relabeller:
                 memory.update({int(i): m.cpu() for i, m in zip(indices, made.memory, strict=True)})
 
     def _offline(self, method: Method, feed: Feed) -> None:
-        recipe = [method.name(), source(method.name()), asdict(method.hyper)]
+        recipe = [method.name(), source(method.name()), asdict(method.hyper), method.task.n_classes]
         folder = self.cache and self.cache / f"{method.name()}-{_digest(json.dumps(recipe, sort_keys=True).encode())}"
         with _all_cores() as cores, disk.exclusive(folder / "labels") if folder else _nothing():
             done = 0

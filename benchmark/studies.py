@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import methods
 from methods.hyper import Range, space
 
 from . import receipt
@@ -225,7 +224,7 @@ def _plain(value: Any) -> Any:
 def _dimensions(cell: Cell) -> dict[str, Range]:
     """All that can be tuned: learning rate, then the method's own in order of declaration, then shared ones."""
     first, *rest = SHARED
-    own = [(f"hyper.{name}", r) for name, r in space(methods.get(cell.method).Hyper).items()]
+    own = [(f"hyper.{name}", r) for name, r in space(cell.hyper).items()]
     shared = [
         (f"training.{name}", SHARED[name]) for name in rest if cell.training.optimizer == "sgd" or name != "momentum"
     ]

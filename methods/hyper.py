@@ -54,6 +54,7 @@ def hyper(
     valid: tuple[float | None, float | None] | None = None,
     search: tuple[Any, ...] | None = None,
     choices: Sequence[Any] = (),
+    only: str | None = None,
 ) -> Any:
     """Declare one hyper-parameter.
 
@@ -63,12 +64,15 @@ def hyper(
         valid: inclusive bounds outside which the value makes no sense; None = unbounded.
         search: ``(low, high)`` or ``(low, high, "log")`` for tuning, within ``valid``; None = never tuned.
         choices: the allowed values of a categorical; searched over too if ``search=()``.
+        only: the variant in which it does something, where it does nothing in the other: it is tuned in that one alone.
     """
     bounds = Range(*(valid or (None, None)), choices=tuple(choices))
     searched = None
     if search is not None:
         searched = bounds if choices else Range(search[0], search[1], log="log" in search[2:])
-    return dataclasses.field(default=default, metadata={"help": help, "valid": bounds, "search": searched})
+    told = help if only is None else f"{help}; variant: {only} alone"
+    about = {"help": told, "valid": bounds, "search": searched, "only": only}
+    return dataclasses.field(default=default, metadata=about)
 
 
 def variant(help: str = "intended = as the paper says; released = as the published code computes") -> Any:
@@ -76,9 +80,11 @@ def variant(help: str = "intended = as the paper says; released = as the publish
     return hyper("intended", help, choices=("intended", "released"))
 
 
-def space(cls: type) -> Mapping[str, Range]:
-    """The searchable hyper-parameters of a ``Hyper`` class and their search ranges, in order of declaration."""
-    return {f.name: f.metadata["search"] for f in dataclasses.fields(cls) if f.metadata["search"] is not None}
+def space(hyper: HyperBase) -> Mapping[str, Range]:
+    """The hyper-parameters that are searched, and where, in order of declaration; those of its variant alone."""
+    mine = getattr(hyper, "variant", None)
+    searched = [f for f in dataclasses.fields(hyper) if f.metadata["search"] is not None]
+    return {f.name: f.metadata["search"] for f in searched if f.metadata["only"] in (None, mine)}
 
 
 def describe(cls: type) -> list[tuple[str, str, Any, str, str]]:

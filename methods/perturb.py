@@ -69,17 +69,17 @@ def random_box(space: tuple[int, ...], share: float, device: torch.device) -> Te
 
 
 def random_turn(image: Tensor) -> Callable[[Tensor], Tensor]:
-    """A turn in the plane of the last two axes, the same for all maps of ``image``'s space that it is given.
+    """A turn in the plane of the first two axes of space, the same for all maps of ``image``'s space that it is given.
 
     By 0, 90, 180 or 270 degrees, or where the plane is no square by 0 or 180. Drawn on the device, so that the step
     does not wait for it: all turns are made, and one is taken.
     """
-    step = 1 if image.shape[-1] == image.shape[-2] else 2
+    step = 1 if image.shape[2] == image.shape[3] else 2
     turns = range(0, 4, step)
     drawn = torch.randint(len(turns), (1,), device=image.device)
 
     def turn(maps: Tensor) -> Tensor:
-        made = torch.stack([torch.rot90(maps, k, (-2, -1)) for k in turns])
+        made = torch.stack([torch.rot90(maps, k, (2, 3)) for k in turns])
         return made.index_select(0, drawn).squeeze(0)
 
     return turn
@@ -98,10 +98,19 @@ def visible_cells(n: int, space: tuple[int, ...], *, cell: int, share: float, de
     branch: ``image * seen`` and ``image * ~seen``.
 
     Source: MaskMix, https://github.com/lichen14/MaskMixAdv/tree/eb170d6 (32 x 32 cells of 8 pixels, half of them).
+
+    Raises:
+        ValueError: no cell would be visible, or none hidden.
     """
     grid = [-(-side // cell) for side in space]
     cells = math.prod(grid)
-    seen = torch.rand(n, cells, device=device).argsort(dim=1) < int(share * cells)
+    visible = int(share * cells)
+    if not 0 < visible < cells:
+        raise ValueError(
+            f"cells of side {cell} in {tuple(space)}: {visible} of {cells} would be visible at a share of {share:g}, "
+            "and each branch must see some; take smaller cells or a share nearer to 0.5"
+        )
+    seen = torch.rand(n, cells, device=device).argsort(dim=1) < visible
     seen = seen.view(n, 1, *grid)
     for axis, side in enumerate(space, start=2):
         seen = seen.repeat_interleave(cell, dim=axis).narrow(axis, 0, side)

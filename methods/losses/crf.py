@@ -18,6 +18,9 @@ from ..compiled import loops, takes_any
 
 _compiled = partial(loops, "pairs")
 
+_LEAST_KERNEL = 1e-3
+"""Of the nearest neighbour: below it, the term has no gradient that is worth the name."""
+
 
 def gated_crf(probs: Tensor, image: Tensor, *, radius: int, sigma_xy: float, sigma_intensity: float) -> Tensor:
     """Mean over pixels i of Σ_j k_ij (1 - p_i · p_j), over the other pixels j of a window of side 2 · radius + 1.
@@ -35,7 +38,12 @@ def gated_crf(probs: Tensor, image: Tensor, *, radius: int, sigma_xy: float, sig
         probs: ``(n, c, *space)``.
         image: ``(n, channels, *space)``; sigma_intensity is in its units.
         radius: in pixels; 60 neighbours of half the window in 2-D at 5, 665 in 3-D.
+
+    Raises:
+        ValueError: ``sigma_xy`` is so small that no neighbour counts.
     """
+    if math.exp(-0.5 / sigma_xy**2) < _LEAST_KERNEL:
+        raise ValueError(f"sigma_xy = {sigma_xy:g} pixels leaves the nearest neighbour no weight; take 0.3 or more")
     wide = torch.promote_types(probs.dtype, torch.float32)
     return _Disagreement.apply(probs.to(wide), image.to(wide), radius, sigma_xy, sigma_intensity)
 

@@ -63,8 +63,10 @@ def unlabelled_contrast(coarse: Tensor, fine: Tensor, probs: Tensor, predicted: 
         # dot products with coarse + projected features, without making the sum at full resolution
         near = (prototypes @ coarse.flatten(2).float()).unflatten(2, coarse.shape[2:])
         mixed = (prototypes @ weight.squeeze(2)) @ flat + (prototypes @ bias).unsqueeze(2)
-        pseudo = most_probable(upsampled(near, space) + mixed.unflatten(2, space))
+        pseudo = most_probable(upsampled(near, space, align_corners=True) + mixed.unflatten(2, space))
         voxels = released_voxels(pseudo, predicted, _VOXELS)
         chosen = mix(flat.gather(2, voxels.position.unsqueeze(1).expand(-1, flat.shape[1], -1))).transpose(1, 2)
-        raised = torch.stack([upsampled_at(c, space, at) for c, at in zip(coarse, voxels.position, strict=True)])
+        raised = torch.stack(
+            [upsampled_at(c, space, at, align_corners=True) for c, at in zip(coarse, voxels.position, strict=True)]
+        )
         return voxel_contrast(raised + chosen, voxels)

@@ -27,7 +27,8 @@ def mumford_shah(probs: Tensor, image: Tensor, *, smoothness: float) -> Tensor:
 def mumford_shah_swapped(probs: Tensor, image: Tensor, *, smoothness: float) -> Tensor:
     """What WSL4MIS computes: the roles of image and probabilities swapped, and a sum over the batch.
 
-    ``Σ I (p_c - m_c)²``, with m_c the mean of p_c under the image, pulls each class towards a constant map. Source:
+    ``Σ I (p_c - m_c)²``, with m_c the mean of p_c under the image, pulls each class towards a constant map. Images must
+    not be negative, or the sum has no minimum (under an image that sums to about 0 it explodes). Source:
     https://github.com/HiLab-git/WSL4MIS/blob/a594da8/code/train_weakly_supervised_pCE_MumfordShah_Loss_2D.py
     """
     pixels = probs.shape[0] * probs[0, 0].numel()
@@ -38,7 +39,7 @@ def deviation(weight: Tensor, value: Tensor) -> Tensor:
     """``Σ w (v - mean_w v)²`` over samples, pixels and all pairs of a channel of each; means are per sample and pair.
 
     Args:
-        weight: ``(n, a, *space)``; without mass its mean is 0.
+        weight: ``(n, a, *space)``, not negative; without mass its mean is 0.
         value: ``(n, b, *space)``.
     """
     weight = weight.float().flatten(2).unsqueeze(2)

@@ -43,7 +43,7 @@ def foreground_dice_loss(probs: Tensor, label: Tensor) -> Tensor:
 def linear_foreground_dice_loss(probs: Tensor, label: Tensor) -> Tensor:
     """The mean over the foreground classes of 1 - (2 Σpg + ε) / (Σp + Σg + ε), not squared; else as :func:`dice_loss`.
 
-    Source: https://github.com/ycwu1997/MC-Net/tree/9a9730d (there ε = 1e-8 and one class).
+    Source: https://github.com/ycwu1997/MC-Net/tree/9a9730d (there ε = 1e-10 and one class).
     """
     return _dice_losses(probs, label, squared=False)[1:].mean()
 

@@ -1,9 +1,11 @@
 """Class prototypes of coarse features and cosine maps to them at full resolution, without full-resolution features.
 
-Upsampling U is linear, so a mean over fine pixels is a sum over coarse ones with weights Uᵀw, and a dot product with
-the upsampled features is the upsampled dot product. The norm of an upsampled feature needs dot products of coarse
-neighbours only. All three are exact; the field of 256 channels at the image's resolution, 1 GB for a crop of
-112 x 112 x 80, is never made. Everything is float32, under autocast too: a norm in bfloat16 is off by up to a percent.
+CPCL upsamples edges on edges, so that a coarse position stands over the pixels that it is made of; of CVCL's released
+code, what is compared is upsampled corners on corners (``align_corners``). Upsampling U is linear, so a mean over fine
+pixels is a sum over coarse ones with weights Uᵀw, and a dot product with the upsampled features is the upsampled dot
+product. The norm of an upsampled feature needs dot products of coarse neighbours only. All three are exact; the field
+of 256 channels at the image's resolution, 1 GB for a crop of 112 x 112 x 80, is never made. Everything is float32,
+under autocast too: a norm in bfloat16 is off by up to a percent.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ def confidence_weights(confidence: Tensor, label: Tensor | None = None) -> Tenso
 
 
 def class_prototypes(features: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean of the upsampled features of each sample and class.
+    """Weighted mean of the upsampled features of each sample and class; upsampled edges on edges.
 
     Source: CPCL, https://github.com/lemoshu/CPCL/blob/58d23f9/code/train_CPCL_general_3D.py
 
@@ -51,13 +53,14 @@ def class_prototypes(features: Tensor, weight: Tensor) -> Tensor:
     """
     with torch.autocast(features.device.type, enabled=False):
         features, weight = features.float(), weight.float()
-        pooled = along(weight, [m.T for m in _upsampling(features.shape[2:], weight.shape[2:], features.device)])
+        matrices = _upsampling(features.shape[2:], weight.shape[2:], features.device, align_corners=False)
+        pooled = along(weight, [m.T for m in matrices])
         sums = pooled.flatten(2) @ features.flatten(2).transpose(1, 2)
         return sums / (weight.flatten(2).sum(dim=2, keepdim=True) + _PRIOR)
 
 
 def cosine_maps(features: Tensor, prototypes: Tensor, space: Sequence[int]) -> Tensor:
-    """Cosine of the upsampled features to each prototype of the same sample.
+    """Cosine of the upsampled features to each prototype of the same sample; upsampled edges on edges.
 
     Args:
         features: ``(n, d, *coarse)``.
@@ -70,19 +73,20 @@ def cosine_maps(features: Tensor, prototypes: Tensor, space: Sequence[int]) -> T
     with torch.autocast(features.device.type, enabled=False):
         features, prototypes = features.float(), prototypes.float()
         dots = (prototypes @ features.flatten(2)).unflatten(2, features.shape[2:])
-        norms = upsampled_squared_norm(features, space).clamp_min(_LEAST_SQUARE).sqrt()
+        norms = upsampled_squared_norm(features, space, align_corners=False).clamp_min(_LEAST_SQUARE).sqrt()
         lengths = prototypes.square().sum(dim=2).clamp_min(_LEAST_SQUARE).sqrt()
-        return upsampled(dots, space) / (norms.unsqueeze(1) * lengths.view(*lengths.shape, *[1] * len(space)))
+        lengths = lengths.view(*lengths.shape, *[1] * len(space))
+        return upsampled(dots, space, align_corners=False) / (norms.unsqueeze(1) * lengths)
 
 
-def upsampled(maps: Tensor, space: Sequence[int]) -> Tensor:
-    """``maps`` ``(n, c, *coarse)`` linearly upsampled to ``space``, corners on corners."""
+def upsampled(maps: Tensor, space: Sequence[int], *, align_corners: bool) -> Tensor:
+    """``maps`` ``(n, c, *coarse)`` linearly upsampled to ``space``."""
     with torch.autocast(maps.device.type, enabled=False):
-        return along(maps.float(), _upsampling(maps.shape[2:], space, maps.device))
+        return along(maps.float(), _upsampling(maps.shape[2:], space, maps.device, align_corners=align_corners))
 
 
-def upsampled_squared_norm(features: Tensor, space: Sequence[int]) -> Tensor:
-    """Squared norm ``(n, *space)`` of linearly upsampled ``(n, d, *coarse)``, corners on corners.
+def upsampled_squared_norm(features: Tensor, space: Sequence[int], *, align_corners: bool) -> Tensor:
+    """Squared norm ``(n, *space)`` of linearly upsampled ``(n, d, *coarse)``.
 
     Along one axis the value between neighbours a and b is (1 - t) a + t b, and its square has the dot products aa, ab
     and bb only; so over all axes only neighbours that touch meet: 3^ndim maps of the coarse size.
@@ -94,15 +98,15 @@ def upsampled_squared_norm(features: Tensor, space: Sequence[int]) -> Tensor:
         offsets = torch.cartesian_prod(*[torch.arange(3)] * ndim).tolist()
         grams = torch.stack([(features * _window(padded, at, coarse)).sum(dim=1) for at in offsets], dim=1)
         grams = grams.unflatten(1, (3,) * ndim)
-        pairs = [_pairs(m) for m in _upsampling(coarse, space, features.device)]
+        pairs = [_pairs(m) for m in _upsampling(coarse, space, features.device, align_corners=align_corners)]
         equation = "nabxy,Xax,Yby->nXY" if ndim == 2 else "nabcxyz,Xax,Yby,Zcz->nXYZ"
         return torch.einsum(equation, grams, *pairs)
 
 
-def upsampled_at(features: Tensor, space: Sequence[int], index: Tensor) -> Tensor:
+def upsampled_at(features: Tensor, space: Sequence[int], index: Tensor, *, align_corners: bool) -> Tensor:
     """Linearly upsampled features at single pixels: ``(k, d)`` of ``(d, *coarse)`` at flat positions ``(k,)``."""
     with torch.autocast(features.device.type, enabled=False):
-        matrices = _upsampling(features.shape[1:], space, features.device)
+        matrices = _upsampling(features.shape[1:], space, features.device, align_corners=align_corners)
         rows = [m[at] for m, at in zip(matrices, torch.unravel_index(index, tuple(space)), strict=True)]
         equation = "dxy,kx,ky->kd" if len(rows) == 2 else "dxyz,kx,ky,kz->kd"
         return torch.einsum(equation, features.float(), *rows)
@@ -115,10 +119,13 @@ def _window(maps: Tensor, start: Sequence[int], sides: Sequence[int]) -> Tensor:
     return maps
 
 
-def _upsampling(coarse: Sequence[int], space: Sequence[int], device: torch.device) -> list[Tensor]:
-    """The matrix of linear interpolation along each axis, ``(fine, coarse)``, corners on corners."""
+def _upsampling(
+    coarse: Sequence[int], space: Sequence[int], device: torch.device, *, align_corners: bool
+) -> list[Tensor]:
+    """The matrix of linear interpolation along each axis, ``(fine, coarse)``."""
     return [
-        interpolation(side, fine, align_corners=True, device=device) for side, fine in zip(coarse, space, strict=True)
+        interpolation(side, fine, align_corners=align_corners, device=device)
+        for side, fine in zip(coarse, space, strict=True)
     ]
 
 

@@ -61,13 +61,13 @@ class Network(SegmentationNetwork):
         self.decoder_channels = width
         self.encoder = _Encoder(backbone, pretrained and channels == RGB)
         self.decoder = self._make_decoder()
-        self.head = self._make_head(classes)
+        self.head = self._make_head(self.decoder_channels, classes)
 
     def _make_decoder(self) -> Decoder:
         return _Decoder(self.channels, self.decoder_channels)
 
-    def _make_head(self, outputs: int) -> nn.Module:
-        return blocks.conv(2, self.decoder_channels, outputs, kernel=1)
+    def _make_head(self, channels: int, outputs: int) -> nn.Module:
+        return blocks.conv(2, channels, outputs, kernel=1)
 
 
 def _backbone(

@@ -76,15 +76,20 @@ class SegmentationNetwork(nn.Module):
         """
         return nn.Sequential(self._make_decoder(), self.new_head(outputs))
 
-    def new_head(self, outputs: int | None = None) -> nn.Module:
-        """A further, freshly initialised head: call it on what :meth:`decode` returns."""
-        return self._make_head(self.classes if outputs is None else outputs)
+    def new_head(self, outputs: int | None = None, channels: int | None = None) -> nn.Module:
+        """A further, freshly initialised head: call it on what :meth:`decode` returns.
+
+        Args:
+            outputs: output channels; default: as many as classes.
+            channels: of the maps that it is given; default: those of :meth:`decode`.
+        """
+        return self._make_head(channels or self.decoder_channels, self.classes if outputs is None else outputs)
 
     def _make_decoder(self) -> Decoder:
         raise NotImplementedError(f"{type(self).__name__} must define _make_decoder()")
 
-    def _make_head(self, outputs: int) -> nn.Module:
-        raise NotImplementedError(f"{type(self).__name__} must define _make_head(outputs)")
+    def _make_head(self, channels: int, outputs: int) -> nn.Module:
+        raise NotImplementedError(f"{type(self).__name__} must define _make_head(channels, outputs)")
 
     def _check(self, image: Tensor) -> None:
         if image.ndim != self.ndim + 2 or image.shape[1] != self.in_channels:

@@ -41,6 +41,10 @@ def activated(maps: Tensor, norm: nn.Module, activation: nn.Module, dropout: nn.
     share = dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0
     if isinstance(norm, _BatchNorm) and _fits(maps, norm):
         if norm.training and share < 1:
+            if not (torch.is_grad_enabled() and (maps.requires_grad or norm.weight.requires_grad)):
+                return _forth(maps, norm, _slope(activation), share)[
+                    0
+                ]  # autograd's own part takes as long as a small map
             return _Activated.apply(maps, norm.weight, norm.bias, norm, _slope(activation), share)
         if not norm.training and not share and not (torch.is_grad_enabled() and norm.weight.requires_grad):
             return _Scaled.apply(maps, *_affine(norm), _slope(activation))
@@ -89,20 +93,25 @@ def _fits(maps: Tensor, norm: _BatchNorm) -> bool:
     )
 
 
+def _forth(maps: Tensor, norm: Any, slope: float, share: float) -> tuple[Tensor, tuple[int, ...], list[Any]]:
+    """What becomes of ``maps``, the sizes of the batches in them, and of each what its way back needs."""
+    found, sizes, kept = torch.empty_like(maps), parts(maps), []
+    arrays = [each.detach().numpy() for each in (norm.weight, norm.bias, norm.running_mean, norm.running_var)]
+    for given, written in _batches(sizes, maps.detach(), found):
+        rest = np.float32(slope), *_drops(share)
+        settings = (*arrays, norm.momentum, norm.eps, *rest)
+        kept.append((_compiled().normalise_and_activate(_rows(given), _rows(written), *settings), rest))
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
+    return found, sizes, kept
+
+
 class _Activated(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, norm: _BatchNorm, slope: float, share: float
     ) -> Tensor:
-        found, ctx.sizes, ctx.kept = torch.empty_like(maps), parts(maps), []
-        of_layer: tuple[Any, ...] = (weight, bias, norm.running_mean, norm.running_var)
-        arrays = [each.detach().numpy() for each in of_layer]
-        for given, written in _batches(ctx.sizes, maps, found):
-            rest = np.float32(slope), *_drops(share)
-            settings = (*arrays, norm.momentum, norm.eps, *rest)
-            ctx.kept.append((_compiled().normalise_and_activate(_rows(given), _rows(written), *settings), rest))
-            if norm.num_batches_tracked is not None:
-                norm.num_batches_tracked += 1
+        found, ctx.sizes, ctx.kept = _forth(maps, norm, slope, share)
         ctx.save_for_backward(maps)
         return found
 

@@ -92,13 +92,13 @@ class Network(SegmentationNetwork):
         self.recipe = replace(published, norm=norm or published.norm)
         self.encoder = self._initialised(_Encoder(ndim, channels, self.channels, self.recipe))
         self.decoder = self._make_decoder()
-        self.head = self._make_head(classes)
+        self.head = self._make_head(self.decoder_channels, classes)
 
     def _make_decoder(self) -> Decoder:
         return self._initialised(_Decoder(self.ndim, self.channels, self.recipe))
 
-    def _make_head(self, outputs: int) -> nn.Module:
-        return self._initialised(blocks.conv(self.ndim, self.decoder_channels, outputs, self.recipe.head_kernel))
+    def _make_head(self, channels: int, outputs: int) -> nn.Module:
+        return self._initialised(blocks.conv(self.ndim, channels, outputs, self.recipe.head_kernel))
 
     def _initialised(self, module: _Module) -> _Module:
         return blocks.initialise_kaiming(module) if self.recipe.kaiming else module

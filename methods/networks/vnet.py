@@ -52,13 +52,13 @@ class Network(SegmentationNetwork):
         self.norm = blocks.normalisation(norm, "vnet")
         self.encoder = _Encoder(ndim, channels, self.channels, dropout, self.norm)
         self.decoder = self._make_decoder()
-        self.head = self._make_head(classes)
+        self.head = self._make_head(self.decoder_channels, classes)
 
     def _make_decoder(self) -> Decoder:
         return _Decoder(self.ndim, self.channels, self.dropout, self.norm)
 
-    def _make_head(self, outputs: int) -> nn.Module:
-        return blocks.conv(self.ndim, self.decoder_channels, outputs, kernel=1)
+    def _make_head(self, channels: int, outputs: int) -> nn.Module:
+        return blocks.conv(self.ndim, channels, outputs, kernel=1)
 
 
 class _Encoder(nn.Module):

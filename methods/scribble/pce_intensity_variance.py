@@ -6,7 +6,8 @@ Code: https://github.com/HiLab-git/WSL4MIS/blob/a594da8/code/train_weakly_superv
 Differences: intended, the variance within each foreground class falls, about its own mean; the background, which is not
 one tissue, is left out; the means may be pushed apart (off by default). Released: the sign is inverted, so that classes
 come closer and spread more, and the products of probability and intensity are not divided by the mass of their class.
-Weight and ramp are those of the code; as a variance in [0, 1] is of the order of 0.01, the weight deserves a search.
+The weight is the code's; its ramp ends at step 30 000, where the script's own run ends and half of the 60 000 steps of
+the other methods. As a variance in [0, 1] is of the order of 0.01, the weight deserves a search.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ arXiv:1904.02872.
 Code: https://github.com/HiLab-git/WSL4MIS/blob/a594da8/code/train_weakly_supervised_pCE_MumfordShah_Loss_2D.py
 Differences: intended, the roles are those of the paper and the sums are divided by the number of pixels; the weight is
 that of the code (1e-6 per summed pixel) for 12 images of 256 x 256. Released: image and prediction have changed places,
-which pulls each class towards a constant map, and the sums grow with the batch. The paper weighs the length by 0.001,
-the code by 1. Means carry no gradient in either, as at a minimum they have none.
+which pulls each class towards a constant map, and the sums grow with the batch; it needs images in [0, 1], as without
+negative intensities alone it has a minimum. The paper weighs the length by 0.001, the code by 1. Means carry no
+gradient in either, as at a minimum they have none.
 """
 
 from __future__ import annotations
@@ -28,9 +29,13 @@ from ..losses.mumford_shah import mumford_shah, mumford_shah_swapped
 class Hyper(HyperBase):
     """Defaults of WSL4MIS."""
 
-    weight: float = hyper(0.8, "weight of the functional per pixel", valid=(0, None), search=(0.1, 10, "log"))
+    weight: float = hyper(
+        0.8, "weight of the functional per pixel", valid=(0, None), search=(0.1, 10, "log"), only="intended"
+    )
     smoothness: float = hyper(1.0, "weight of the length in it", valid=(0, None), search=(0.001, 10, "log"))
-    released_weight: float = hyper(1e-6, "weight of the sum over the batch, for variant: released", valid=(0, None))
+    released_weight: float = hyper(
+        1e-6, "weight of the sum over the batch", valid=(0, None), search=(1e-7, 1e-5, "log"), only="released"
+    )
     variant: str = variant()
 
 

@@ -4,14 +4,16 @@ Paper: "Semi-supervised medical image segmentation via hard positives oriented c
 authors name it (2-D slices of hippocampus and heart).
 Code: https://github.com/PerPerZXY/BHPC/blob/2761c40/loss_functions/supcon_loss.py
 Differences: its three stages, each with an optimizer of its own, are two phases of one budget here, and the optimizer
-forgets its moments in between: contrast of whole images, labelled or not, and contrast of labelled regions run
-together in the first; the second learns cross-entropy and Dice. Positives of an anchor weigh exp(-β max(0, cosine)),
-normalised; the code takes the root of a product of cosines, which can be negative, and its re-weighting of whole
-images, which have one positive each, uses an undefined name. Views of an image differ by gain, noise and the network's
-dropout; its own network has none, so regions are compared before the last one. Regions of background are negatives
-only, as in the code. The mixing of labelled images and of decoder features in its last stage is left out, so that what
-is measured is the contrast. Under instance normalisation, the means by which images are compared hardly differ: their
-contrast stays near chance.
+forgets its moments in between: contrast of whole images, labelled or not, and contrast of labelled regions run together
+in the first; the second learns cross-entropy and Dice. Compared are mean features of regions of all labelled images,
+one view each, weighed by the share of the region's class; the code compares single pixels of two views within blocks of
+16 x 16, weighed by their class's number. Positives of an anchor weigh exp(-β max(0, cosine)), normalised; the code
+takes the root of a product of cosines, which can be negative, and its re-weighting of whole images, which have one
+positive each, uses an undefined name. Views of an image differ by gain, noise and the network's dropout; its own
+network has none, so regions are compared before the last one. Regions of background are negatives only, as in the code.
+The mixing of labelled images and of decoder features in its last stage is left out, so that what is measured is the
+contrast. Under instance normalisation, the means by which images are compared hardly differ: their contrast stays near
+chance.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ _HIDDEN, _WIDTH = 512, 256  # of the head that whole images are compared by, as 
 
 @dataclass(frozen=True)
 class Hyper(SupervisedHyper):
-    """Defaults of BHPC."""
+    """Temperatures, hardness and head of BHPC's code; phases, regions, gain and noise are this project's."""
 
     pretrain: float = hyper(0.4, "share of training spent on the contrasts", valid=(0, 1), search=(0.1, 0.6))
     hardness: float = hyper(

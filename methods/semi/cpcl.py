@@ -7,7 +7,8 @@ Differences: the paper has both processes shape the features. In the code, featu
 detached, so that neither trains anything, the unlabelled features are the teacher's, and the cross-entropy is fed
 probabilities; ``variant: released`` does all that: what remains is a mean teacher on logits. Intended here: the
 student's own features of both parts, with gradient, through the prototypes too (``prototype_gradient``); classes absent
-from a prototype's image are left out of the comparison. Pooling and cosine maps never make full-resolution features.
+from a prototype's image are left out of the comparison. Pooling and cosine maps never make full-resolution features;
+features are upsampled edges on edges, as in the code.
 """
 
 from __future__ import annotations

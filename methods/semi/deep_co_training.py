@@ -27,6 +27,7 @@ from ..family import DualNetwork, SupervisedHyper, supervised_terms
 from ..hyper import hyper
 from ..losses.agreement import jensen_shannon, soft_cross_entropy
 from ..losses.cross_entropy import cross_entropy
+from ..networks.apart import passes
 from ..schedules import ramp_up
 from ..views import dual_prediction, two_views
 
@@ -58,17 +59,19 @@ class DeepCoTraining(DualNetwork):
         seen = [Batch(view, batch.unlabelled) for view in views]
         networks = (self.network, self.network2)
         deceiving = [_deceiving(network, one, h.epsilon) for network, one in zip(networks, seen, strict=True)]
-        logits = [network(one.images) for network, one in zip(networks, seen, strict=True)]
+        # batch normalisation sees labelled, unlabelled and deceiving images apart, as in the code
+        logits = [passes(network, *one.split(one.images)) for network, one in zip(networks, seen, strict=True)]
         terms: Terms = {}
-        for k, (one, z) in enumerate(zip(seen, logits, strict=True), start=1):
-            supervised = supervised_terms(one.split(z)[0], one.labelled.label, h.dice_share)
+        for k, (view, z) in enumerate(zip(views, logits, strict=True), start=1):
+            supervised = supervised_terms(z[0], view.label, h.dice_share)
             terms |= {f"{name}_{k}": term for name, term in supervised.items()}
-        free, free2 = (one.split(z)[1] for one, z in zip(seen, logits, strict=True))
-        terms["agreement"] = h.agreement * ramp_up(clock.progress, h.ramp) * jensen_shannon(free, free2)
+        agreement = jensen_shannon(logits[0][1], logits[1][1])
+        terms["agreement"] = h.agreement * ramp_up(clock.progress, h.ramp) * agreement
         weight = h.resistance / 2 * _late_ramp(clock.progress, h.start, h.ramp)
-        targets = [torch.softmax(z.detach().float(), dim=1) for z in logits]
-        terms["resistance_1"] = weight * soft_cross_entropy(self.network(deceiving[1]), targets[1])
-        terms["resistance_2"] = weight * soft_cross_entropy(self.network2(deceiving[0]), targets[0])
+        for k, other in ((0, 1), (1, 0)):
+            deceived = torch.cat(list(passes(networks[k], *seen[other].split(deceiving[other]))))
+            target = torch.softmax(torch.cat(list(logits[other])).detach().float(), dim=1)
+            terms[f"resistance_{k + 1}"] = weight * soft_cross_entropy(deceived, target)
         return terms
 
     def predict(self, image: Tensor) -> Tensor:

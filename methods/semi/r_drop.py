@@ -5,7 +5,7 @@ Code: https://github.com/HiLab-git/SSL4MIS/blob/06df604/code/train_regularized_d
 Differences: the paper's two predictions are of the same network under two dropout masks, and diverge over classes. The
 medical code trains two networks and takes the softmax along the last spatial axis; ``variant: released`` does both.
 Both take the code's weight, 4 after a ramp over all of training, its mean over classes, and unlabelled images only. A
-network without dropout learns nothing from the intended term. The first network predicts.
+network without dropout, whose two passes are equal, is refused. The first network predicts.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from torch.nn.modules.dropout import _DropoutNd
 
 from datasets.types import Batch, Task
 
@@ -48,6 +49,11 @@ class RDrop(Method):
         super().__init__(task, hyper, build)
         if hyper.variant == "released":
             self.network2 = build()
+        elif not any(isinstance(layer, _DropoutNd) and layer.p > 0 for layer in self.network.modules()):
+            raise ValueError(
+                "r_drop compares two passes under different dropout, and this network has none: give it some (vnet's "
+                "option dropout), take unet, or set variant: released, which compares two networks"
+            )
 
     def losses(self, batch: Batch, clock: Clock) -> Terms:
         h, label = self.hyper, batch.labelled.label

@@ -5,10 +5,11 @@ uncertainty rectified pyramid consistency", MICCAI 2021, arXiv:2012.07042.
 Code: https://github.com/HiLab-git/SSL4MIS/blob/06df604/code/train_uncertainty_rectified_pyramid_consistency_3D.py
 Differences: the loss is the code's, with the divergence of the mean from each scale, computed from log-softmaxes (the
 code's logarithm of a probability of 0 explodes). As there, the network drops nothing at its centre and at its end, and
-scales are raised by linear interpolation in 3-D, by nearest neighbours in 2-D. The code's 3-D network drops channels of
-every decoder map before the next level too, here before its head only; its 2-D network perturbs the coarser maps in
-three different ways, here all drop channels. The budget and learning rate are the plan's (the code's 3-D defaults are
-twice the others' steps at ten times their rate). The full-resolution scale predicts.
+scales are raised by linear interpolation in 3-D, by nearest neighbours in 2-D, where the finest map keeps all channels.
+The code's 3-D network drops channels of every decoder map before the next level too, here before its head only; its 2-D
+network perturbs the coarser maps in three different ways, here all drop channels. The budget and learning rate are the
+plan's (the code's 3-D defaults are twice the others' steps at ten times their rate). The full-resolution scale
+predicts. Networks of fewer than three resolutions have one scale, which would agree with itself, and are refused.
 """
 
 from __future__ import annotations
@@ -48,11 +49,15 @@ class URPC(Method):
 
     def __init__(self, task: Task, hyper: Any, build: Build) -> None:
         super().__init__(task, hyper, build)
-        coarser = self.network.decoder.channels[:-1]
+        *coarser, _ = self.network.decoder.channels
+        if not coarser:
+            raise ValueError("urpc compares a decoder's scales, and this network has one; set its levels to 3 or more")
         for part in (self.network.encoder, self.network.decoder):
             part.dropout = nn.Identity()  # the dropout of the heads takes its place
-        self.heads = nn.ModuleList(blocks.conv(task.ndim, width, task.n_classes, kernel=1) for width in coarser)
-        shares = _DROPOUT[-len(self.network.decoder.channels) :]
+        self.heads = nn.ModuleList(self.network.new_head(channels=width) for width in coarser)
+        *deeper, finest = _DROPOUT
+        shares = [deeper[0]] * len(coarser) + deeper
+        shares = [*shares[-len(coarser) :], finest if task.ndim == 3 else 0.0]
         self.dropouts = nn.ModuleList(blocks.channel_dropout(task.ndim, share) for share in shares)
 
     def losses(self, batch: Batch, clock: Clock) -> Terms:

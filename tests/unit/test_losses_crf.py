@@ -57,6 +57,13 @@ def test_gradient_is_that_of_finite_differences():
     assert torch.autograd.gradcheck(lambda z: 3 * gated_crf(z.softmax(dim=1), image, **NARROW), logits)
 
 
+def test_a_kernel_in_which_no_neighbour_counts_is_refused():
+    probs, image = torch.rand(1, 2, 4, 4).softmax(dim=1), torch.rand(1, 1, 4, 4)
+    with pytest.raises(ValueError, match=r"sigma_xy = 0.1 pixels leaves the nearest neighbour no weight"):
+        gated_crf(probs, image, radius=2, sigma_xy=0.1, sigma_intensity=0.1)
+    assert gated_crf(probs, image, radius=2, sigma_xy=0.3, sigma_intensity=0.5) > 0
+
+
 def test_a_volume_of_one_slice_is_that_slice():
     probs, image = torch.rand(2, 3, 6, 6).softmax(dim=1), torch.rand(2, 1, 6, 6)
     flat = gated_crf(probs, image, **NARROW)

@@ -24,9 +24,10 @@ SIZES = [((3, 4), (9, 13)), ((2, 3, 2), (7, 8, 5)), ((1, 2), (4, 4)), ((5, 4), (
 """Coarse and fine sizes: enlarged by factors that are no integers, one coarse pixel, the same size, one fine pixel."""
 
 
-def naive(features: Tensor, space: tuple[int, ...]) -> Tensor:
-    """The field that is not made: every channel at full resolution."""
-    return F.interpolate(features, size=space, mode=("bilinear", "trilinear")[len(space) - 2], align_corners=True)
+def naive(features: Tensor, space: tuple[int, ...], *, align_corners: bool = False) -> Tensor:
+    """The field that is not made: every channel at full resolution; by default edges on edges, as CPCL's code."""
+    mode = ("bilinear", "trilinear")[len(space) - 2]
+    return F.interpolate(features, size=space, mode=mode, align_corners=align_corners)
 
 
 @pytest.mark.parametrize(("coarse", "space"), SIZES)
@@ -57,21 +58,35 @@ def test_cosine_maps_equal_those_of_upsampled_features_and_so_do_their_gradients
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("align", [True, False])
 @pytest.mark.parametrize(("coarse", "space"), SIZES)
-def test_norms_and_single_pixels_equal_those_of_upsampled_features(coarse: tuple[int, ...], space: tuple[int, ...]):
+def test_norms_and_single_pixels_equal_those_of_upsampled_features(
+    coarse: tuple[int, ...], space: tuple[int, ...], align: bool
+):
     features = torch.randn(2, 6, *coarse)
-    field = naive(features, space)
-    torch.testing.assert_close(upsampled(features, space), field, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(upsampled_squared_norm(features, space), field.square().sum(1), rtol=1e-4, atol=1e-5)
+    field = naive(features, space, align_corners=align)
+    torch.testing.assert_close(upsampled(features, space, align_corners=align), field, rtol=1e-4, atol=1e-5)
+    norms = upsampled_squared_norm(features, space, align_corners=align)
+    torch.testing.assert_close(norms, field.square().sum(1), rtol=1e-4, atol=1e-5)
     index = torch.randint(0, field[0, 0].numel(), (7,))
     expected = field[1].flatten(1)[:, index].T
-    torch.testing.assert_close(upsampled_at(features[1], space, index), expected, rtol=1e-4, atol=1e-5)
+    found = upsampled_at(features[1], space, index, align_corners=align)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_coarse_position_stands_over_the_pixels_that_it_is_made_of():
+    """Of four by four positions each covers four by four pixels; the class of the first is nearest there."""
+    features = torch.zeros(1, 2, 4, 4)
+    features[:, 0], features[:, :, 0, 0] = 1.0, torch.tensor([0.0, 1.0])
+    nearest = cosine_maps(features, torch.eye(2).unsqueeze(0), (16, 16)).argmax(dim=1)[0]
+    assert (nearest[:3, :3] == 1).all()
+    assert nearest[4:].sum() == nearest[:, 4:].sum() == 0
 
 
 def test_the_norm_between_two_neighbours_by_hand():
     # along one axis a = (1, 0) and b = (0, 2); halfway (½, 1): squared norm 1.25
     features = torch.tensor([[[[1.0, 0.0]], [[0.0, 2.0]]]])
-    found = upsampled_squared_norm(features, (1, 3))
+    found = upsampled_squared_norm(features, (1, 3), align_corners=True)
     torch.testing.assert_close(found, torch.tensor([[[1.0, 1.25, 4.0]]]))
 
 

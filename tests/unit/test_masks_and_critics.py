@@ -40,6 +40,13 @@ def test_every_cell_is_seen_about_as_often_as_the_share_says():
     assert (often - 0.5).abs().max() < 0.04
 
 
+@pytest.mark.parametrize(("cell", "share"), [(32, 0.5), (8, 0.05), (8, 0.01)])
+def test_masks_that_would_show_a_branch_nothing_are_refused(cell: int, share: float):
+    with pytest.raises(ValueError, match=r"0 of (1|16) would be visible .*; take smaller cells"):
+        visible_cells(2, (32, 32), cell=cell, share=share, device=CPU)
+    assert visible_cells(2, (32, 32), cell=8, share=1 / 16, device=CPU).any()
+
+
 def test_a_checkerboard_alternates_between_cells():
     assert checkerboard((4, 6), cell=2, device=CPU).int().tolist() == [
         [1, 1, 0, 0, 1, 1],

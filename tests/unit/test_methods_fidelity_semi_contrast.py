@@ -258,12 +258,13 @@ def test_cvcl_released_unlabelled_term_equals_that_of_full_resolution_features(n
     torch.manual_seed(9)
     mix = nn.Conv1d(4, 6, 1)
     mode = ("bilinear", "trilinear")[ndim - 2]
-    upper = F.interpolate(coarse, size=space, mode=mode, align_corners=True)
+    upper = F.interpolate(coarse, size=space, mode=mode, align_corners=True)  # the code's prototypes: of the other kind
+    pooled = F.interpolate(coarse, size=space, mode=mode, align_corners=False)
     with torch.no_grad():
         every = (upper.flatten(2) + mix(fine.flatten(2))).double()
     chosen = probs.argmax(dim=1)
     weight = np.stack([(probs[:, k] * (chosen == k)).numpy() for k in (0, 1)], axis=1)
-    prototypes = reference.prototypes(upper.double().numpy(), weight)
+    prototypes = reference.prototypes(pooled.double().numpy(), weight)
     cosine = F.cosine_similarity(every[:, None], torch.from_numpy(prototypes)[..., None], dim=2)
     pseudo = cosine.argmax(dim=1).view(2, *space)
     voxels = released_voxels(pseudo, predicted, 50)

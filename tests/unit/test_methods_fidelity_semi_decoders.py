@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import methods
+from datasets.types import Task
+from methods import networks
 from methods.perturb import drop_attended, scale_values
 from tests.reference import agreement
 from tests.reference import losses as reference
@@ -105,8 +109,31 @@ def test_urpc_drops_channels_of_the_coarser_maps_more_often():
                 lambda layer, given, _: dropped.append((tuple(given[0].shape[2:]), layer.p, layer.training))
             )
     m.losses(toy_batch(), MIDDLE)
-    # five published levels have 0.5, 0.3, 0.2, 0.1 from deep to shallow; three levels keep the last two
-    assert dropped == [((8, 8), 0.2, True), ((16, 16), 0.1, True)]
+    # five published levels have 0.5, 0.3, 0.2 from deep to shallow, and nothing at full resolution; three keep the last
+    assert dropped == [((8, 8), 0.2, True), ((16, 16), 0.0, True)]
+    volumes = method("urpc", ndim=3)
+    assert [layer.p for layer in volumes.dropouts] == [0.2, 0.1]
+
+
+@pytest.mark.parametrize(("ndim", "kernel"), [(2, 3), (3, 1)])
+def test_urpc_heads_are_built_and_initialised_like_the_networks_own(ndim: int, kernel: int):
+    m = method("urpc", ndim=ndim)
+    (head,) = m.heads
+    assert head.kernel_size == m.network.head.kernel_size == (kernel,) * ndim
+    assert head.in_channels == 8  # of the coarser of two decoder maps, at width 4
+    if ndim == 3:  # Kaiming: a deviation of the root of 2 / 8; the default has that of 1 / 24
+        assert head.weight.std().item() == pytest.approx(0.5, rel=0.35)
+
+
+def test_urpc_refuses_a_network_of_one_scale_and_takes_deeper_ones():
+    build = partial(networks.make, "unet", ndim=2, channels=1, classes=3, width=4)
+    cls, task = methods.get("urpc"), Task("toy", 2, 1, ("a", "b", "c"), (32, 32), "px")
+    with pytest.raises(ValueError, match="set its levels to 3 or more"):
+        cls(task, cls.Hyper(), partial(build, levels=2))
+    network = build(levels=3)
+    network.decoder.channels = (64, 32, 16, 8, 4)  # as of an encoder with six resolutions
+    m = cls(task, cls.Hyper(), lambda: network)
+    assert [layer.p for layer in m.dropouts] == [0.5, 0.5, 0.3, 0.2, 0.0]
 
 
 @pytest.mark.parametrize("network", ["unet", "vnet"])
@@ -174,6 +201,14 @@ def test_r_drop_intended_compares_two_dropouts_of_one_network_over_classes():
     expected = {name: (each[0][name] + each[1][name]) / 2 for name in ("ce", "dice")}
     expected["divergence"] = 3.0 * ramp() * agreement.symmetric_divergence(first[2:], second[2:], axis=1)
     assert_terms(found, expected)
+
+
+def test_r_drop_intended_refuses_a_network_without_dropout():
+    build = partial(networks.make, "vnet", ndim=2, channels=1, classes=3, width=4, levels=3, dropout=0.0)
+    cls, task = methods.get("r_drop"), Task("toy", 2, 1, ("a", "b", "c"), (16, 16), "px")
+    with pytest.raises(ValueError, match="this network has none: give it some"):
+        cls(task, cls.Hyper(), build)
+    assert cls(task, cls.Hyper(variant="released"), build).network2 is not None
 
 
 def test_r_drop_released_compares_two_networks_over_the_last_axis():

@@ -21,7 +21,7 @@ def raised(network: torch.nn.Module, image: Tensor) -> np.ndarray:
     """The deepest features at full resolution."""
     with torch.no_grad():
         deepest = network.encode(image)[-1]
-    return F.interpolate(deepest, size=(SIDE, SIDE), mode="bilinear", align_corners=True).double().numpy()
+    return F.interpolate(deepest, size=(SIDE, SIDE), mode="bilinear", align_corners=False).double().numpy()
 
 
 def weights(probs: np.ndarray, label: np.ndarray) -> np.ndarray:

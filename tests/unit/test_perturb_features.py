@@ -36,6 +36,15 @@ def test_all_maps_are_turned_alike_by_every_turn_that_fits(side: int, expected: 
     assert seen == expected
 
 
+def test_volumes_are_turned_in_the_plane_of_their_first_two_axes():
+    image, seen = torch.rand(1, 1, 4, 4, 3), set()
+    for _ in range(60):
+        turned = random_turn(image)(image)
+        (k,) = [k for k in range(4) if torch.equal(turned, torch.rot90(image, k, (2, 3)))]
+        seen.add(k)
+    assert seen == {0, 1, 2, 3}
+
+
 @pytest.mark.parametrize(
     ("count", "n", "first", "last"),
     [

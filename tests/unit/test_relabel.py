@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,15 @@ def test_another_image_is_labelled_and_the_others_are_read(tmp_path: Path, walke
 def test_other_hyper_parameters_have_labels_of_their_own(tmp_path: Path, walked: list[str]) -> None:
     labels(tmp_path)
     labels(tmp_path, method("pce_random_walker", beta=1.0))
+    assert len(walked) == 2 * SAMPLES
+
+
+def test_labels_of_another_number_of_classes_are_not_taken(tmp_path: Path, walked: list[str]) -> None:
+    """The released rule asks for the scribbles of all of them."""
+    labels(tmp_path)
+    m = method("pce_random_walker")
+    m.task = replace(m.task, classes=(*m.task.classes, "another"))
+    labels(tmp_path, m)
     assert len(walked) == 2 * SAMPLES
     assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 2
 

@@ -74,11 +74,17 @@ def test_every_method_is_tuned_in_equally_many_dimensions(wanted: int) -> None:
 
 def test_the_learning_rate_comes_first_then_the_methods_own_then_what_all_share() -> None:
     found = of(some_plan(tuning={"dimensions": 3}))
-    own = [f"hyper.{name}" for name in space(methods.get("mean_teacher").Hyper)]
+    own = [f"hyper.{name}" for name in space(methods.get("mean_teacher").Hyper())]
     assert list(found["mean_teacher-phantom_2d"].dimensions) == ["training.lr", *own[:2]]
     assert list(found["supervised-phantom_2d"].dimensions) == [
         "training.lr", "training.weight_decay", "training.momentum",
     ]  # fmt: skip
+
+
+def test_only_what_does_something_in_a_variant_is_tuned_there() -> None:
+    hyper = methods.get("pce_mumford_shah").Hyper
+    assert list(space(hyper())) == ["weight", "smoothness"]
+    assert list(space(hyper(variant="released"))) == ["smoothness", "released_weight"]
 
 
 def test_adam_has_no_momentum_to_tune() -> None:
