@@ -6,14 +6,14 @@ patients that all of them have. Rankings and significance maps need that; single
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from .crossed import FEWEST_PATIENTS, FEWEST_SEEDS
-from .frame import Results
+from .frame import Results, registered
 from .summary import ENTRY
 from .verdicts import ENDPOINTS, Design, Key
 
@@ -78,31 +78,60 @@ def blocks(results: Results, designs: Mapping[Key, Design]) -> list[Block]:
 
 def over_amounts(found: Iterable[Block]) -> list[Block]:
     """One block per dataset and annotation: the mean over its amounts, of the members that all of them have."""
-    made = []
     grouped: dict[tuple[str, str], list[Block]] = {}
     for block in found:
         grouped.setdefault((block.dataset, block.annotation), []).append(block)
-    for parts in grouped.values():
-        everywhere = [member for member in parts[0].members if all(member in part.members for part in parts)]
-        left_out = {member: why for part in parts for member, why in part.left_out.items()}
-        left_out |= {
-            member: "not at every amount" for part in parts for member in part.members if member not in everywhere
-        }
-        seeds = sorted(set.intersection(*(set(part.seeds) for part in parts)))
-        patients = sorted(set.intersection(*(set(part.patients) for part in parts)))
-        if len(everywhere) < 2 or len(seeds) < FEWEST_SEEDS or len(patients) < FEWEST_PATIENTS:
-            continue
-        values = {
-            endpoint.name: np.mean([_cut(part, everywhere, seeds, patients, endpoint.name) for part in parts], axis=0)
-            for endpoint in ENDPOINTS
-        }
-        made.append(
-            replace(
-                parts[0], amount="", members=tuple(everywhere), seeds=tuple(seeds), patients=tuple(patients),
-                values=values, left_out=left_out,
-            )
-        )  # fmt: skip
-    return made
+    return [mean for parts in grouped.values() for mean in _mean(parts, parts[0].dataset)]
+
+
+def over_views(parts: Sequence[Block]) -> list[Block]:
+    """The mean of blocks that show the same patients in several ways, such as two resolutions; others as they are.
+
+    Args:
+        parts: of several datasets, with the same members.
+    """
+    groups = same_patients([part.dataset for part in parts], [part.patients for part in parts])
+    alike = [[parts[place] for place in places] for places in groups]
+    return [
+        mean
+        for some in alike
+        for mean in (some if len(some) == 1 else _mean(some, ", ".join(part.dataset for part in some)))
+    ]
+
+
+def same_patients(datasets: Sequence[str], patients: Sequence[Collection[str]]) -> list[list[int]]:
+    """The places of entries of one registered dataset that have patients in common, together."""
+    groups: list[list[int]] = []
+    for place, (name, mine) in enumerate(zip(datasets, patients, strict=True)):
+        for group in groups:
+            first = group[0]
+            if registered(datasets[first]) == registered(name) and not set(patients[first]).isdisjoint(mine):
+                group.append(place)
+                break
+        else:
+            groups.append([place])
+    return groups
+
+
+def _mean(parts: Sequence[Block], dataset: str) -> list[Block]:
+    """The mean of blocks on the members, seeds and patients that all have; none where these are too few."""
+    everywhere = [member for member in parts[0].members if all(member in part.members for part in parts)]
+    left_out = {member: why for part in parts for member, why in part.left_out.items()}
+    left_out |= {member: "not at every amount" for part in parts for member in part.members if member not in everywhere}
+    seeds = sorted(set.intersection(*(set(part.seeds) for part in parts)))
+    patients = sorted(set.intersection(*(set(part.patients) for part in parts)))
+    if len(everywhere) < 2 or len(seeds) < FEWEST_SEEDS or len(patients) < FEWEST_PATIENTS:
+        return []
+    values = {
+        endpoint.name: np.mean([_cut(part, everywhere, seeds, patients, endpoint.name) for part in parts], axis=0)
+        for endpoint in ENDPOINTS
+    }
+    return [
+        replace(
+            parts[0], dataset=dataset, amount="", members=tuple(everywhere), seeds=tuple(seeds),
+            patients=tuple(patients), values=values, left_out=left_out,
+        )
+    ]  # fmt: skip
 
 
 def _block(place: tuple[str, str, str], tables: dict[Member, Design], left_out: dict[Member, str]) -> list[Block]:

@@ -71,23 +71,25 @@ class Crossed:
         """
         return self.p_value() / 2
 
-    def detectable(self, alpha: Numbers = ALPHA) -> Numbers:
+    def detectable(self, alpha: Numbers = ALPHA, margin: float = 0.0) -> Numbers:
         """Smallest true difference that this budget finds in 80 % of studies, from the variance it measured.
 
         Each such study estimates its own standard error, which with few seeds is the larger part of its luck: the
-        power is averaged over the χ² distribution of that estimate.
+        power is averaged over the χ² distribution of that estimate. A finding is a mean beyond ``margin``, too.
         """
         from scipy.special import chdtri, ndtr
 
         se, df, alpha = np.broadcast_arrays(*(np.asarray(part, np.float64) for part in (self.se, self.df, alpha)))
         share = (np.arange(_NODES) + 0.5) / _NODES
         critical = t_quantile(1 - alpha / 2, df)[..., None] * np.sqrt(chdtri(df[..., None], share) / df[..., None])
+        exact = se == 0
+        critical = np.maximum(critical, margin / np.where(exact, 1.0, se)[..., None])
         low, high = np.zeros(se.shape), critical.max(axis=-1) + 5
         for _ in range(40):
             middle = (low + high) / 2
             enough = ndtr(middle[..., None] - critical).mean(axis=-1) >= POWER
             low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-        found = np.where(np.isnan(se), nan, se * high)
+        found = np.where(np.isnan(se), nan, np.where(exact, margin, se * high))
         return found if found.ndim else float(found)
 
 
@@ -170,10 +172,15 @@ def pooled(parts: Sequence[Crossed]) -> Crossed:
     )
 
 
-def holm(p_values: Any) -> list[float]:
+def holm(p_values: Any, family: int | None = None) -> list[float]:
     """Holm's step-down adjusted p values (Holm 1979); NaN is no test and stays NaN.
 
     Not ``statsmodels.multipletests``: it collects garbage at every call, half a minute for the maps of a large report.
+
+    Args:
+        p_values: of the comparisons.
+        family: how many there are in all, with those that could not be tested yet, whose p counts as 1; default: those
+            that were tested.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -182,7 +189,7 @@ def holm(p_values: Any) -> list[float]:
     order = np.argsort(p)  # NaN comes last
     tested = int((~np.isnan(p)).sum())
     adjusted = np.full(p.shape, nan)
-    steps = np.minimum(p[order[:tested]] * np.arange(tested, 0, -1), 1.0)
+    steps = np.minimum(p[order[:tested]] * ((family or tested) - np.arange(tested)), 1.0)
     adjusted[order[:tested]] = np.maximum.accumulate(steps)
     return adjusted.tolist()
 

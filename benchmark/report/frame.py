@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from .. import record
-from ..looks import Looks, cells_of
+from ..looks import Looks, cells_of, declare
 from ..looks import read as read_looks
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Results:
         strays: records in the folder that are no cells of the plan (settings or versions have changed since).
         digests: of the ``scores.csv`` that were read, by id.
         notes: sentences that the report prints.
-        looks: at which numbers of seeds verdicts were looked at; None where they were not looked at before the end.
+        looks: at which numbers of seeds verdicts are looked at, as was declared; None where that is at the end only.
     """
 
     plan: str
@@ -126,7 +126,7 @@ def load(plan_folder: Path, plan: Plan | None = None) -> Results:
         protocol=plan.protocol if plan else "",
         tuned=plan.tuned if plan else "",
         baseline=plan.claims.baseline if plan else "",
-        looks=read_looks(plan_folder),
+        looks=read_looks(plan_folder) or (declare(plan) if plan and plan.claims.looks else None),
         cells=cells,
         scores=scores,
         records={name: rec for name, (_, rec) in kept.items()},
@@ -137,6 +137,11 @@ def load(plan_folder: Path, plan: Plan | None = None) -> Results:
         if plan
         else ("The plan itself is not at hand: only recorded cells are shown, and missing ones cannot be named.",),
     )
+
+
+def registered(dataset: str) -> str:
+    """The registered name of a dataset, of one that is told apart by its settings in brackets."""
+    return dataset.partition(" [")[0]
 
 
 def read_scores(files: Iterable[tuple[int, Path]], digests: dict[int, str] | None = None) -> pd.DataFrame:

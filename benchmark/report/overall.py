@@ -1,7 +1,8 @@
 """One answer over all datasets: the mean difference, how often it would be wrong, and where it was won.
 
-A difference is averaged over the labelled amounts of a dataset (the same patients), then over datasets with equal
-weight: more datasets narrow such an interval, more amounts of one dataset hardly do.
+A difference is averaged over the labelled amounts of a dataset (the same patients), then over the entries of the plan
+that show the same patients in several ways (two resolutions, say), then over datasets with equal weight: more datasets
+narrow such an interval, more amounts or views of one dataset hardly do.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from .blocks import Block
+from .blocks import Block, same_patients
 from .crossed import ALPHA, Crossed, crossed, holm, pooled, stacked, superiority
 from .frame import Results
 from .pairs import against_rivals, best_rivals, both_ways
@@ -52,7 +53,7 @@ def overall(results: Results, designs: Mapping[Key, Design]) -> pd.DataFrame:
                     | {"against": against, "reference": reference, "planned": len(pairs)}
                     | more
                 )
-    return _judged(rows, tests)
+    return _judged(rows, tests, len(grouped))
 
 
 def _over_datasets(
@@ -73,7 +74,9 @@ def _over_datasets(
             by_dataset.setdefault(key[2], []).append(table)
             gain = sign * float(table.to_numpy().mean())
             outcome.append(0 if abs(gain) < endpoint.margin else int(np.sign(gain)))
-    means = [_mean_table(tables) for tables in by_dataset.values()]
+    over_amounts = [_mean_table(tables) for tables in by_dataset.values()]
+    together = same_patients(list(by_dataset), [table.columns for table in over_amounts])
+    means = [_mean_table([over_amounts[place] for place in places]).to_numpy() for places in together]
     tests = [crossed(mean) for mean in means]
     if not tests or any(np.isnan(test.se) for test in tests):
         return None
@@ -87,12 +90,13 @@ def _over_datasets(
     }
 
 
-def _mean_table(tables: Sequence[pd.DataFrame]) -> np.ndarray:
+def _mean_table(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """The mean of tables on the seeds and patients that all of them have."""
     seeds, groups = tables[0].index, tables[0].columns
     for table in tables[1:]:
         seeds, groups = seeds.intersection(table.index), groups.intersection(table.columns)
-    return np.mean([table.loc[seeds, groups].to_numpy() for table in tables], axis=0)
+    mean = np.mean([table.loc[seeds, groups].to_numpy() for table in tables], axis=0)
+    return pd.DataFrame(mean, index=seeds, columns=groups)
 
 
 def strongest(whole: pd.DataFrame, pairs: pd.DataFrame, datasets: Sequence[Block]) -> pd.DataFrame:
@@ -123,8 +127,8 @@ def strongest(whole: pd.DataFrame, pairs: pd.DataFrame, datasets: Sequence[Block
     return pd.concat([found, more], axis=1).reindex(columns=COLUMNS)
 
 
-def _judged(rows: Sequence[dict], found: Sequence[Crossed]) -> pd.DataFrame:
-    """Correct the p values of each endpoint together and say what follows."""
+def _judged(rows: Sequence[dict], found: Sequence[Crossed], family: int) -> pd.DataFrame:
+    """Correct the p values of each endpoint together, for ``family`` planned comparisons, and say what follows."""
     parts = []
     for endpoint in ENDPOINTS:
         mine = [place for place, row in enumerate(rows) if row["endpoint"] == endpoint.name]
@@ -133,11 +137,11 @@ def _judged(rows: Sequence[dict], found: Sequence[Crossed]) -> pd.DataFrame:
         test = stacked([found[place] for place in mine])
         low, high = test.interval()
         p = test.p_value()
-        adjusted = np.array(holm(p))
+        adjusted = np.array(holm(p, family))
         parts.append(
             pd.DataFrame([rows[place] for place in mine]).assign(
                 difference=test.mean, low=low, high=high, p=p, p_holm=adjusted, df=test.df, seeds=test.seeds,
-                false_claim=test.false_claim(), detectable=test.detectable(ALPHA / len(mine)),
+                false_claim=test.false_claim(), detectable=test.detectable(ALPHA / family, endpoint.margin),
                 verdict=verdict(test, adjusted, endpoint),
             )
         )  # fmt: skip

@@ -57,7 +57,7 @@ def differences(block: Block, endpoint: Endpoint, above: np.ndarray, below: np.n
         ahead.append(superiority(part))
     sign = 1 if endpoint.higher_is_better else -1
     means, ses, dfs = (np.concatenate([getattr(test, name) for test in tests]) for name in ("mean", "se", "df"))
-    return Crossed(sign * means, ses, dfs, tests[0].seeds, tests[0].patients), np.concatenate(ahead)
+    return Crossed(sign * means + 0.0, ses, dfs, tests[0].seeds, tests[0].patients), np.concatenate(ahead)
 
 
 def overall_pairs(datasets: Sequence[Block]) -> pd.DataFrame:
@@ -98,7 +98,8 @@ def against_rivals(pairs: pd.DataFrame, rivals: pd.DataFrame) -> pd.DataFrame:
         test = Crossed(*(mine[name].to_numpy(np.float64) for name in ("difference", "se", "df", "seeds", "patients")))
         parts.append(
             mine.assign(
-                against=STRONGEST, reference=mine["other"], look=1, detectable=test.detectable(ALPHA / max(family, 1)),
+                against=STRONGEST, reference=mine["other"], look=1, family=family,
+                detectable=test.detectable(ALPHA / max(family, 1), endpoint.margin),
                 verdict=verdict(test, mine["p_holm"].to_numpy(np.float64), endpoint),
             )
         )  # fmt: skip
@@ -122,7 +123,8 @@ def both_ways(pairs: pd.DataFrame) -> pd.DataFrame:
     """Every pair as it is and seen from the other side."""
     turned = pairs.assign(
         role=pairs["other_role"], label=pairs["other"], other_role=pairs["role"], other=pairs["label"],
-        difference=-pairs["difference"], low=-pairs["high"], high=-pairs["low"], superiority=1 - pairs["superiority"],
+        difference=0.0 - pairs["difference"], low=0.0 - pairs["high"], high=0.0 - pairs["low"],
+        superiority=1 - pairs["superiority"],
         verdict=pairs["verdict"].replace({"better": "worse", "worse": "better"}),
     )  # fmt: skip
     return pd.concat([pairs, turned], ignore_index=True)

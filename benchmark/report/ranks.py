@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..seeding import derive
-from .blocks import Block, Member
+from .blocks import Block, Member, over_views
 
 RESAMPLES = 2000
 TOP = 0.95
@@ -36,7 +36,8 @@ class Ranking:
         low, high: 95 % interval of the rank.
         first: share of resamples in which the member was first.
         top: whether it belongs to the top group.
-        tau: median, 2.5 % and 97.5 % quantile of Kendall's τ between the resampled rankings and this one.
+        tau: median, 2.5 % and 97.5 % quantile of Kendall's τ between the resampled rankings and this one; NaN where
+            all means are equal.
         sensitivity: τ between this ranking and that by another choice, by its name.
         datasets: how many it averages over.
     """
@@ -76,9 +77,9 @@ def rankings(columns: Sequence[Block], datasets: Sequence[Block]) -> list[Rankin
 
 
 def common(parts: Sequence[Block]) -> list[Block]:
-    """The blocks with the members that all of them have; [] where that is fewer than two."""
+    """One block per dataset, with the members that all of them have; [] where that is fewer than two."""
     everywhere = [m for m in parts[0].members if all(m in part.members for part in parts)] if parts else []
-    return [part.only(everywhere) for part in parts] if len(everywhere) > 1 else []
+    return over_views([part.only(everywhere) for part in parts]) if len(everywhere) > 1 else []
 
 
 def ranking(parts: Sequence[Block]) -> Ranking:
@@ -95,7 +96,9 @@ def ranking(parts: Sequence[Block]) -> Ranking:
     by_first = np.argsort(-first, kind="stable")
     top = np.zeros(len(score), bool)
     top[by_first[: 1 + int(np.searchsorted(np.cumsum(first[by_first]), TOP - 1e-12))]] = True
-    tau = np.quantile(taus(drawn, score), [0.5, 0.025, 0.975])
+    known = taus(drawn, score)
+    known = known[~np.isnan(known)]  # where a resample has all of them equal, it ranks nobody
+    tau = np.quantile(known, [0.5, 0.025, 0.975]) if len(known) else np.full(3, np.nan)
     several = len(parts) > 1
     return Ranking(
         dataset=OVERALL if several else parts[0].dataset,

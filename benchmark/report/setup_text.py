@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..metrics.policy import RULES
 from ..record import Record
+from .components import seeds_draw
 from .crossed import ALPHA
 from .footnotes import budget
 from .frame import Results
@@ -76,8 +77,8 @@ def checklist(results: Results) -> list[Item]:
         ),
         (
             len(seeds) >= 3,
-            f"Runs: {len(seeds)} seeds ({', '.join(map(str, seeds))}), the same for all methods; each draws labelled "
-            "subset, initialisation and order of batches.",
+            f"Runs: {len(seeds)} seeds ({', '.join(map(str, seeds))}), the same for all methods; each draws "
+            f"{' or '.join(sorted(set(seeds_draw(results).values()))) or 'what no record tells'}.",
         ),
         (
             openings == {("final evaluation",)},
@@ -116,9 +117,12 @@ def _data(results: Results, table: pd.DataFrame, done: Sequence[Record]) -> str:
     labels = "; ".join(f"{_and(amount for name, amount in amounts(table) if name == d)} ({d})" for d in names)
     parts = [f"We use {_and(names)}, with labels for {labels}.", *budget(results, set(names))]
     parts.append(
-        f"Validation cases ({_range(validation)} patients or videos) are taken from the training side and counted as "
-        "labels. Labelled subsets are nested: a smaller one lies within every larger one of the same seed."
+        f"Validation cases ({_range(validation)} patients or videos) are those that a dataset publishes, or else are "
+        "taken from the training side and counted as labels."
+        if any(validation)
+        else "No validation cases are set aside."
     )
+    parts.append("Labelled subsets are nested: a smaller one lies within every larger one of the same seed.")
     return " ".join(parts)
 
 

@@ -48,7 +48,7 @@ def rank_tables(table: pd.DataFrame, rankings: Sequence[Ranking]) -> list[Table]
     for found in rankings:
         kind = f" ({found.annotation} labels)" if len({r.annotation for r in rankings}) > 1 else ""
         median, low, high = found.tau
-        again = Number(f"{median:.2f} [{low:.2f}, {high:.2f}]", sort=median)
+        again = EMPTY if np.isnan(median) else Number(f"{median:.2f} [{low:.2f}, {high:.2f}]", sort=median)
         by_column.setdefault(f"resampled seeds and patients{kind}", {})[_column(found)] = again
         for name, tau in found.sensitivity.items():
             text = "–" if np.isnan(tau) else f"{tau:.2f}"

@@ -38,9 +38,6 @@ def verdict_tables(table: pd.DataFrame, judged: pd.DataFrame, *, looked: bool = 
     for against in (LOWER, BASELINE, STRONGEST):
         for endpoint in ENDPOINTS:
             mine = judged[(judged["endpoint"] == endpoint.name) & (judged["against"] == against)]
-            family = judged[
-                (judged["endpoint"] == endpoint.name) & ((judged["against"] == STRONGEST) == (against == STRONGEST))
-            ]
             found = {key_of(row): row for row in mine.itertuples()}
             if not found:
                 continue
@@ -64,7 +61,7 @@ def verdict_tables(table: pd.DataFrame, judged: pd.DataFrame, *, looked: bool = 
             whom = {LOWER: "the lower bound", STRONGEST: "the strongest rival"}.get(
                 against, f"the baseline {mine['reference'].iloc[0]}"
             )
-            note = _verdict_note(endpoint, against, whom, what, len(family), looked=looked)
+            note = _verdict_note(endpoint, against, whom, what, int(mine["family"].iloc[0]), looked=looked)
             notes = (note, *screening(table, mine))
             key = (
                 f"verdicts-{endpoint.metric}"
@@ -119,7 +116,8 @@ def overall_tables(table: pd.DataFrame, evidence: Evidence) -> list[Table]:
                 f"overall-{against.split()[0]}", f"Over all datasets, against {whom}", tuple(columns), tuple(rows),
                 (
                     "Difference (Dice in points; HD95 as ratio of 1 + HD95) averaged over the amounts of a dataset, "
-                    "then over datasets with equal weight, with its 95 % interval. P(A > B): share of random datasets, "
+                    "then over datasets with equal weight (entries of one dataset that share patients count as one), "
+                    "with its 95 % interval. P(A > B): share of random datasets, "
                     "seeds and patients in which the method is ahead. Won, tied, lost: columns with a difference "
                     "beyond the margin, within it, and the other way. False claim: posterior probability that who is "
                     "ahead is in truth behind. “–”: incomplete in some dataset.",
@@ -158,9 +156,8 @@ def _verdict_note(endpoint: Endpoint, against: str, whom: str, what: str, family
         "The rival of each method is the best other one of the column by mean Dice, picked after seeing the results: "
         "Holm's correction is therefore over all pairs of methods, and these verdicts are exploratory."
         if against == STRONGEST
-        else f"Better or worse: p < {ALPHA:g} after Holm's correction over the {family} comparisons of this endpoint"
-        + (", and over all looks" if looked else "")
-        + f", and a difference of at least {margin}."
+        else f"Better or worse: p < {ALPHA:g} after Holm's correction over the {family} planned comparisons of this "
+        "endpoint" + (", and over all looks" if looked else "") + f", and a difference of at least {margin}."
     )
     return (
         f"{what[0].upper()}{what[1:]} to {whom}, 95 % interval over crossed seeds and patients (uncorrected), and "

@@ -110,7 +110,8 @@ def designs(results: Results, patients: pd.DataFrame) -> dict[Key, Design]:
 def judge(results: Results, designs: Mapping[Key, Design]) -> pd.DataFrame:
     """Every method against its lower bound and against the plan's declared baseline, for both endpoints.
 
-    All comparisons of an endpoint are one family for Holm's correction. Where seeds were added by looks, each
+    All comparisons of an endpoint that the plan makes are one family for Holm's correction, finished or not: a verdict
+    never becomes weaker because further cells finish. Where seeds were added by looks, each
     comparison is tested at every look that it has reached, and the spent error is accounted for (`sequential`).
 
     Args:
@@ -122,12 +123,14 @@ def judge(results: Results, designs: Mapping[Key, Design]) -> pd.DataFrame:
         baseline), ``reference`` (its label), ``difference`` (method − reference; Dice in [0, 1], or log(1 + HD95)),
         ``low`` and ``high`` (95 %), ``p`` (for all looks together), ``p_holm``, ``superiority`` (share of (seed,
         patient) pairs where the method is ahead, ties half), ``detectable`` (80 % power at the strictest step of
-        Holm), ``df``, ``seeds``, ``patients``, ``look`` (the last one, from 1), ``verdict``.
+        Holm), ``df``, ``seeds``, ``patients``, ``look`` (the last one, from 1), ``family`` (comparisons that were
+        corrected for), ``verdict``.
     """
     looks = results.looks
     rows, found, p_values = [], [], []
+    planned = list(comparisons(results))
     for endpoint in ENDPOINTS:
-        for key, against, reference in comparisons(results):
+        for key, against, reference in planned:
             if key not in designs or reference not in designs:
                 continue
             table = paired(designs[key][endpoint.metric], designs[reference][endpoint.metric], endpoint)
@@ -144,7 +147,7 @@ def judge(results: Results, designs: Mapping[Key, Design]) -> pd.DataFrame:
                 | {"endpoint": endpoint.name, "against": against, "reference": reference[1], "superiority": ahead}
                 | {"look": last + 1}
             )
-    return _judged(pd.DataFrame(rows, columns=_FIRST), found, np.array(p_values), looks)
+    return _judged(pd.DataFrame(rows, columns=_FIRST), found, np.array(p_values), looks, len(planned))
 
 
 def against_lower_bounds(results: Results, designs: Mapping[Key, Design]) -> pd.DataFrame:
@@ -190,11 +193,13 @@ def paired(mine: pd.DataFrame, other: pd.DataFrame, endpoint: Endpoint) -> pd.Da
 _FIRST = [*ENTRY, "endpoint", "against", "reference", "superiority", "look"]
 _LAST = [
     *ENTRY, "endpoint", "against", "reference", "difference", "low", "high", "p", "p_holm", "superiority", "detectable",
-    "df", "seeds", "patients", "look", "verdict",
+    "df", "seeds", "patients", "look", "family", "verdict",
 ]  # fmt: skip
 
 
-def _judged(rows: pd.DataFrame, found: Sequence[Crossed], p_values: np.ndarray, looks: Looks | None) -> pd.DataFrame:
+def _judged(
+    rows: pd.DataFrame, found: Sequence[Crossed], p_values: np.ndarray, looks: Looks | None, family: int
+) -> pd.DataFrame:
     """Correct the p values of each endpoint together and say what follows."""
     counts = (1,) if looks is None else looks.counts
     spending: Spending = "obrien_fleming" if looks is None else looks.spending
@@ -205,7 +210,7 @@ def _judged(rows: pd.DataFrame, found: Sequence[Crossed], p_values: np.ndarray, 
             continue
         tests = stacked([found[int(place)] for place in of])
         p = sequential.sequential_p(p_values[of], counts, spending)
-        adjusted = np.array(holm(p))
+        adjusted = np.array(holm(p, family))
         reached = np.maximum(rows["look"].to_numpy()[of], 1) - 1
 
         def level(alpha: float, reached: np.ndarray = reached) -> np.ndarray:
@@ -215,8 +220,8 @@ def _judged(rows: pd.DataFrame, found: Sequence[Crossed], p_values: np.ndarray, 
         parts.append(
             rows.iloc[of].assign(
                 difference=tests.mean, low=low, high=high, p=p, p_holm=adjusted, df=tests.df,
-                detectable=tests.detectable(level(ALPHA / max(int((~np.isnan(p)).sum()), 1))),
-                seeds=tests.seeds, patients=tests.patients,
+                detectable=tests.detectable(level(ALPHA / family), endpoint.margin),
+                seeds=tests.seeds, patients=tests.patients, family=family,
                 verdict=verdict(tests, adjusted, endpoint, level=1 - level(2 * ALPHA)),
             )
         )  # fmt: skip

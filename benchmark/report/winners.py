@@ -68,7 +68,8 @@ def legend(shown: Standings) -> str:
         )
     else:
         parts.append(
-            "Nothing is bold: no two rows of any column could be told apart, or there are too few seeds to try."
+            "Nothing is bold: no two rows of any column could be told apart by the crossed test with Holm's correction "
+            "over all its pairs, or there are too few seeds to try."
         )
     if any(standing.sign for standing in shown.values()):
         parts.append("† better, ‡ worse than the lower bound, ≈ equivalent to it (see “Against the lower bound”).")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from benchmark import plan_file
 from benchmark.claims import Claims
 from benchmark.config import ConfigError
+from benchmark.report import frame
 from benchmark.studies import studies, tuned_plan
 
 from .tiny_cells import raw_plan, tiny_plan
@@ -59,3 +61,12 @@ def test_the_tuned_plan_claims_the_tuned_baseline() -> None:
 
 def test_a_plan_without_claims_reads_as_before() -> None:
     assert plan_file.parse(raw_plan(), default_name="tiny").claims == Claims()
+
+
+def test_declared_looks_count_before_anybody_has_run_until_decided(tmp_path: Path) -> None:
+    """The report after a plain run is the first look, and spends what that look may spend."""
+    plan = tiny_plan(**TWO, claims={"looks": [3, 6, 9]})
+    found = frame.load(tmp_path / "tiny", plan).looks
+    assert found is not None
+    assert found.counts == (3, 6, 9)
+    assert frame.load(tmp_path / "tiny", tiny_plan(**TWO)).looks is None

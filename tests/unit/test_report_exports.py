@@ -108,6 +108,20 @@ def test_the_draft_states_what_all_cells_share(tmp_path: Path) -> None:
     assert setup_text.OPEN in text, "this record does not know its weight decay"
 
 
+def test_the_draft_says_what_seeds_draw_and_which_cases_validate(tmp_path: Path) -> None:
+    for seed in range(3):
+        _write(tmp_path, seed=seed)
+    text, _ = _draft(tmp_path)
+    assert "Validation cases (4 patients or videos) are those that a dataset publishes, or else" in text
+    loaded = frame.load(tmp_path / "toy")
+    (runs,) = (sentence for _, sentence in setup_text.checklist(loaded) if sentence.startswith("Runs"))
+    assert runs.endswith("each draws initialisation, order."), "all have the same labelled patients"
+    for made in loaded.records.values():
+        made.split["val_groups"] = 0
+    entries = summary.entries(loaded, summary.patient_values(summary.class_values(loaded)))
+    assert "No validation cases are set aside." in " ".join(setup_text.paragraphs(loaded, entries, rule="penalised"))
+
+
 def test_what_differs_is_said_to_differ(tmp_path: Path) -> None:
     _write(tmp_path, dataset="one", training={"steps": 100})
     _write(tmp_path, dataset="two", training={"steps": 200})

@@ -154,6 +154,45 @@ def test_the_strongest_rival_overall_is_corrected_over_all_pairs() -> None:
     assert (back.reference, back.difference, back.losses) == ("a", -row.difference, 2)
 
 
+def test_two_views_of_the_same_patients_are_no_two_datasets() -> None:
+    """As two amounts: the same patients and the same errors say nothing more the second time."""
+    one = _tables(dataset="heart [side=32]")
+    again = {(*key[:2], "heart [side=64]", key[3]): table for key, table in one.items()}
+    alone, twice = (evidence.gather(*study(tables)) for tables in (one, one | again))
+    apart = evidence.gather(*study(one | {(*key[:2], "liver", key[3]): table for key, table in one.items()}))
+    for against in (LOWER, pairs.STRONGEST):
+        first, second, third = (
+            _row(found.overall, endpoint="Dice", label="a", against=against) for found in (alone, twice, apart)
+        )
+        assert second.high - second.low == pytest.approx(first.high - first.low)
+        assert third.high - third.low < 0.8 * (first.high - first.low), "of two datasets it is narrower"
+    assert _row(twice.overall, endpoint="Dice", label="a", against=LOWER).datasets == 1
+
+
+def test_views_without_a_patient_in_common_are_datasets_of_their_own() -> None:
+    names = ["own [root=a]", "own [root=b]", "own [root=c]", "heart"]
+    patients = [("p1", "p2"), ("q1", "q2"), ("q2", "q3"), ("p1",)]
+    assert blocks.same_patients(names, patients) == [[0], [1, 2], [3]]
+
+
+def test_a_comparison_that_is_not_finished_belongs_to_the_family() -> None:
+    """Else a verdict that stood in a partial report could fall when the rest is in."""
+    results, designs = study(_tables())
+    del designs["method", "c", "heart", "10%"]
+    found = verdicts.judge(results, designs)
+    of = found[found["endpoint"] == "Dice"]
+    assert set(of["family"]) == {3}
+    low, high = sorted(of["p"])
+    assert sorted(of["p_holm"]) == pytest.approx([3 * low, max(3 * low, 2 * high)])
+
+
+def test_no_difference_has_no_sign() -> None:
+    table = noisy(0.8, np.random.default_rng(0))
+    tables = {("method", "a", "heart", "10%"): table, ("method", "b", "heart", "10%"): table.copy()}
+    turned = pairs.both_ways(pairs.all_pairs(blocks.blocks(*study(tables))))
+    assert not np.signbit(turned[["difference", "low", "high"]].to_numpy(np.float64)).any()
+
+
 def test_seeds_are_paired_between_methods_that_have_different_ones() -> None:
     tables = _tables({"a": 0.8})
     results, designs = study(tables)

@@ -157,3 +157,13 @@ def test_rows_of_rankings_hold_what_a_table_needs() -> None:
     rows = evidence.ranking_rows([found])
     assert rows[["label", "rank", "rank_low", "rank_high", "p_first"]].iloc[0].tolist() == ["a", 1, 1, 1, 1.0]
     assert rows["tau_median patient"].tolist() == [1.0] * 4
+
+
+def test_a_resample_in_which_all_are_equal_spoils_no_tau() -> None:
+    values = np.full((5, 12), 0.8)
+    tables = {key: values.copy() for key in _keys("ab")}
+    (equal,) = ranks.rankings(_blocks(tables), [])
+    assert np.isnan(equal.tau).all(), "nothing can be ranked"
+    tables[_keys("a")[0]][0, 0] += 0.1  # most resamples hold seed 0 and patient 0, some do not
+    (nearly,) = ranks.rankings(_blocks(tables), [])
+    assert nearly.tau == (1.0, 1.0, 1.0)

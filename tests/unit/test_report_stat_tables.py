@@ -53,7 +53,7 @@ def test_verdict_tables_say_whom_they_compare_with_and_how_many_comparisons_shar
         "verdicts-dice", "verdicts-hd95", "verdicts-strongest-dice", "verdicts-strongest-hd95",
     ]  # fmt: skip
     lower, rival = tables[0], tables[2]
-    assert "over the 4 comparisons of this endpoint" in lower.notes[0]
+    assert "over the 4 planned comparisons of this endpoint" in lower.notes[0]
     assert "exploratory" in rival.notes[0]
     assert all(text.endswith("better") for text in _row(lower, "a"))
     assert all("\nto b\n" in text and text.endswith("better") for text in _row(rival, "a"))
@@ -113,7 +113,7 @@ def test_a_declared_baseline_gets_a_table_in_the_same_family() -> None:
     tables = {table.key: table for table in verdict_tables.verdict_tables(entries_of(results), found.judged)}
     assert set(tables) == {"verdicts-dice", "verdicts-hd95", "verdicts-baseline-dice", "verdicts-baseline-hd95"}
     assert tables["verdicts-baseline-dice"].title == "Against the baseline b: difference in Dice points"
-    assert "over the 6 comparisons" in tables["verdicts-baseline-dice"].notes[0], "2 × 2 to bounds, 2 to b"
+    assert "over the 6 planned comparisons" in tables["verdicts-baseline-dice"].notes[0], "2 × 2 to bounds, 2 to b"
     assert _row(tables["verdicts-baseline-dice"], "b") == ["–", "–"]
 
 

@@ -164,7 +164,7 @@ def test_the_table_of_verdicts_gives_interval_and_word(tmp_path: Path) -> None:
     assert row.numbers[0].text.startswith("+10.0 [")
     assert row.numbers[0].text.endswith("]\nbetter")
     assert distance.numbers[0].text == "×0.50 [0.50, 0.50]\nbetter", "every difference is the same"
-    assert "over the 1 comparisons" in dice.notes[0]
+    assert "over the 1 planned comparisons" in dice.notes[0]
 
 
 def test_a_winner_that_another_rule_would_change_is_flagged(tmp_path: Path) -> None:
