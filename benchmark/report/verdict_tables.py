@@ -12,7 +12,7 @@ from .evidence import Evidence
 from .pairs import STRONGEST
 from .summary import key_of
 from .tables import Column, Number, Table, columns_of, rows_of
-from .verdicts import ALPHA, BASELINE, ENDPOINTS, FEWEST_SEEDS, LOWER, POWER, Endpoint
+from .verdicts import ALPHA, BASELINE, ENDPOINTS, FEWEST_PATIENTS, FEWEST_SEEDS, LOWER, POWER, Endpoint
 
 EMPTY = Number("–")
 
@@ -163,7 +163,7 @@ def _verdict_note(endpoint: Endpoint, against: str, whom: str, what: str, family
         f"{what[0].upper()}{what[1:]} to {whom}, 95 % interval over crossed seeds and patients (uncorrected), and "
         f"verdict. {first} Equivalent: the 90 % interval (uncorrected) lies within ± {margin}. Else not separable, "
         f"with the smallest difference (MDE) that this budget would detect in {100 * POWER:g} % of studies. No verdict "
-        f"below {FEWEST_SEEDS} seeds."
+        f"below {FEWEST_SEEDS} seeds or {FEWEST_PATIENTS} patients."
     )
 
 

@@ -33,7 +33,15 @@ def position_contrast(query: Tensor, key: Tensor, temperature: float, *, order: 
         key: the same shape; taken as constant.
         temperature: small = only the nearest matter.
         order: vectors are divided by their norm of this order: 2 makes products cosines; the released code takes 1.
+
+    Raises:
+        ValueError: a single position, which has nothing to be told from: its contrast is 0 whatever it is.
     """
+    if query[0, 0].numel() < 2:
+        raise ValueError(
+            f"the contrast of positions needs two or more, got maps of {tuple(query.shape[2:])}: compare more "
+            "positions, or take a larger patch"
+        )
     return _compared(query, key, temperature, order, own=True, one=False, diagonal=True)
 
 

@@ -21,14 +21,14 @@ class BatchNorm2d(nn.BatchNorm2d):
     """PyTorch's, which knows the batches of :func:`passes`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return _by_parts(super().forward, input)
+        return _by_parts(super().forward, input, training=self.training)
 
 
 class BatchNorm3d(nn.BatchNorm3d):
     """PyTorch's, which knows the batches of :func:`passes`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return _by_parts(super().forward, input)
+        return _by_parts(super().forward, input, training=self.training)
 
 
 def passes(network: nn.Module, *batches: Tensor) -> Sequence[Tensor]:
@@ -63,6 +63,11 @@ def _knows_parts(network: nn.Module) -> bool:
     return all(isinstance(layer, BatchNorm2d | BatchNorm3d) for layer in norms)
 
 
-def _by_parts(norm: Callable[[Tensor], Tensor], maps: Tensor) -> Tensor:
+def _by_parts(norm: Callable[[Tensor], Tensor], maps: Tensor, *, training: bool) -> Tensor:
     sizes = parts(maps)
+    if training and maps.numel() and min(sizes) * maps[0, 0].numel() == 1:
+        raise ValueError(
+            f"batch normalisation needs more than one position, got one sample of {tuple(maps.shape)} in training: "
+            "take a larger batch or patch, or fewer levels"
+        )
     return norm(maps) if len(sizes) == 1 else torch.cat([norm(part) for part in maps.split(sizes)])

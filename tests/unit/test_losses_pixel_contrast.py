@@ -145,3 +145,8 @@ def test_values_and_gradients_are_those_of_all_pairs_at_once_in_double(
     (2 * found).backward()
     (2 * expected).backward()
     torch.testing.assert_close(query.grad.double(), exact.grad, rtol=1e-3, atol=1e-5 * exact.grad.abs().max().item())
+
+
+def test_a_single_position_is_refused():
+    with pytest.raises(ValueError, match=r"needs two or more, got maps of \(1, 1\): compare more positions"):
+        position_contrast(torch.randn(2, 4, 1, 1), torch.randn(2, 4, 1, 1), 0.5)

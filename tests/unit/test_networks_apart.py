@@ -83,5 +83,5 @@ def test_what_fails_leaves_nothing_behind():
 
 def test_a_part_of_a_single_value_is_refused_as_a_batch_of_it_is():
     norm = blocks.batch_norm(2, 4)
-    with pytest.raises(ValueError, match="more than 1 value"):
+    with pytest.raises(ValueError, match="more than one position, got one sample"):
         passes(norm, torch.randn(1, 4, 1, 1), torch.randn(3, 4, 1, 1))
