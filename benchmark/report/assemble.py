@@ -154,7 +154,7 @@ def _tables(study: _Study) -> list[tables.Table]:
         *worth.tables(study.labels, entries),
         *(table for table in over if not table.leads),
         *costs.table(loaded, entries, study.fronts),
-        *stat_tables.rank_tables(entries, found.rankings),
+        *stat_tables.rank_tables(entries, found.rankings, found.columns),
         *stat_tables.component_tables(entries, found.components),
         *stat_tables.look_tables(loaded),
         *appendix.selection_tables(loaded, entries, study.patients),

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from . import sequential
+from .blocks import Block
 from .components import DIFFERENCE, METHOD
 from .frame import Results
 from .ranks import OVERALL, RESAMPLES, TOP, Ranking
@@ -18,8 +19,8 @@ from .verdict_tables import EMPTY
 from .verdicts import ENDPOINTS, FEWEST_SEEDS
 
 
-def rank_tables(table: pd.DataFrame, rankings: Sequence[Ranking]) -> list[Table]:
-    """Ranks with intervals, and how the ranking changes with other choices."""
+def rank_tables(table: pd.DataFrame, rankings: Sequence[Ranking], blocks: Sequence[Block] = ()) -> list[Table]:
+    """Ranks with intervals, and how the ranking changes with other choices; ``blocks`` say who has none, and why."""
     if not rankings:
         return []
     columns = _ordered(table, rankings)
@@ -42,6 +43,7 @@ def rank_tables(table: pd.DataFrame, rankings: Sequence[Ranking]) -> list[Table]
         "Rank by mean Dice among methods and lower bounds with the same kind of labels [95 % interval], and in how "
         f"many of {RESAMPLES} resamples of seeds and patients it came first. *: top group, the fewest that together "
         f"are first in {100 * TOP:g} %. No rank below {FEWEST_SEEDS} seeds.",
+        *_not_ranked(blocks),
     )
     made = [Table("ranks", "Ranks and how sure they are", tuple(columns), tuple(rows), notes)]
     by_column: dict[str, dict[Column, Number]] = {}
@@ -62,6 +64,16 @@ def rank_tables(table: pd.DataFrame, rankings: Sequence[Ranking]) -> list[Table]
         *made,
         Table("stability", "Rankings under other choices", tuple(columns), stability, (note,), head="Ranking by"),
     ]
+
+
+def _not_ranked(blocks: Sequence[Block]) -> list[str]:
+    """Who has no rank in some column, and why."""
+    reasons: dict[str, list[str]] = {}
+    for block in blocks:
+        for (_, label), why in block.left_out.items():
+            reasons.setdefault(f"{label} ({why})", []).append(f"{block.dataset} {block.amount}")
+    told = "; ".join(f"{who} in {', '.join(where)}" for who, where in reasons.items())
+    return [f"Not ranked: {told}."] if told else []
 
 
 def component_tables(table: pd.DataFrame, found: pd.DataFrame) -> list[Table]:

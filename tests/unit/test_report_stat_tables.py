@@ -145,6 +145,17 @@ def test_rank_tables_show_intervals_top_group_and_other_choices() -> None:
     assert _row(stability, "without heart") == ["–", "–", "1.00"]
 
 
+def test_who_is_not_ranked_is_named_with_the_reason() -> None:
+    random = np.random.default_rng(3)
+    tables = {("method", label, "heart", "10%"): noisy(0.8, random) for label in "ab"}
+    tables["method", "z", "heart", "10%"] = noisy(0.9, random, seeds=2)
+    results, designs = study(tables)
+    found = evidence.gather(results, designs)
+    ranks, _ = stat_tables.rank_tables(entries_of(results), found.rankings, found.columns)
+    assert ranks.notes[-1] == "Not ranked: z (2 complete seeds; 3 are needed) in heart 10%."
+    assert len(stat_tables.rank_tables(entries_of(_made()[0]), _made()[2].rankings, _made()[2].columns)[0].notes) == 1
+
+
 def test_the_table_of_variance_adds_up_and_says_what_seeds_draw() -> None:
     results, designs, _ = _made(("heart",))
     (table,) = stat_tables.component_tables(entries_of(results), components.decomposition(results, designs))
