@@ -37,16 +37,9 @@ Uri = Annotated[str | None, typer.Option(help="MLflow tracking URI (default: MLF
 @app.command("list")
 def list_() -> None:
     """What there is: methods, datasets, plans."""
-    import datasets
-    import methods
+    from .listing import listed
 
-    from . import plan_file
-
-    for title, rows in (
-        ("methods", [(n, methods.families()[n], _first_line(methods.get(n))) for n in methods.names()]),
-        ("datasets", [(n, "", datasets.get(n).card.title) for n in datasets.names()]),
-        ("plans", [(n, "", plan_file.load(n).title) for n in plan_file.available()]),
-    ):
+    for title, rows in listed():
         table = Table(title=title, title_justify="left", box=None, show_header=False)
         for row in rows:
             table.add_row(*row)
@@ -115,7 +108,7 @@ def run(
     uri: Uri = None,
     keep_failed: KeepFailed = False,
     redo_stale: RedoStale = False,
-    wall_limit: Annotated[float | None, typer.Option(help="Seconds after which a cell is ended.")] = None,
+    wall_limit: Annotated[float | None, typer.Option(min=1, help="Seconds after which a cell is ended.")] = None,
     until_decided: UntilDecided = False,
 ) -> None:
     """Run every cell of a plan that is not done yet. Safe to interrupt and to repeat."""
@@ -229,14 +222,17 @@ def tune(
 
 @app.command()
 def sync(name: PlanName = "demo", results: Results = None, uri: Uri = None) -> None:
-    """Replay into MLflow what it missed while it was down, locked or slow."""
+    """Replay into MLflow what it missed while it was down, locked or slow; exit code 1 if it still misses something."""
     from . import tracking
     from .prepare import default_places
 
     places = default_places(None, results)
     # a plan given by its path has run under its bare name, which is all that a record knows
     plan_name = name if (places.results / name).is_dir() else _plan_name(name)
-    console.print(str(tracking.sync(plan_name, places.results, uri=uri)))
+    done = tracking.sync(plan_name, places.results, uri=uri)
+    console.print(str(done))
+    if done.failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -284,10 +280,6 @@ def _plan_name(name: str) -> str:
     from . import plan_file
 
     return plan_file.load(name).name
-
-
-def _first_line(cls: type) -> str:
-    return (sys.modules[cls.__module__].__doc__ or "").strip().splitlines()[0]
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ def call(app: typer.Typer, console: Console) -> NoReturn:
     bad_usage: Any = typer.BadParameter.__mro__[2]
     try:
         from datasets.base import DataError, SealedLabel
+        from methods import BrokenMethod
 
         from .preflight import NotReady
         from .record import NewerRecord
@@ -33,7 +34,7 @@ def call(app: typer.Typer, console: Console) -> NoReturn:
     except bad_usage as error:
         error.show()
         sys.exit(2)
-    except (ConfigError, DataError, NotReady, NewerRecord, SealedLabel) as error:
+    except (ConfigError, BrokenMethod, DataError, NotReady, NewerRecord, SealedLabel) as error:
         _refuse(console, str(error))
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in _OWN:

@@ -7,9 +7,13 @@ import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_MOST_DIGITS = 20
+"""Of a number that is written out for people."""
 
 
 class ConfigError(ValueError):
@@ -84,6 +88,7 @@ def convert(value: Any, hint: Any, where: str) -> Any:
         return value
     raise ConfigError(
         f"{where}: must be of type {getattr(hint, '__name__', hint)}, got {type(value).__name__} {value!r}"
+        + (_as_number(value, hint) if hint in (int, float) and isinstance(value, str) else "")
     )
 
 
@@ -92,6 +97,21 @@ def nearest(given: str, known: Iterable[Any]) -> str:
     names = [str(k) for k in known]
     close = difflib.get_close_matches(given, names, n=1)
     return (f"; did you mean {close[0]!r}?" if close else "") + f" (known: {', '.join(names)})"
+
+
+def _as_number(text: str, kind: type) -> str:
+    """``; write 0.001 or 1.0e-3`` where YAML took a number for text, as it does 1e-3; else nothing."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return ""
+    if not number.is_finite() or abs(number.adjusted()) > _MOST_DIGITS:
+        return ""
+    if kind is int:
+        return f"; write {number:.0f}" if number == number.to_integral_value() else ""
+    digits, _, exponent = f"{number.normalize():e}".partition("e")
+    point = "" if "." in digits else ".0"
+    return f"; write {number:f}" + (f" or {digits}{point}e{int(exponent):+d}" if "e" in text.lower() else "")
 
 
 def _union(value: Any, args: tuple[Any, ...], where: str) -> Any:

@@ -80,9 +80,10 @@ def _place(folder: Path, plans: Path) -> tuple[Path, tuple[str, ...]]:
     Raises:
         ConfigError: there is a plan of this name that does not say which folder it is for.
     """
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", folder.name)
-    path = plans / f"{name}.yaml"
     digest = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=3).hexdigest()
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", folder.name)
+    name = name if re.search(r"[A-Za-z0-9]", name) else f"images_{digest}"
+    path = plans / f"{name}.yaml"
     apart = plans / f"{name}_{digest}.yaml"
     if apart.is_file() or not path.is_file():
         return (apart if apart.is_file() else path), ()

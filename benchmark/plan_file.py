@@ -15,6 +15,7 @@ from .config import ConfigError, convert, from_mapping, nearest
 from .plan import HELD_OUT, Cell, DataEntry, Plan, Training, resolve_options
 
 PLANS = Path(__file__).parent / "plans"
+_SEEDS = "seeds must be distinct non-negative integers, or how many there are, 1 or more"
 
 
 def load(name_or_path: str) -> Plan:
@@ -23,8 +24,6 @@ def load(name_or_path: str) -> Plan:
     Raises:
         ConfigError: no such plan, or any key, name or value in it is wrong; the message names the nearest.
     """
-    import yaml
-
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = PLANS / f"{name_or_path}.yaml"
@@ -32,16 +31,38 @@ def load(name_or_path: str) -> Plan:
         raise ConfigError(
             f"no plan {name_or_path!r}{nearest(name_or_path, available())}, or give the path of a .yaml file"
         )
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"plan file {path.name} is not valid YAML: {error}") from error
-    return parse(raw, default_name=path.stem)
+    return parse(_read(path), default_name=path.stem)
 
 
 def available() -> list[str]:
     """Names of the plans that come with the project."""
     return sorted(p.stem for p in PLANS.glob("*.yaml"))
+
+
+def _read(path: Path) -> Any:
+    """What the file holds; a repeated key, of which YAML would keep the last and say nothing, is refused."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+            node = super().compose_mapping_node(anchor)
+            lines: dict[tuple[str, str], int] = {}
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    line = key.start_mark.line + 1
+                    first = lines.get((key.tag, key.value))
+                    if first is not None:
+                        raise ConfigError(
+                            f"plan file {path.name}, line {line}: key {key.value!r} is there already, in line {first}; "
+                            "keep one of the two"
+                        )
+                    lines[key.tag, key.value] = line
+            return node
+
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"plan file {path.name} is not valid YAML: {error}") from error
 
 
 def parse(raw: Any, *, default_name: str) -> Plan:
@@ -51,6 +72,8 @@ def parse(raw: Any, *, default_name: str) -> Plan:
         raise ConfigError(f"{where}: the file must hold a mapping, got {type(raw).__name__}")
     raw = {"name": default_name, "title": default_name, **raw}
     if isinstance(raw.get("seeds"), int) and not isinstance(raw["seeds"], bool):
+        if raw["seeds"] < 1:
+            raise ConfigError(f"{where}: {_SEEDS}, got {raw['seeds']}")
         raw["seeds"] = list(range(raw["seeds"]))
     for key in ("methods", "datasets"):
         raw[key] = _named(raw.get(key, []), f"{where}: {key}")
@@ -95,7 +118,9 @@ def _check(plan: Plan, where: str) -> None:
     if not plan.datasets or not all(plan.methods_on(entry) for entry in plan.datasets):
         raise ConfigError(f"{where}: needs at least one dataset and one method")
     if not plan.seeds or len(set(plan.seeds)) != len(plan.seeds) or min(plan.seeds) < 0:
-        raise ConfigError(f"{where}: seeds must be distinct non-negative integers, got {plan.seeds}")
+        raise ConfigError(f"{where}: {_SEEDS}, got {list(plan.seeds)}")
+    if not plan.folds:
+        raise ConfigError(f"{where}: folds must list one fold or more, got []; leave folds out for fold 1 alone")
     known = {f.name for f in fields(Training)}
     for entry in plan.datasets:
         if entry.name not in datasets.names():
@@ -113,6 +138,11 @@ def _check(plan: Plan, where: str) -> None:
                 raise ConfigError(f"{where}: ratio must be in (0, 1], got {ratio:g}{hint}")
             if count is not None and count < 1:
                 raise ConfigError(f"{where}: labelled must be 1 group or more, got {count}")
+        if entry.folds == ():
+            raise ConfigError(
+                f"{where}: dataset {entry.name}: folds must list one fold or more, got []; leave folds out to have the "
+                "plan's own"
+            )
         for fold in entry.folds or plan.folds:
             if not 1 <= fold <= datasets.get(entry.name).folds:
                 raise ConfigError(
@@ -128,6 +158,10 @@ def _check(plan: Plan, where: str) -> None:
         for method in plan.methods_on(entry):
             if method.name not in methods.names():
                 raise ConfigError(f"{where}: unknown method {method.name!r}{nearest(method.name, methods.names())}")
+            try:
+                methods.get(method.name)
+            except methods.BrokenMethod as error:
+                raise ConfigError(f"{where}: {error}") from error
         _check_weak(plan, entry, f"{where}: dataset {entry.name}: weak")
     cells = list(plan.cells())  # all of them: each checks its own hyper-parameters and options
     if not cells:

@@ -19,7 +19,7 @@ from .plan import Plan
 from .prepare import Places, open_dataset
 from .report import frame, summary, verdict_tables, verdicts
 from .report.components import DIFFERENCE, decomposition
-from .report.crossed import ALPHA, FEWEST_SEEDS, POWER, MeanSquares, standard_error, t_quantile
+from .report.crossed import ALPHA, FEWEST_PATIENTS, FEWEST_SEEDS, POWER, MeanSquares, standard_error, t_quantile
 
 ASSUMED = {0.05: (2.0, 2.5, 3.5), 0.1: (1.0, 2.0, 3.0), 0.2: (0.5, 1.5, 2.5)}
 """Share of labels -> standard deviation between seeds, between patients, and of the rest, of *one* method in Dice
@@ -201,6 +201,11 @@ def assumptions(plan: Plan, found: Sequence[Line], difference: float) -> list[st
     for line in found:
         source = line.design.variances[0].source
         made.append(f"{line.dataset} {line.amount}: SD {source}; cases {line.patients_source}.")
+        if (cases := line.design.patients[0]) < FEWEST_PATIENTS:
+            made.append(
+                f"{line.dataset} {line.amount}: {cases} test case(s) support no verdict; {FEWEST_PATIENTS} are the "
+                "least: test more patients, or plan more folds."
+            )
     if len(plan.seeds) < FEWEST_SEEDS:
         made.append(f"{len(plan.seeds)} seeds support no verdict; {FEWEST_SEEDS} are the least, 5 to 10 are advised.")
     return made
@@ -208,7 +213,8 @@ def assumptions(plan: Plan, found: Sequence[Line], difference: float) -> list[st
 
 def _cells(line: Line, difference: float, seeds: int) -> tuple[str, ...]:
     """One row of the table."""
-    design, enough = line.design, seeds >= FEWEST_SEEDS
+    design = line.design
+    enough = seeds >= FEWEST_SEEDS and min(design.patients) >= FEWEST_PATIENTS
     spread = design.variances[0]
     return (
         line.dataset,
@@ -229,7 +235,7 @@ def _least(design: Design) -> str:
 
 def _needs(design: Design, difference: float) -> str:
     """More seeds, more cases, or more of both, whatever is enough."""
-    seeds = seeds_needed(design, difference)
+    seeds = seeds_needed(design, difference) if min(design.patients) >= FEWEST_PATIENTS else None
     cases = patients_needed(design, difference) if design.seeds >= FEWEST_SEEDS else None
     alone = [f"{count} {what}" for count, what in ((seeds, "seeds"), (cases, "cases")) if count is not None]
     if alone:

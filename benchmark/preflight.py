@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,9 @@ Say = Callable[[str], None]
 
 MIB_PER_CELL = 40
 """Scores, curves, examples and two sets of weights of a published-size network."""
+
+MOST_NUMBERS = 2**31
+"""Of the images of one batch: 8 GiB in float32, before anything is computed."""
 
 PROBE_BYTES = 2**16
 """Written and forgotten before a run, to see whether a folder can be written to."""
@@ -95,6 +99,7 @@ def decode_ahead(cells: Sequence[Cell], places: Places, *, workers: int, say: Sa
     for cell in cells:
         dataset = open_dataset(cell, places)
         with _named(cell):
+            _size(cell, dataset)
             split = split_of(cell, dataset)
         keys, grid = sorted((*split.labelled, *split.unlabelled)), canonical_of(cell)
         if (grid_of_cell := (dataset.fingerprint(), tuple(keys), grid)) in seen:
@@ -159,6 +164,7 @@ def _remember(dataset: Dataset, places: Places) -> None:
 
 def _cell(cell: Cell, dataset: Dataset) -> None:
     training, task = cell.training, dataset.task
+    _size(cell, dataset)
     reason = methods.get(cell.method).unsupported(task)
     if reason:
         raise NotReady(f"{cell.title}: {reason}")
@@ -184,6 +190,18 @@ def _cell(cell: Cell, dataset: Dataset) -> None:
                 f"{cell.dataset}: training.patch {training.patch}: {training.network} needs sides divisible by "
                 f"{network.divisor}; {side} is not, {allowed} is the next that is"
             )
+
+
+def _size(cell: Cell, dataset: Dataset) -> None:
+    training, channels = cell.training, dataset.task.channels
+    assert training.patch is not None
+    samples = training.labelled_batch + training.unlabelled_batch
+    numbers = samples * channels * prod(training.patch)
+    if numbers > MOST_NUMBERS:
+        raise ConfigError(
+            f"{cell.dataset}: training.patch {training.patch}: a batch of {samples} samples of {channels} channel(s) "
+            f"is {numbers} numbers, {MOST_NUMBERS} are the most; choose a smaller patch or smaller batches"
+        )
 
 
 def _weights(cells: Sequence[Cell], opened: Mapping[str, Dataset], say: Say) -> None:

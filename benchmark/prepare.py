@@ -98,6 +98,7 @@ def prepare(
         *store.notes,
         *feed.notes,
         *filter(None, [note, _never_labelled(cell, dataset, store, split), encoder_weights(cell.training.network)[1]]),
+        *_never_relabelled(method, cell.training.steps),
     )
     validate = partial(validation_dice, vault=vault, keys=split.val, training=cell.training, **on)
     trainer = Trainer(
@@ -249,3 +250,10 @@ def _never_labelled(cell: Cell, dataset: Dataset, store: Store, split: Split) ->
     shown = store.pool(split.labelled, cell.annotation).values()
     absent = [name for value, name in enumerate(dataset.task.classes) if value not in shown]
     return f"no labelled sample shows {', '.join(absent)}: its labels cannot teach that" if absent else ""
+
+
+def _never_relabelled(method: Method, steps: int) -> list[str]:
+    """A sentence for the record where a method that makes pseudo labels is trained too briefly to make any."""
+    if type(method).relabel_at is Method.relabel_at or any(map(method.relabel_at, range(steps))):
+        return []
+    return [f"{method.name()} makes no pseudo labels within {steps} steps: what learns from them learns nothing"]

@@ -11,10 +11,11 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from datasets.files import atomic_write
 
@@ -78,6 +79,14 @@ class Record:
     schema: int = SCHEMA
 
 
+_FIELDS = get_type_hints(Record)
+_SETTINGS = {
+    "method": str, "hyper": dict, "dataset": str, "ratio": float | None, "count": int | None, "seed": int, "fold": int,
+    "training": dict, "versions": dict,
+}  # fmt: skip
+"""What every cell has and readers of records rely on, of `benchmark.plan.Cell.canonical`."""
+
+
 def write(folder: Path, record: Record, scores: Iterable[Score] = ()) -> None:
     """Write scores first, the record last, each atomically: a record that exists is complete.
 
@@ -104,33 +113,78 @@ def digest(content: bytes) -> str:
 def read(folder: Path) -> Record | None:
     """The record of a cell, or None where there is none yet (or it is damaged: then it is as if it had not run).
 
+    The record of another cell, as in a copied folder, is none of this one.
+
     Raises:
         NewerRecord: it was written by a newer schema than this checkout knows.
     """
+    found = _parsed(folder)
+    return found if found is not None and found.id == folder.name else None
+
+
+def read_all(plan_folder: Path, left_out: list[str] | None = None) -> list[tuple[Path, Record]]:
+    """Every record below ``results/<plan>``, sorted by id.
+
+    Args:
+        plan_folder: where the folders of the cells lie.
+        left_out: gets a sentence for each file that is no record, or the record of another cell than its folder's.
+    """
+    kept = []
+    for path in sorted(plan_folder.glob("*/record.json")):
+        folder, found = path.parent, _parsed(path.parent)
+        if found is not None and found.id == folder.name:
+            kept.append((folder, found))
+        elif left_out is not None:
+            left_out.append(_left_out(f"{plan_folder.name}/{folder.name}", found))
+    return kept
+
+
+def _left_out(place: str, found: Record | None) -> str:
+    if found is None:
+        return f"Left out: {place}/record.json is damaged; run the plan again, which computes its cell anew."
+    return (
+        f"Left out: {place} holds the record of {found.id}, whose own folder has that name; move the copy away, or "
+        "back to that name where it is the one that counts."
+    )
+
+
+def _parsed(folder: Path) -> Record | None:
+    """What ``record.json`` holds, of whichever cell; None where it is no record."""
     try:
         raw = json.loads((folder / "record.json").read_text())
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
     if not isinstance(raw, dict):
         return None
-    if raw.get("schema", 0) > SCHEMA:
+    schema = raw.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
         raise NewerRecord(
-            f"{folder}: record has schema {raw['schema']}, this checkout reads up to {SCHEMA}; update the checkout"
+            f"{folder}: record has schema {schema}, this checkout reads up to {SCHEMA}; update the checkout"
         )
-    try:
-        return Record(**raw)
-    except TypeError:  # keys that no record of this schema has, or a part of one
-        return None
+    whole = set(_FIELDS) >= set(raw) >= {"id", "cell", "status"} and _are(raw, _FIELDS)
+    described = whole and set(raw["cell"]) >= set(_SETTINGS) and _are(raw["cell"], _SETTINGS)
+    return Record(**raw) if described else None
 
 
-def read_all(plan_folder: Path) -> list[tuple[Path, Record]]:
-    """Every record below ``results/<plan>``, sorted by id."""
-    found = []
-    for path in sorted(plan_folder.glob("*/record.json")):
-        record = read(path.parent)
-        if record is not None:
-            found.append((path.parent, record))
-    return found
+def _are(raw: Mapping[str, Any], hints: Mapping[str, Any]) -> bool:
+    """Whether all that is there is of the type that its name asks for."""
+    return all(_is(raw[name], hint) for name, hint in hints.items() if name in raw)
+
+
+def _is(value: Any, hint: Any) -> bool:
+    kind, parts = get_origin(hint) or hint, get_args(hint)
+    if hint is Any:
+        return True
+    if kind is Literal:
+        return value in parts
+    if kind in (Union, UnionType):
+        return any(_is(value, part) for part in parts)
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        return False
+    inner = value.values() if kind is dict else value if kind is list else ()
+    return all(_is(part, parts[-1]) for part in inner) if parts else True
 
 
 def append_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

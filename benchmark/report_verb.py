@@ -7,7 +7,8 @@ from rich.console import Console
 
 from . import plan_file
 from . import report as reports
-from .config import ConfigError
+from .config import ConfigError, nearest
+from .metrics.policy import RULES
 from .prepare import default_places
 
 
@@ -17,7 +18,7 @@ def report_plan(
     """Build the report; with ``check`` only compare it with the records.
 
     Raises:
-        ConfigError: what `benchmark.report.build` refuses.
+        ConfigError: an unknown rule, or records that `benchmark.report.build` refuses.
         Exit: 1 if a checked report is no longer what the records give.
     """
     found, folder = plan_file.load(name), default_places(None, results).results
@@ -30,8 +31,13 @@ def report_plan(
             soft_wrap=True,
         )
         raise typer.Exit(1 if changes else 0)
+    # it needs pandas, which training must work without
+    from .report.frame import ReportError
+
+    if rule not in RULES:
+        raise ConfigError(f"unknown rule {rule!r}{nearest(rule, RULES)}")
     try:
         page = reports.build(found.name, folder, rule=rule, plan=found, leave_out_stale=leave_out_stale) / "index.html"
-    except ValueError as error:
+    except ReportError as error:
         raise ConfigError(str(error)) from error
     console.print(f"report: {page}", soft_wrap=True)

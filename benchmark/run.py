@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import resource
 import time
 import traceback as tracebacks
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -158,9 +160,13 @@ def _final_evaluation(
 
 
 def _mean_dice(scores: list[Score]) -> float:
-    """Mean over rows in which the class occurs somewhere."""
-    values = [score.values[METRICS.index("dice")] for score in scores if score.status != "both_empty"]
-    return sum(values) / len(values) if values else 0.0
+    """Over a patient's scans, its classes, then patients, as in tables; classes that occur nowhere are left out."""
+    known: dict[str, dict[str, list[float]]] = {}
+    for score in scores:
+        if score.status != "both_empty":
+            of_class = known.setdefault(score.group, {}).setdefault(score.class_name, [])
+            of_class.append(score.values[METRICS.index("dice")])
+    return fmean(fmean(map(fmean, classes.values())) for classes in known.values()) if known else 0.0
 
 
 def _save_weights(path: Path, state: dict[str, Any]) -> None:
@@ -215,12 +221,20 @@ def _mixed(tree: str, trainer: Trainer) -> list[str]:
 
 
 def _lost(ready: Prepared) -> list[str]:
-    """Leave out validation points whose weights are gone, as where a checkpoint was moved alone; a sentence then."""
+    """Leave out validation points whose weights are gone or damaged, as by a power cut; a sentence then."""
     trainer = ready.trainer
-    there = [v for v in trainer.validation if v["step"] == trainer.step or trainer.snapshot(int(v["step"])).is_file()]
+    there = [v for v in trainer.validation if v["step"] == trainer.step or _readable(trainer.snapshot(int(v["step"])))]
     gone = [str(int(v["step"])) for v in trainer.validation if v not in there]
     trainer.validation[:] = there
     return [f"the weights of step {', '.join(gone)} were lost: no selection rule chose among them"] if gone else []
+
+
+def _readable(path: Path) -> bool:
+    """Whether a file holds weights as they were saved, not the part of them that reached a disk."""
+    try:
+        return isinstance(torch.load(path, map_location="cpu", weights_only=True), dict)
+    except (OSError, RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError):
+        return False
 
 
 def _slow(ready: Prepared) -> list[str]:

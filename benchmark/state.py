@@ -38,6 +38,8 @@ def state_of(cell: Cell, places: Places, data: str | None = None) -> CellState:
     if (record is None or record.status != "finished") and Lease(folder).alive():
         return CellState(cell, "running", record=record)
     if record is None:
+        if (folder / "record.json").exists():
+            return CellState(cell, "to do", "its record is damaged or that of another cell: it counts as not run")
         return CellState(cell, "to do", "has a checkpoint" if (folder / "checkpoint.pt").exists() else "")
     if record.status != "finished":
         return CellState(cell, "failed", record.reason, record)
@@ -73,8 +75,8 @@ class Forecast:
         self._known: dict[tuple[str, ...], list[float]] = {}
 
     def learn(self, record: Record) -> None:
-        """Take a finished cell into account."""
-        if record.status != "finished":
+        """Take a finished cell into account, if it says how long it took."""
+        if record.status != "finished" or "total" not in record.seconds:
             return
         method, dataset, seconds = record.cell["method"], record.cell["dataset"], record.seconds["total"]
         for key in ((method, dataset), (dataset,), ()):

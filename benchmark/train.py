@@ -292,7 +292,7 @@ def _read_torch(path: Path, device: torch.device) -> dict[str, Any] | None:
         state = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         return None
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as error:
         print(f"{path} is damaged ({error}); training starts from the first step")
         return None
     return state if isinstance(state, dict) and "origin" in state else None

@@ -55,14 +55,21 @@ class Training:
     network_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("steps", 1, None), ("labelled_batch", 1, None), ("unlabelled_batch", 1, None), ("width", 1, None),
-            ("lr", 0, None), ("momentum", 0, 1), ("weight_decay", 0, None), ("power", 0, None),
-            ("validations", 0, None), ("val_share", 0, 0.5), ("overlap", 0, 0.95),
+        for name, interval in (
+            ("steps", "[1, inf)"), ("labelled_batch", "[1, inf)"), ("unlabelled_batch", "[1, inf)"),
+            ("width", "[1, inf)"), ("lr", "(0, inf)"), ("momentum", "[0, 1)"), ("weight_decay", "[0, inf)"),
+            ("power", "[0, inf)"), ("validations", "[0, inf)"), ("val_share", "[0, 0.5]"), ("overlap", "[0, 0.95]"),
         ):  # fmt: skip
-            value = getattr(self, name)
-            if value < low or (high is not None and value > high):
-                raise ValueError(f"{name} must be in [{low}, {'inf' if high is None else high}], got {value}")
+            if not _within(getattr(self, name), interval):
+                raise ValueError(f"{name} must be in {interval}, got {getattr(self, name)}")
+        if self.patch is not None and (not self.patch or min(self.patch) < 1):
+            raise ValueError(f"patch must be sides of 1 or more pixels or voxels, got {list(self.patch)}")
+        given = sorted({"ndim", "channels", "classes", "width"} & set(self.network_options))
+        if given:
+            raise ValueError(
+                f"network_options may not hold {', '.join(given)}: ndim, channels and classes follow from the dataset, "
+                "and width is a setting of its own (training.width)"
+            )
         if self.stride is not None:
             patch = self.patch or ()
             fits = len(self.stride) == len(patch) == 3 and all(
@@ -86,3 +93,14 @@ class Training:
         """What a cell's id holds: all settings, but those added later only where they are set, so that ids stay."""
         settings = asdict(self)
         return {name: value for name, value in settings.items() if value or name not in ("stride", "network_options")}
+
+
+def _within(value: float, interval: str) -> bool:
+    """Whether a number lies in an interval; NaN lies in none.
+
+    >>> _within(0.0, "[0, 1)"), _within(1.0, "[0, 1)")
+    (True, False)
+    """
+    low, high = map(float, interval[1:-1].split(", "))
+    above = value >= low if interval[0] == "[" else value > low
+    return above and (value <= high if interval[-1] == "]" else value < high)

@@ -7,6 +7,7 @@ imports optuna, lazily.
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -104,6 +105,26 @@ def _left_behind(study: Study, root: Path) -> list[str]:
     ]
 
 
+def _refuse_damaged(journal: Path) -> None:
+    """A line that was cut would be joined with the next one that Optuna writes.
+
+    Raises:
+        NotReady: with the first line that is damaged, and what to do about it.
+    """
+    lines = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            whole = line.endswith(b"\n") and "op_code" in json.loads(line)
+        except (ValueError, TypeError):
+            whole = False
+        if not whole:
+            raise NotReady(
+                f"{journal}: line {number} of {len(lines)} is damaged, so its trials cannot be gone on with. Cut it "
+                f"off with all that follows (sed -i '{number},$d' {journal}): what those lines tell of is tried "
+                "again; or move the file away, and all is."
+            )
+
+
 class _Runner:
     """Runs one study to its budget."""
 
@@ -117,7 +138,9 @@ class _Runner:
         self.budget, self.study, self.root, self.places = plan.tuning, study, root, places
         self.plan = plan.name
         self.workers, self.say = workers, say
-        storage = JournalStorage(JournalFileBackend(str(root / f"{study.id}.journal")))
+        journal = root / f"{study.id}.journal"
+        _refuse_damaged(journal)
+        storage = JournalStorage(JournalFileBackend(str(journal)))
         sampler = optuna.samplers.TPESampler(seed=self.budget.seed, n_startup_trials=max(3, self.budget.trials // 3))
         self.optuna = optuna.create_study(
             study_name=study.id, storage=storage, sampler=sampler, direction="maximize", load_if_exists=True
@@ -152,13 +175,24 @@ class _Runner:
         return best
 
     def _best(self) -> dict[str, Any]:
-        if not self.optuna.get_trials(deepcopy=False, states=(self.states.COMPLETE,)):
+        """Of the trials of the budget: an earlier one may have been larger."""
+        ended = self._ended()
+        if len(ended) > self.budget.trials:
+            self.say(
+                f"{self.study.name}: {len(ended)} trials are there, the plan asks for the first {self.budget.trials}"
+            )
+        scored = [trial for trial in ended[: self.budget.trials] if trial.state == self.states.COMPLETE]
+        if not scored:
             self.say(f"{self.study.name}: every trial failed or was pruned; the default setting is kept")
             return self.study.default
-        return self.optuna.best_trial.params
+        return max(scored, key=lambda trial: trial.value).params
+
+    def _ended(self) -> list[Any]:
+        """Every trial that counts, in the order in which they were asked for."""
+        return self.optuna.get_trials(deepcopy=False, states=(self.states.COMPLETE, self.states.PRUNED))
 
     def _over(self) -> int:
-        return len(self.optuna.get_trials(deepcopy=False, states=(self.states.COMPLETE, self.states.PRUNED)))
+        return len(self._ended())
 
     def _recover(self) -> None:
         trials = self.optuna.get_trials(deepcopy=False)

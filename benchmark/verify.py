@@ -13,8 +13,9 @@ from pathlib import Path
 from .config import ConfigError
 from .plan import Cell
 from .prepare import Places
-from .record import Record, read
+from .record import Record, digest, read
 from .run import run_cell
+from .state import CellState, survey
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ def verify(
     """Run ``count`` finished cells again in a temporary folder, drawn at random, and compare ``scores.csv``.
 
     On the processor that made the records, with the same code and versions, every digit must be the same; elsewhere the
-    difference says what another machine, or faster code, changes.
+    difference says what another machine, or faster code, changes. A cell whose method's file, data or scores are no
+    longer those of its record is told and not run: nothing would follow from how it differs.
 
     Raises:
         ConfigError: no cell of the plan is finished.
@@ -46,24 +48,43 @@ def verify(
     if not finished:
         raise ConfigError("no cell of this plan is finished; run it first")
     found = []
-    for cell in random.Random(seed).sample(finished, min(count, len(finished))):
-        with tempfile.TemporaryDirectory() as folder:
-            elsewhere = replace(places, results=Path(folder))
-            record = run_cell(cell, elsewhere)
-            if record.status != "finished":
-                agreement = Agreement(cell.title, False, math.nan, record.reason)
-            else:
-                agreement = compare(cell.title, places.folder(cell), elsewhere.folder(cell))
-            if not agreement.identical:
-                agreement = replace(agreement, why=agreement.why + _made_otherwise(read(places.folder(cell)), record))
-        say(f"{cell.title}: {agreement.why or 'identical'}")
+    for known in survey(random.Random(seed).sample(finished, min(count, len(finished))), places):
+        why = _changed(known, places.folder(known.cell))
+        agreement = Agreement(known.cell.title, False, math.nan, why) if why else _again(known, places)
+        say(f"{known.cell.title}: {agreement.why or 'identical'}")
         found.append(agreement)
     return found
 
 
+def _changed(known: CellState, folder: Path) -> str:
+    """Why a cell that is run again could not be compared with its record; empty if it can."""
+    plan, scores = known.cell.plan, folder / "scores.csv"
+    if known.state == "stale":
+        return f"not run again: {known.why}; python -m benchmark run {plan} --redo-stale makes a new record"
+    recorded = known.record.receipt.get("scores") if known.record else None
+    if scores.is_file() and recorded in (None, digest(scores.read_bytes())):
+        return ""
+    what = "is not the file that its record describes" if scores.is_file() else "is missing"
+    return f"not run again: {scores} {what}; restore it, or delete the folder of this cell and run {plan} again"
+
+
+def _again(known: CellState, places: Places) -> Agreement:
+    cell = known.cell
+    with tempfile.TemporaryDirectory() as folder:
+        elsewhere = replace(places, results=Path(folder))
+        record = run_cell(cell, elsewhere)
+        if record.status != "finished":
+            agreement = Agreement(cell.title, False, math.nan, f"failed when it was run again: {record.reason}")
+        else:
+            agreement = compare(cell.title, places.folder(cell), elsewhere.folder(cell))
+    why = agreement.why + ("" if agreement.identical else _made_otherwise(known.record, record))
+    return replace(agreement, why=why)
+
+
 def _made_otherwise(before: Record | None, after: Record) -> str:
     """What, by their receipts, the two runs did not have in common."""
-    known = {"tree": "code", "versions": "versions", "hardware": "processor or GPU", "precision": "precision"}
+    known = {"tree": "code", "versions": "versions", "hardware": "processor or GPU"}
+    known |= {"precision": "precision"} if after.status == "finished" else {}  # a failed one may not have chosen any
     old, new = (record.receipt if record else {} for record in (before, after))
     other = [text for key, text in known.items() if old.get(key) != new.get(key)]
     return f"; the record was made with other {', '.join(other)}" if other else ""

@@ -5,12 +5,19 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
 from .base import Method
 
 _FAMILIES = ("semi", "scribble")
+_OURS = ("benchmark", "methods", "datasets")
+
+
+class BrokenMethod(ImportError):
+    """A method's file cannot be used; the message says where and why. It takes no other method along."""
 
 
 def families() -> Mapping[str, str]:
@@ -21,7 +28,8 @@ def families() -> Mapping[str, str]:
             if module.name.startswith("_"):
                 continue
             if module.name in found:
-                raise ImportError(f"two method files are called {module.name!r}: in {found[module.name]} and {family}")
+                homes = f"methods/{found[module.name]} and methods/{family}"
+                raise BrokenMethod(f"two method files are called {module.name!r}, in {homes}; rename one")
             found[module.name] = family
     return dict(sorted(found.items()))
 
@@ -36,18 +44,43 @@ def get(name: str) -> type[Method]:
 
     Raises:
         KeyError: no such method; the message names the nearest.
+        BrokenMethod: its file cannot be imported, or holds no method or several.
     """
     known = families()
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise KeyError(f"unknown method {name!r}{hint} (known: {', '.join(known)})")
-    module = importlib.import_module(f"{__name__}.{known[name]}.{name}")
+    file = f"methods/{known[name]}/{name}.py"
+    try:
+        module = importlib.import_module(f"{__name__}.{known[name]}.{name}")
+    except Exception as error:  # whatever may be raised by a file that somebody is writing
+        raise BrokenMethod(f"method {name} cannot be loaded: {file}{_cause(error, file)}") from error
     found = [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
     ]
     if len(found) != 1:
-        raise TypeError(f"methods/{known[name]}/{name}.py must define exactly one Method class, found {len(found)}")
+        told = f"{len(found)} ({', '.join(cls.__name__ for cls in found)})" if found else "none"
+        raise BrokenMethod(
+            f"method {name} cannot be loaded: {file} must define exactly one Method class, found {told}; the name of a "
+            "file without a method begins with _"
+        )
     return found[0]
+
+
+def _cause(error: Exception, file: str) -> str:
+    """The line of a method's file that could not be executed, why, and what to do."""
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError):
+        frames.append((error.filename or "", error.lineno))
+    lines = [line for path, line in frames if Path(path).as_posix().endswith(file.removeprefix("methods"))]
+    where = f", line {lines[-1]}" if lines else ""
+    remedy = "mend the file, or move it elsewhere"
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] not in _OURS:
+        remedy = (
+            f"install what holds {error.name} into {sys.prefix} yourself (`make env` installs Scant's own "
+            "requirements only)"
+        )
+    return f"{where}: {type(error).__name__}: {error}; {remedy}"

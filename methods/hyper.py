@@ -8,6 +8,7 @@ class Hyper(HyperBase):
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class HyperBase:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, valid = getattr(self, field.name), field.metadata["valid"]
+            if not _finite(value):
+                raise ValueError(f"{_owner(type(self))}: {field.name} must be finite and {valid}, got {value!r}")
             if not valid.holds(value):
                 raise ValueError(f"{_owner(type(self))}: {field.name} must be {valid}, got {value!r}")
 
@@ -100,6 +103,11 @@ def describe(cls: type) -> list[tuple[str, str, Any, str, str]]:
         )
         for f in dataclasses.fields(cls)
     ]
+
+
+def _finite(value: Any) -> bool:
+    parts = value if isinstance(value, tuple) else (value,)
+    return all(math.isfinite(part) for part in parts if isinstance(part, float))
 
 
 def _owner(cls: type) -> str:

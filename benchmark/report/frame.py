@@ -33,6 +33,9 @@ CHUNK = 64 * 2**20
 _TEXTS = ("selection", "case", "group", "class", "status", "unit")
 _NUMBERS = ("diagonal", "n_gt")
 
+_NO_PLAN = "The plan itself is not at hand: only recorded cells are shown, and missing ones cannot be named."
+_AGAIN = "delete the folder of this cell and run the plan again: only this cell is recomputed."
+
 
 class ReportError(ValueError):
     """The records cannot be reported; the message says which and what to do."""
@@ -95,7 +98,8 @@ def load(plan_folder: Path, plan: Plan | None = None) -> Results:
     Raises:
         ReportError: two records are the same cell under different settings, or a csv is damaged.
     """
-    found = {rec.id: (folder, rec) for folder, rec in record.read_all(plan_folder)}
+    left_out: list[str] = []
+    found = {rec.id: (folder, rec) for folder, rec in record.read_all(plan_folder, left_out)}
     if plan is None:
         described = {name: rec.cell for name, (_, rec) in found.items()}
     else:
@@ -110,13 +114,12 @@ def load(plan_folder: Path, plan: Plan | None = None) -> Results:
     _tell_apart(cells, "dataset", [_settings(cell, "dataset", "options") for cell in described.values()])
     _refuse_duplicates(cells)
     kept = {name: pair for name, pair in found.items() if name in described}
-    files = [kept[name][0] / "scores.csv" if name in kept else None for name in cells["id"]]
     digests: dict[int, str] = {}
     scores = read_scores(
         (
-            (number, path)
-            for number, (path, status) in enumerate(zip(files, cells["status"], strict=True))
-            if path is not None and status == "finished"
+            (number, kept[name][0] / "scores.csv", kept[name][1].receipt.get("scores"))
+            for number, (name, status) in enumerate(zip(cells["id"], cells["status"], strict=True))
+            if name in kept and status == "finished"
         ),
         digests,
     )
@@ -133,9 +136,7 @@ def load(plan_folder: Path, plan: Plan | None = None) -> Results:
         folders={name: folder for name, (folder, _) in kept.items()},
         strays=tuple(sorted(set(found) - set(described))),
         digests={cells["id"].iloc[number]: found_digest for number, found_digest in digests.items()},
-        notes=tuple(f"Left out: {reason}." for reason in plan.dropped())
-        if plan
-        else ("The plan itself is not at hand: only recorded cells are shown, and missing ones cannot be named.",),
+        notes=(*([f"Left out: {reason}." for reason in plan.dropped()] if plan else [_NO_PLAN]), *left_out),
     )
 
 
@@ -144,15 +145,15 @@ def registered(dataset: str) -> str:
     return dataset.partition(" [")[0]
 
 
-def read_scores(files: Iterable[tuple[int, Path]], digests: dict[int, str] | None = None) -> pd.DataFrame:
+def read_scores(files: Iterable[tuple[int, Path, str | None]], digests: dict[int, str] | None = None) -> pd.DataFrame:
     """The rows of many ``scores.csv``, each with the number given for its file in the column ``cell``.
 
     Args:
-        files: numbers and paths.
+        files: numbers, paths and, where they are known, digests that the records have of them.
         digests: gets the digest of every file, by number.
 
     Raises:
-        ReportError: a file is missing, or its columns are not `record.COLUMNS`.
+        ReportError: a file is missing, not the one that was recorded, or no table of `record.COLUMNS`.
     """
     parts = [_parse(chunk) for chunk in _chunks(files, {} if digests is None else digests)] or [_parse([])]
     joined = {
@@ -169,21 +170,27 @@ def read_scores(files: Iterable[tuple[int, Path]], digests: dict[int, str] | Non
     return frame
 
 
-def _chunks(files: Iterable[tuple[int, Path]], digests: dict[int, str]) -> Iterator[list[tuple[int, Path, bytes]]]:
+def _chunks(
+    files: Iterable[tuple[int, Path, str | None]], digests: dict[int, str]
+) -> Iterator[list[tuple[int, Path, bytes]]]:
     header = (",".join(record.COLUMNS) + "\n").encode()
     chunk: list[tuple[int, Path, bytes]] = []
     size = 0
-    for number, path in files:
+    for number, path, recorded in files:
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             content = b""
         if not content.startswith(header) or not content.endswith(b"\n"):
             raise ReportError(
-                f"{path}: not a complete table of scores (its columns must be {', '.join(record.COLUMNS)}). Delete the "
-                "folder of this cell and run the plan again: only this cell is recomputed."
+                f"{path}: not a complete table of scores (its columns must be {', '.join(record.COLUMNS)}); {_AGAIN}"
             )
         digests[number] = record.digest(content)
+        if recorded not in (None, digests[number]):
+            raise ReportError(
+                f"{path} is not the file that its record describes (digest {digests[number]}, recorded {recorded}): "
+                f"somebody changed one of the two. Restore them, or {_AGAIN}"
+            )
         chunk.append((number, path, content[len(header) :]))
         size += len(content)
         if size > CHUNK:
@@ -195,16 +202,21 @@ def _chunks(files: Iterable[tuple[int, Path]], digests: dict[int, str]) -> Itera
 
 def _parse(chunk: Sequence[tuple[int, Path, bytes]]) -> pd.DataFrame:
     wanted = [*_TEXTS, *_NUMBERS, *METRICS]
-    frame = pd.read_csv(
-        io.BytesIO(b"".join(body for _, _, body in chunk)),
-        names=record.COLUMNS,
-        usecols=wanted,
-        dtype={name: "category" if name in _TEXTS else "float64" for name in wanted},
-        # a patient named "NA" is a patient; only numbers may be missing
-        keep_default_na=False,
-        na_values={name: ["nan"] for name in (*_NUMBERS, *METRICS)},
-        engine="c",
-    )[wanted]
+    try:
+        frame = pd.read_csv(
+            io.BytesIO(b"".join(body for _, _, body in chunk)),
+            names=record.COLUMNS,
+            usecols=wanted,
+            dtype={name: "category" if name in _TEXTS else "float64" for name in wanted},
+            # a patient named "NA" is a patient; only numbers may be missing
+            keep_default_na=False,
+            na_values={name: ["nan"] for name in (*_NUMBERS, *METRICS)},
+            engine="c",
+        )[wanted]
+    except ValueError as error:
+        for one in chunk if len(chunk) > 1 else ():
+            _parse([one])  # which raises for the one that is meant
+        raise ReportError(f"{chunk[0][1]}: not a table of scores: {error}; {_AGAIN}") from error
     lines = [body.count(b"\n") for _, _, body in chunk]
     if len(frame) != sum(lines):
         raise ReportError(

@@ -51,15 +51,35 @@ class Examples:
     classes: tuple[str, ...]
 
 
+class Unreadable(ValueError):
+    """The examples of a cell are damaged; the message names the file."""
+
+
 def read_examples(path: Path) -> Examples:
-    """The examples of one cell, see `benchmark.examples`."""
-    with np.load(path, allow_pickle=False) as stored:
+    """The examples of one cell, see `benchmark.examples`.
+
+    Raises:
+        FileNotFoundError: it has none.
+        Unreadable: they are damaged.
+    """
+    try:
+        return _stored(path)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # damage has as many errors as a file has layers
+        raise Unreadable(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _stored(path: Path) -> Examples:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         classes = tuple(str(name) for name in stored["classes"])
         numbers = sorted(int(key.split("_")[0]) for key in stored.files if key.endswith("_label"))
         examples = []
         for i in numbers:
             spacing = stored[f"{i}_spacing"] if f"{i}_spacing" in stored.files else np.ones(2)
             image, label, prediction = (stored[f"{i}_{kind}"] for kind in ("image", "label", "prediction"))
+            if not image.shape[:2] == label.shape == prediction.shape:
+                raise ValueError(f"image {image.shape}, label {label.shape} and prediction {prediction.shape} differ")
             place = (float(spacing[0]), float(spacing[1]))
             rank = str(stored[f"{i}_rank"]) if f"{i}_rank" in stored.files else ""
             examples.append(Example(str(stored[f"{i}_name"]), image, label, prediction, place, rank))
@@ -76,6 +96,7 @@ def overlay_png(examples_npz: Path, out_png: Path) -> None:
 
     Raises:
         FileNotFoundError: the cell has no examples.
+        Unreadable: they are damaged.
     """
     found = read_examples(examples_npz)
     with style.settings():
@@ -94,18 +115,30 @@ def comparison(results: Results, dataset: str, of: pd.DataFrame, amount: str, ro
     """The same slices under every method of a dataset at one amount; nothing where no cell has examples.
 
     The cases are the best, the median and the worst of one method that all others are measured by: the lower bound,
-    or where there is none the first row. Of each method the first seed with examples is shown.
+    or where there is none the first row. Of each method the first seed with examples is shown; damaged ones are told.
     """
     found: dict[str, Examples] = {}
+    damaged: list[str] = []
     wanted = of[(of["role"] == "upper") | (of["amount"] == amount)]
     place = {label: number for number, label in enumerate(rows)}
     for entry in sorted(wanted.itertuples(), key=lambda entry: place.get(entry.label, -1)):
         for name in entry.ids:
             path = results.folders.get(name, Path("/nonexistent")) / "examples.npz"
             if path.is_file():
-                found[entry.label] = read_examples(path)
+                try:
+                    found[entry.label] = read_examples(path)
+                except Unreadable:
+                    damaged.append(name)
+                    continue
                 break
+    left_out = (
+        f" Left out: examples.npz of {', '.join(damaged)}, which cannot be read; no number depends on it. Delete the "
+        "folder of such a cell and run the plan again to have it anew."
+        if damaged
+        else ""
+    )
     if not found:
+        yield from _nothing_to_show(dataset, left_out.strip()) if damaged else ()
         return
     lower = [label for label in wanted.loc[wanted["role"] == "lower", "label"] if label in found]
     measure = (lower or [label for label in rows if label in found] or list(found))[0]
@@ -137,9 +170,17 @@ def comparison(results: Results, dataset: str, of: pd.DataFrame, amount: str, ro
         f"Examples of {dataset}",
         f"Test slices of {dataset} with reference and predictions; rows: {', '.join(map(_named, cases))}.",
         f"{rule}. At {amount}, first finished seed of every method, the slice with most foreground. Filled: "
-        "prediction; white line: reference; number: Dice (%) of the slice, averaged over its classes.",
+        f"prediction; white line: reference; number: Dice (%) of the slice, averaged over its classes.{left_out}",
         figure,
     )
+
+
+def _nothing_to_show(dataset: str, why: str) -> Iterator[Picture]:
+    figure, title = style.canvas(style.PAGE, 0.4), f"Examples of {dataset}"
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, "no examples that can be read", ha="center", va="center", transform=axes.transAxes)
+    yield Picture(f"examples_{style.slug(dataset)}", title, f"No test slice of {dataset} can be shown.", why, figure)
 
 
 def slice_dice(prediction: np.ndarray, label: np.ndarray) -> float:

@@ -25,7 +25,7 @@ def refuse(results: Results, plan_folder: Path, *, leave_out: bool = False) -> R
     Raises:
         ReportError: the message says which cells, why, and what to do.
     """
-    for check in (_versions(results), _changed_scores(results), _mixed_methods(results), _mixed_data(results)):
+    for check in (_versions(results), _mixed_methods(results), _mixed_data(results)):
         for sentence in check:
             raise ReportError(sentence)
     for sentence in () if leave_out else _outdated(results, plan_folder):
@@ -57,17 +57,6 @@ def _versions(results: Results) -> Iterator[str]:
             f"share no table. Run the plan again (python -m benchmark run {results.plan}), or build the report with "
             f"the checkout that made them (commit {', '.join(commits)})."
         )
-
-
-def _changed_scores(results: Results) -> Iterator[str]:
-    for name, found in results.digests.items():
-        expected = results.records[name].receipt.get("scores")
-        if expected is not None and expected != found:
-            yield (
-                f"{results.folders[name] / 'scores.csv'} is not the file that its record describes (digest {found}, "
-                f"recorded {expected}): somebody changed one of the two. Restore them, or delete the folder of this "
-                "cell and run the plan again: only this cell is recomputed."
-            )
 
 
 def _mixed_methods(results: Results) -> Iterator[str]:

@@ -58,24 +58,30 @@ def sync(name: str, results: Path, uri: str | None = None, *, busy_seconds: floa
             break
         except Exception as error:  # one cell's error must not keep the others from being logged
             failed.append(f"{where.name}: {type(error).__name__}: {first_line(error)}")
+    notes += left.left_out
     return SyncReport(logged, left.already, len(left.abandoned), tuple(failed), tuple(dict.fromkeys(notes)))
 
 
 @dataclass(frozen=True)
 class Leftovers:
-    """What earlier runs left at one tracker: records unseen by it, how many it has, runs open without a runner."""
+    """What earlier runs left at one tracker: records unseen by it, how many it has, runs open without a runner.
+
+    ``left_out``: sentences on files that are no record, or not that of their folder's cell.
+    """
 
     unseen: list[tuple[Path, Record]]
     already: int
     abandoned: list[str]
+    left_out: list[str]
 
     @classmethod
     def of(cls, store: Store, plan_folder: Path) -> Leftovers:
         """Compare a plan's folder with the runs of its experiment. Cells that somebody runs now are left out."""
         present = {run.info.run_id: run for run in store.runs("tags.kind = 'cell'")}
         unseen, already = [], 0
+        left_out: list[str] = []
         alive = {path.parent.name for path in plan_folder.glob("*/lease.json") if Lease(path.parent).alive()}
-        for folder, record in records.read_all(plan_folder):
+        for folder, record in records.read_all(plan_folder, left_out):
             tracked = state.load(folder, store.name)
             if tracked is not None and tracked.run_id in present and tracked.final == state.digest(folder):
                 already += 1
@@ -90,7 +96,7 @@ class Leftovers:
             and run.data.tags.get("place") == place
             and run.data.tags.get("cell") not in alive | pending
         ]
-        return cls(unseen, already, abandoned)
+        return cls(unseen, already, abandoned, left_out)
 
 
 def cells(n: int) -> str:

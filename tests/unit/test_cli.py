@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -60,6 +61,43 @@ def test_list_names_every_method_dataset_and_plan(scant: Command) -> None:
     assert code == 0
     words = text.split()
     assert set(methods.names()) | set(datasets.names()) | set(plan_file.available()) <= set(words)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def mine(:\n", "methods/semi/mine.py, line 1: SyntaxError: invalid syntax"),
+        ("x = 1\nimport no_such_thing.part\n", "line 2: ModuleNotFoundError: No module named 'no_such_thing'; install"),
+        ("\nfrom ..losses import gone\n", "line 2: ImportError: cannot import name 'gone'"),
+        ("def f():\n    raise ValueError('odd')\n\nf()\n", "methods/semi/mine.py, line 2: ValueError: odd; mend"),
+        ("from ..base import Method\n", "methods/semi/mine.py must define exactly one Method class, found none"),
+        (
+            "from ..base import Method\n\nclass A(Method): ...\nclass B(Method): ...\n",
+            "must define exactly one Method class, found 2 (A, B)",
+        ),
+    ],
+)
+def test_a_broken_method_is_one_message_and_takes_nothing_else_along(
+    scant: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str
+) -> None:
+    import methods
+
+    known = methods.families()
+    (tmp_path / "semi").mkdir()
+    (tmp_path / "semi/mine.py").write_text(source)
+    monkeypatch.setattr(methods, "families", lambda: {**known, "mine": "semi"})
+    here = importlib.import_module("methods.semi").__path__
+    monkeypatch.setattr("methods.semi.__path__", [*here, str(tmp_path / "semi")])
+    code, text = scant("list")
+    squeezed = "".join(text.split())  # columns break lines
+    told = ("broken: method mine cannot be loaded: methods/semi/mine.py", message)
+    assert (code, [words for words in told if "".join(words.split()) not in squeezed]) == (0, [])
+    assert {"cps", "pce", "demo"} <= set(text.split())
+    for arguments in (("show", "mine"), ("plan", plan_in(tmp_path, methods=["mine"]))):
+        code, text = scant(*arguments)
+        assert (code, text.count("error:"), message in text) == (2, 1, True)
+    assert scant("plan", plan_in(tmp_path, methods=["cps"]))[0] == 0
+    sys.modules.pop("methods.semi.mine", None)
 
 
 def test_show_explains_a_method_a_dataset_and_a_plan(scant: Command, tmp_path: Path) -> None:
@@ -268,7 +306,15 @@ def test_a_missing_package_is_said_with_the_remedy_and_a_missing_part_of_ours_is
 
 
 @pytest.mark.parametrize(
-    "arguments", [["run", "--workers", "0"], ["run", "--nonsense"], ["nonsense"], ["cell", "demo"]]
+    "arguments",
+    [
+        ["run", "--workers", "0"],
+        ["run", "--wall-limit", "-5"],
+        ["run", "--wall-limit", "0"],
+        ["run", "--nonsense"],
+        ["nonsense"],
+        ["cell", "demo"],
+    ],
 )
 def test_bad_usage_is_exit_code_two(scant: Command, arguments: list[str]) -> None:
     code, text = scant(*arguments)
@@ -301,6 +347,23 @@ def test_a_report_of_nothing_or_by_an_unknown_rule_is_one_message(scant: Command
     assert (code, "penalised" in text) == (2, True)
 
 
+def test_what_a_report_refuses_is_one_message_and_a_fault_of_ours_keeps_its_traceback(
+    scant: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmark.report.frame import ReportError
+
+    def broken(*_: Any, **settings: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("benchmark.report.build", broken)
+    error: Exception = ReportError("scores.csv is damaged")
+    code, text = scant("report", plan_in(tmp_path))
+    assert (code, "error: scores.csv is damaged" in text) == (2, True)
+    error = ValueError("could not convert string to float: 'abc'")
+    with pytest.raises(ValueError, match="could not convert"):
+        scant("report", plan_in(tmp_path))
+
+
 def test_doctor_is_exit_code_one_where_something_that_is_needed_is_broken(
     scant: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,13 +379,25 @@ def test_sync_of_a_locked_database_loses_nothing(scant: Command, tmp_path: Path)
     database = tmp_path / "mlflow.db"
     with sqlite3.connect(database, isolation_level=None) as holder:
         holder.execute("BEGIN EXCLUSIVE")
-        _, text = scant("sync", path, "--uri", f"sqlite:///{database}")
+        code, text = scant("sync", path, "--uri", f"sqlite:///{database}")
     holder.close()
-    assert "locked" in text
+    assert (code, "locked" in text) == (1, True)
     assert (places_in(tmp_path).folder(tiny_cell()) / "record.json").exists()
     # what the message names is the plan, whose file may lie anywhere
     code, text = scant("sync", "tiny", "--uri", f"sqlite:///{database}")
     assert (code, "1 cell logged" in text) == (0, True), text
+
+
+def test_sync_into_what_is_no_database_says_what_was_not_logged_and_is_exit_code_one(
+    scant: Command, tmp_path: Path
+) -> None:
+    path, database = plan_in(tmp_path), tmp_path / "mlflow.db"
+    write(places_in(tmp_path).folder(tiny_cell()), Record(tiny_cell().id, tiny_cell().canonical(), "finished"))
+    database.write_text("garbage " * 100)
+    code, text = scant("sync", path, "--uri", f"sqlite:///{database}")
+    assert (code, f"not logged: the tracker sqlite:///{database} cannot be used" in text, "1 cell" in text) == (
+        1, True, True,
+    )  # fmt: skip
 
 
 # Planning and deciding ---------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -408,6 +409,18 @@ def test_another_folder_of_the_same_name_has_a_plan_of_its_own(tmp_path: Path) -
     assert again == [first, second, first]
     first.unlink()
     assert own.plan_for(other, places)[0] == second
+
+
+def test_folders_named_in_other_letters_have_plans_of_their_own(tmp_path: Path) -> None:
+    places = places_in(tmp_path)
+    heart, lung = (
+        own.plan_for(pictures(tmp_path / name, seed=n), places)[0] for n, name in enumerate(("心脏", "肺脏"))
+    )
+    assert heart != lung
+    assert re.fullmatch(r"images_[0-9a-f]{6}", heart.stem)
+    plan = plan_file.load(str(heart))
+    assert (plan.name, plan.images) == (heart.stem, str(tmp_path / "心脏"))
+    assert own.plan_for(tmp_path / "心脏", places)[0] == heart
 
 
 def test_a_plan_that_does_not_say_its_folder_is_refused_with_the_line_to_add(tmp_path: Path) -> None:

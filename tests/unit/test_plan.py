@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from math import inf, nan
 from typing import Any
 
 import pytest
@@ -307,11 +308,29 @@ def test_a_patch_of_the_wrong_dimension_is_refused() -> None:
 @pytest.mark.parametrize(
     ("training", "message"),
     [
-        ({"steps": 0}, r"steps must be in \[1, inf\], got 0"),
+        ({"steps": 0}, r"steps must be in \[1, inf\), got 0"),
         ({"overlap": 1.0}, r"overlap must be in \[0, 0.95\], got 1.0"),
         ({"val_share": 0.6}, r"val_share must be in \[0, 0.5\], got 0.6"),
-        ({"momentum": 1.5}, r"momentum must be in \[0, 1\], got 1.5"),
-        ({"lr": -1}, r"lr must be in \[0, inf\], got -1"),
+        ({"momentum": 1.5}, r"momentum must be in \[0, 1\), got 1.5"),
+        ({"momentum": 1}, r"momentum must be in \[0, 1\), got 1.0"),
+        ({"momentum": nan}, r"momentum must be in \[0, 1\), got nan"),
+        ({"lr": -1}, r"lr must be in \(0, inf\), got -1"),
+        ({"lr": 0}, r"lr must be in \(0, inf\), got 0"),
+        ({"lr": inf}, r"lr must be in \(0, inf\), got inf"),
+        ({"lr": nan}, r"lr must be in \(0, inf\), got nan"),
+        ({"weight_decay": nan}, r"weight_decay must be in \[0, inf\), got nan"),
+        ({"weight_decay": -0.1}, r"weight_decay must be in \[0, inf\), got -0.1"),
+        ({"power": inf}, r"power must be in \[0, inf\), got inf"),
+        ({"patch": [0, 16]}, r"patch must be sides of 1 or more pixels or voxels, got \[0, 16\]"),
+        (
+            {"network_options": {"classes": 7}},
+            r"network_options may not hold classes: ndim, channels and classes follow from the dataset",
+        ),
+        ({"network_options": {"ndim": 3, "channels": 2}}, r"network_options may not hold channels, ndim: "),
+        (
+            {"network_options": {"width": 8, "norm": "instance"}},
+            r"network_options may not hold width: .* width is a setting of its own \(training.width\)",
+        ),
         ({"optimizer": "lion"}, r"training: optimizer: must be one of 'sgd', 'adam', 'adamw', got 'lion'"),
         ({"epochs": 3}, r"plan tiny: training: unknown key 'epochs'"),
         ({"stride": [8, 8]}, r"stride must be three numbers .* got stride \(8, 8\) and patch None"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,11 @@ def test_a_plan_that_comes_with_the_project_is_valid_has_cells_and_says_what_it_
             {"methods": ["cps", {"name": "mean_teacher", "hyper": {"ramp": 2}}]},
             r"mean_teacher: ramp must be in \[0, 1\]",
         ),
+        (
+            {"methods": [{"name": "cps", "hyper": {"weight": inf}}]},
+            r"method cps: hyper: cps: weight must be finite and in \[0, inf\], got inf",
+        ),
+        ({"methods": [{"name": "cps", "hyper": {"weight": nan}}]}, r"cps: weight must be finite .*, got nan"),
         ({"datasets": [PHANTOM | {"options": {"side": 33}}]}, r"phantom_2d: options: side must be a multiple of 16"),
         ({"datasets": [PHANTOM | {"options": {"sides": 32}}]}, r"unknown key 'sides'; did you mean 'side'\?"),
         ({"datasets": [PHANTOM | {"training": {"stepz": 1}}]}, r"phantom_2d: training: unknown key 'stepz'"),
@@ -73,8 +79,11 @@ def test_a_plan_that_comes_with_the_project_is_valid_has_cells_and_says_what_it_
         ({"ratios": [], "labelled": [0]}, r"labelled must be 1 group or more, got 0"),
         ({"datasets": [PHANTOM | {"ratios": [0.5], "labelled": [3]}]}, r"phantom_2d gives ratios and labelled"),
         ({"seeds": 0}, r"seeds must be distinct non-negative integers"),
+        ({"seeds": -3}, r"seeds must be distinct non-negative integers, or how many there are, 1 or more, got -3$"),
         ({"seeds": [1, 1]}, r"seeds must be distinct"),
-        ({"seeds": [-1]}, r"seeds must be distinct non-negative"),
+        ({"seeds": [-1]}, r"seeds must be distinct non-negative integers, .*, got \[-1\]$"),
+        ({"folds": []}, r"plan tiny: folds must list one fold or more, got \[\]; leave folds out for fold 1 alone"),
+        ({"datasets": [PHANTOM | {"folds": []}]}, r"dataset phantom_2d: folds must list .*to have the plan's own"),
         ({"folds": [2]}, r"fold must be in 1..1 for phantom_2d, got 2"),
         ({"methods": []}, r"needs at least one dataset and one method"),
         ({"datasets": []}, r"needs at least one dataset and one method"),
@@ -177,6 +186,9 @@ def test_a_plan_that_is_not_there_is_refused_with_the_nearest() -> None:
         ("methods: [a", "bad.yaml is not valid YAML"),
         ("", "plan bad: the file must hold a mapping, got NoneType"),
         ("- a\n- b", "plan bad: the file must hold a mapping, got list"),
+        ("seeds: 5\ntitle: x\nseeds: 1", "plan file bad.yaml, line 3: key 'seeds' is there already, in line 1; keep"),
+        ("training: {lr: 0.1, lr: 0.2}", "bad.yaml, line 1: key 'lr' is there already, in line 1"),
+        ("methods:\n- name: cps\n  hyper: {}\n  name: pce", "bad.yaml, line 4: key 'name' is there .* line 2"),
         ("methods: [cps]", r"plan bad: missing key\(s\) protocol"),
     ],
 )
@@ -185,6 +197,16 @@ def test_a_file_that_is_no_plan_is_refused_by_name(tmp_path: Path, text: str, me
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         plan_file.load(str(path))
+
+
+def test_a_key_that_overrides_a_merged_one_is_no_repetition(tmp_path: Path) -> None:
+    path = tmp_path / "merged.yaml"
+    path.write_text(
+        "protocol: none\ndatasets: [phantom_2d]\nratios: [0.5]\nbounds: false\nmethods:\n"
+        "- &plain {name: cps, label: plain}\n- &other {<<: *plain, label: strong, hyper: {weight: 2.0}}\n"
+        "- {<<: *other, label: weak, hyper: {weight: 0.5}}\n"
+    )
+    assert [entry.label for entry in plan_file.load(str(path)).methods] == ["plain", "strong", "weak"]
 
 
 def test_a_file_that_is_not_text_is_refused_by_name(tmp_path: Path) -> None:

@@ -141,6 +141,18 @@ def test_a_variance_of_three_seeds_is_called_little_to_go_by(tmp_path: Path) -> 
     assert line.design.variances[0].source.endswith("3 seeds, 8 patients, few seeds to go by")
 
 
+def test_with_one_test_patient_nothing_is_found_and_the_planner_says_why(tmp_path: Path) -> None:
+    few = {"name": "phantom_2d", "options": {"patients": 5}}  # the third alone tests
+    plan = tiny_plan(methods=["cps"], bounds=True, seeds=5, ratios=[0.5], datasets=[few])
+    (line,) = power.lines(plan, places_in(tmp_path))
+    *_, cases, mde, holm, share, needs = power._cells(line, 3.0, 5)
+    assert (cases, mde, holm, share) == ("1", "–", "–", "–")
+    assert needs.endswith(" cases")
+    assert "seeds" not in needs
+    text = told(plan, tmp_path)
+    assert "phantom_2d 50%: 1 test case(s) support no verdict; 3 are the least: test more patients, or plan" in text
+
+
 def test_an_mde_of_more_points_than_dice_has_is_not_printed() -> None:
     wild = Line("heart", "5%", Design((Variance(60.0, 5.0, 5.0),), (40,), 3, 0.05 / 9), "made up", 9)
     assert wild.design.detectable() > 100

@@ -34,6 +34,11 @@ def checked(root: Path, *cells: Any) -> list[str]:
     return said
 
 
+def test_data_are_not_decoded_ahead_for_a_patch_that_no_memory_holds(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"training.patch \(100000, 100000\): .* choose a smaller patch"):
+        preflight.decode_ahead([tiny_cell(patch=[100000, 100000])], places_in(tmp_path), workers=1)
+
+
 def test_a_plan_that_can_run_passes_and_its_cases_are_checked_once(tmp_path: Path) -> None:
     cells = list(tiny_plan(methods=["supervised", "cps", "pce"], ratios=[0.34, 0.67], seeds=2, bounds=True).cells())
     assert checked(tmp_path, *cells) == ["phantom_2d: checking 6 cases once"]
@@ -73,6 +78,10 @@ def test_missing_data_say_where_they_were_looked_for_and_where_to_get_them(tmp_p
         (
             {"patch": [40, 32]},
             r"phantom_2d: training.patch \(40, 32\): unet needs sides divisible by 16; 40 is not",
+        ),
+        (
+            {"patch": [100000, 100000]},
+            r"training.patch \(100000, 100000\): a batch of 4 samples of 1 channel\(s\) is 40000000000 numbers, ",
         ),
     ],
 )

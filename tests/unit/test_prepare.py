@@ -8,9 +8,19 @@ import pytest
 import torch
 
 from benchmark import ROOT
-from benchmark.prepare import Places, default_places, make_feed, open_dataset, open_store, prepare, split_of
+from benchmark.prepare import (
+    Places,
+    _never_relabelled,
+    default_places,
+    make_feed,
+    open_dataset,
+    open_store,
+    prepare,
+    split_of,
+)
 from datasets.base import SealedLabel
 
+from .scribble_toys import method
 from .tiny_cells import places_in, tiny_cell
 
 
@@ -71,3 +81,12 @@ def test_the_network_is_the_plans(tmp_path: Path) -> None:
 
     # a network of twice the width has close to four times the weights of its convolutions
     assert 3 < parameters(width=8) / parameters(width=4) < 4
+
+
+def test_a_training_too_short_for_any_pseudo_label_says_so() -> None:
+    released = method("scribble2label", variant="released", period=100)
+    assert _never_relabelled(released, 101) == []
+    (note,) = _never_relabelled(released, 100)
+    assert note.startswith("scribble2label makes no pseudo labels within 100 steps")
+    assert _never_relabelled(method("pce"), 1) == [], "it never makes any"
+    assert _never_relabelled(method("pce_random_walker"), 1) == [], "before the first step"

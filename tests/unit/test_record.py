@@ -21,7 +21,17 @@ def some_record(**changes: Any) -> Record:
     return Record(
         **{
             "id": "cps-1",
-            "cell": {"method": "cps", "hyper": {"weight": 0.1}, "training": {"patch": [32, 32]}},
+            "cell": {
+                "method": "cps",
+                "hyper": {"weight": 0.1},
+                "training": {"patch": [32, 32]},
+                "dataset": "acdc",
+                "ratio": 0.1,
+                "count": None,
+                "seed": 0,
+                "fold": 1,
+                "versions": {"protocol": "1"},
+            },
             "status": "finished",
             "seconds": {"train": 1.5},
             "memory_mib": 12.25,
@@ -44,13 +54,13 @@ def some_score(**values: float) -> Score:
 
 # Round trips ---------------------------------------------------------------------------------------------------------
 def test_what_was_written_is_read_back_equal(tmp_path: Path) -> None:
-    write(tmp_path / "cell", some_record())
-    assert read(tmp_path / "cell") == some_record()
+    write(tmp_path / "cps-1", some_record())
+    assert read(tmp_path / "cps-1") == some_record()
 
 
 def test_undefined_numbers_survive(tmp_path: Path) -> None:
-    write(tmp_path, some_record(memory_mib=nan, validation=[{"step": 1, "dice": nan}]))
-    found = read(tmp_path)
+    write(tmp_path / "cps-1", some_record(memory_mib=nan, validation=[{"step": 1, "dice": nan}]))
+    found = read(tmp_path / "cps-1")
     assert found is not None
     assert isnan(found.memory_mib)
     assert isnan(found.validation[0]["dice"])
@@ -84,7 +94,21 @@ def test_all_records_of_a_plan_come_sorted_and_damaged_ones_are_left_out(tmp_pat
         write(tmp_path / name, some_record(id=name))
     (tmp_path / "c" / "record.json").write_text("{")
     (tmp_path / "report").mkdir()
-    assert [(folder.name, found.id) for folder, found in record.read_all(tmp_path)] == [("a", "a"), ("b", "b")]
+    left_out: list[str] = []
+    found = record.read_all(tmp_path, left_out)
+    assert [(folder.name, found.id) for folder, found in found] == [("a", "a"), ("b", "b")]
+    (sentence,) = left_out
+    assert sentence.startswith(f"Left out: {tmp_path.name}/c/record.json is damaged")
+
+
+def test_a_copied_folder_is_no_cell_and_says_whose_record_it_holds(tmp_path: Path) -> None:
+    write(tmp_path / "cps-1", some_record())
+    write(tmp_path / "cps-1.bak", some_record(reason="an older one"))
+    left_out: list[str] = []
+    assert record.read_all(tmp_path, left_out) == [(tmp_path / "cps-1", some_record())]
+    (sentence,) = left_out
+    assert sentence.startswith(f"Left out: {tmp_path.name}/cps-1.bak holds the record of cps-1, ")
+    assert read(tmp_path / "cps-1.bak") is None
 
 
 # What is no record ---------------------------------------------------------------------------------------------------
@@ -106,6 +130,40 @@ def test_all_records_of_a_plan_come_sorted_and_damaged_ones_are_left_out(tmp_pat
 def test_a_damaged_record_counts_as_not_run(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "record.json").write_bytes(content)
     assert read(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"id": 1},
+        {"cell": {}},
+        {"cell": None},
+        {"cell": some_record().cell | {"ratio": "a tenth"}},
+        {"cell": some_record().cell | {"versions": None}},
+        {"status": "done"},
+        {"status": []},
+        {"reason": None},
+        {"seconds": {"total": "long"}},
+        {"seconds": []},
+        {"memory_mib": None},
+        {"parameters": True},
+        {"split": []},
+        {"validation": [{"step": "first"}]},
+        {"selections": {"last": 0.5}},
+        {"receipt": None},
+        {"notes": [1]},
+        {"schema": "1"},
+        {"schema": None},
+    ],
+    ids=str,
+)
+def test_a_record_with_a_part_of_another_type_counts_as_not_run(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    folder = tmp_path / "cps-1"
+    write(folder, some_record())
+    assert read(folder) is not None
+    raw = json.loads((folder / "record.json").read_text())
+    (folder / "record.json").write_text(json.dumps(raw | wrong))
+    assert read(folder) is None
 
 
 def test_a_cell_without_a_folder_has_not_run(tmp_path: Path) -> None:

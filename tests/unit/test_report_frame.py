@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -191,6 +192,28 @@ def test_a_cut_off_table_of_scores_names_its_file(tmp_path: Path) -> None:
     (folder / "scores.csv").write_bytes(content[:-10])
     with pytest.raises(frame.ReportError, match=r"1method/scores\.csv: not a complete table"):
         frame.load(tmp_path / "toy")
+
+
+def test_a_bad_number_is_found_by_the_digest_of_its_file_or_else_names_it(tmp_path: Path) -> None:
+    write_cell(tmp_path, [score("A", dice=0.5)])
+    folder = write_cell(tmp_path, [score("A", dice=0.5)], seed=1)
+    path = folder / "scores.csv"
+    path.write_text(path.read_text().replace(",0.5,", ",abc,"))
+    with pytest.raises(frame.ReportError, match=rf"^{path} is not the file that its record describes"):
+        frame.load(tmp_path / "toy")
+    record = folder / "record.json"  # as written before digests existed
+    record.write_text(re.sub(r'"scores": "\w+",', "", record.read_text()))
+    with pytest.raises(frame.ReportError, match=rf"^{path}: not a table of scores: .*'abc'; delete the folder of this"):
+        frame.load(tmp_path / "toy")
+
+
+def test_a_copied_folder_replaces_no_cell_and_is_noted(tmp_path: Path) -> None:
+    folder = write_cell(tmp_path, [score("A", dice=0.9)])
+    copied = folder.rename(folder.with_name(f"{folder.name}.bak"))
+    write_cell(tmp_path, [score("A", dice=0.5)])
+    assert _entries(tmp_path)["dice_mean"].item() == 0.5
+    notes = frame.load(tmp_path / "toy").notes
+    assert notes[-1].startswith(f"Left out: toy/{copied.name} holds the record of {folder.name}, ")
 
 
 def test_nothing_finished_gives_empty_frames(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from benchmark.report import assemble, build, frame, overlays, style
 from benchmark.report.plots import overlay_png
-from tests.unit.report_records import CLASSES, demo, score, write_cell
+from tests.unit.report_records import CLASSES, _examples, demo, score, write_cell
 
 VOID = {"meta", "link", "img", "input", "br"}
 
@@ -237,6 +238,36 @@ def test_overlays_of_one_cell_show_a_row_per_case(tmp_path: Path) -> None:
     )  # fmt: skip
     overlay_png(demo_cell / "examples.npz", tmp_path / "overlay.png")
     assert (tmp_path / "overlay.png").read_bytes().startswith(b"\x89PNG")
+
+
+DAMAGES = {
+    "garbage": lambda whole: b"garbage" * 50,
+    "cut": lambda whole: whole[: len(whole) // 2],
+    "empty": lambda whole: b"",
+    "flipped": lambda whole: whole[:200] + bytes(400) + whole[600:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_damaged_examples_are_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    _examples(tmp_path, 0.9, 0)
+    path = tmp_path / "examples.npz"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(overlays.Unreadable, match=rf"^{path} cannot be read: "):
+        overlays.read_examples(path)
+
+
+def test_damaged_examples_are_noted_and_cost_no_report(tmp_path: Path) -> None:
+    folders = [write_cell(tmp_path, [score("A")], seed=seed) for seed in range(2)]
+    _examples(folders[1], 0.9, 0)
+    (folders[0] / "examples.npz").write_bytes(b"garbage")
+    noted = f"Left out: examples.npz of {folders[0].name}, which cannot be read"
+    report = build("toy", tmp_path)
+    text = _Page((report / "index.html").read_text()).text
+    assert noted in text
+    assert "Best, median and worst test case of cps" in text, "of the other seed"
+    (folders[1] / "examples.npz").unlink()
+    assert noted in _Page((build("toy", tmp_path) / "index.html").read_text()).text, "also where none is left"
 
 
 def test_the_window_of_an_overlay_holds_false_positives_too() -> None:

@@ -24,6 +24,7 @@ from datasets.types import Batch
 from methods.base import Clock, Terms
 from methods.semi.supervised import Supervised
 
+from .report_records import score
 from .tiny_cells import places_in, scores_of, tiny_cell, tiny_plan
 
 
@@ -240,6 +241,23 @@ def test_weights_that_were_lost_on_the_way_end_no_cell_and_are_chosen_by_no_rule
     assert "the weights of step 2 were lost: no selection rule chose among them" in found.notes
 
 
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[: len(whole) // 2], lambda whole: whole[:9]])
+def test_weights_that_a_power_cut_damaged_are_lost_and_end_no_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes]
+) -> None:
+    def broken(ready: Prepared) -> list[str]:
+        path = ready.trainer.snapshot(2)
+        path.write_bytes(damage(path.read_bytes()))
+        return lost(ready)
+
+    lost = running._lost
+    monkeypatch.setattr(running, "_lost", broken)
+    found = run_cell(tiny_cell(validations=4), places_in(tmp_path))
+    assert (found.status, found.reason) == ("finished", "")
+    assert [v["step"] for v in found.validation] == [1, 3, 4]
+    assert "the weights of step 2 were lost: no selection rule chose among them" in found.notes
+
+
 # Failures ------------------------------------------------------------------------------------------------------------
 def test_a_method_that_raises_ends_its_own_cell_with_reason_and_traceback_and_the_next_one_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -414,3 +432,10 @@ def test_the_final_evaluation_opens_once_and_after_training(tmp_path: Path, monk
     spying(monkeypatch, watch)
     assert run_cell(tiny_cell(), places_in(tmp_path)).status == "finished"
     assert steps == [4]
+
+
+def test_the_oracle_weighs_patients_alike_as_tables_do() -> None:
+    one = [score("a1", group="a", dice=0.0), score("a2", group="a", dice=0.2), score("a3", group="a", dice=0.1)]
+    other = [score("b1", group="b", dice=0.9), score("b1", group="b", class_name="wall", dice=0.7)]
+    nowhere = [score("b1", group="b", class_name="cavity", status="both_empty")]
+    assert running._mean_dice([*one, *other, *nowhere]) == pytest.approx((0.1 + 0.8) / 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,17 @@ def test_a_cell_whose_method_or_data_changed_is_stale_and_says_which(tmp_path: P
     assert state(tmp_path, tiny_cell()) == ("stale", "the file of supervised changed since it ran")
 
 
+def test_the_record_of_another_cell_and_a_damaged_one_count_as_not_run(tmp_path: Path) -> None:
+    one, two = tiny_plan(seeds=2).cells()
+    left_behind(tmp_path, one, "finished")
+    shutil.copytree(places_in(tmp_path).folder(one), places_in(tmp_path).folder(two))
+    said = ("to do", "its record is damaged or that of another cell: it counts as not run")
+    assert (state(tmp_path, one)[0], state(tmp_path, two)) == ("done", said)
+    path = places_in(tmp_path).folder(one) / "record.json"
+    path.write_text(path.read_text().replace('"memory_mib": NaN', '"memory_mib": null'))
+    assert state(tmp_path, one) == said
+
+
 @pytest.mark.parametrize("before", [None, "failed", "killed"])
 def test_a_cell_that_somebody_runs_is_running_also_when_it_failed_before(tmp_path: Path, before: str | None) -> None:
     if before:
@@ -109,6 +121,12 @@ def test_time_is_forecast_from_the_most_similar_cells() -> None:
 def test_failed_cells_teach_nothing_about_time() -> None:
     forecast = Forecast()
     forecast.learn(took(tiny_cell(), 1, "failed"))
+    assert forecast.seconds(tiny_cell()) is None
+
+
+def test_a_finished_cell_that_does_not_say_how_long_it_took_teaches_nothing() -> None:
+    forecast = Forecast()
+    forecast.learn(Record(tiny_cell().id, tiny_cell().canonical(), "finished"))
     assert forecast.seconds(tiny_cell()) is None
 
 

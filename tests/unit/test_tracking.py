@@ -6,6 +6,7 @@ Every test has a plan, and with it an experiment, of its own.
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -266,9 +267,19 @@ def test_a_database_that_was_deleted_is_filled_again(tmp_path, plan, uri):
     assert len(history(uri, only(plan, uri), "train/supervised")) == 3
 
 
+def test_a_copied_folder_is_no_run_and_is_told(tmp_path, plan, uri):
+    folder, _ = finished_cell(tmp_path, plan=plan.name)
+    shutil.copytree(folder, folder.with_name(f"{folder.name}.bak"))
+    report = sync(plan.name, tmp_path, uri)
+    assert (report.logged, report.failed) == (1, ())
+    assert f"{folder.name}.bak holds the record of {folder.name}" in str(report)
+    only(plan, uri)
+
+
 def test_one_cell_that_cannot_be_logged_does_not_keep_back_the_others(tmp_path, plan, uri):
     folder, _ = finished_cell(tmp_path, plan=plan.name)
-    broken = json.loads((folder / "record.json").read_text()) | {"cell": {"title": "half a cell"}}
+    broken = json.loads((folder / "record.json").read_text())
+    del broken["cell"]["label"]
     (folder / "record.json").write_text(json.dumps(broken))
     finished_cell(tmp_path, plan=plan.name, seed=1)
     report = sync(plan.name, tmp_path, uri)

@@ -303,6 +303,47 @@ def test_if_nothing_could_be_scored_the_default_is_kept_and_it_is_said(tmp_path:
     assert said[-1] == "supervised-phantom_2d: every trial failed or was pruned; the default setting is kept"
 
 
+def test_a_smaller_budget_takes_the_best_of_as_many_trials_and_says_so(tmp_path: Path) -> None:
+    runner, said = _listener(tmp_path, some_plan(trials=3)), []
+    for dice in (0.3, 0.2, 0.9):
+        heard(runner, (1, dice), (2, dice), (3, dice))
+    root = places_in(tmp_path).results / "tiny" / "tune"
+    for trials, number in ((3, 2), (2, 0), (1, 0)):
+        plan = some_plan(trials=trials)
+        again = tune._Runner(plan, studies(plan)[0], root, places_in(tmp_path), 1, said.append)
+        assert again._best() == runner.optuna.trials[number].params
+    assert said == [
+        "supervised-phantom_2d: 3 trials are there, the plan asks for the first 2",
+        "supervised-phantom_2d: 3 trials are there, the plan asks for the first 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        (lambda lines: [*lines[:-1], lines[-1][:20]], -1),
+        (lambda lines: [*lines[:-1], lines[-1][:20] + lines[0]], -1),
+        (lambda lines: [lines[0], b"\xff\xfe garbage\n", *lines[1:]], 2),
+        (lambda lines: [b"7\n"], 1),
+    ],
+)
+def test_a_damaged_journal_is_refused_with_its_line_and_goes_on_once_that_is_cut_off(
+    tmp_path: Path, damage: Callable[[list[bytes]], list[bytes]], line: int
+) -> None:
+    plan = some_plan()
+    heard(_listener(tmp_path, plan), (1, 0.5), (2, 0.5), (3, 0.5))
+    (study,) = studies(plan)
+    root = places_in(tmp_path).results / plan.name / "tune"
+    path = root / f"{study.id}.journal"
+    lines = damage(path.read_bytes().splitlines(keepends=True))
+    path.write_bytes(b"".join(lines))
+    number = line % (len(lines) + 1) if line > 0 else len(lines)
+    with pytest.raises(NotReady, match=rf"{path}: line {number} of {len(lines)} is damaged, .*sed -i '{number},\$d'"):
+        tune._Runner(plan, study, root, places_in(tmp_path), 1, print)
+    path.write_bytes(b"".join(lines[: number - 1]))
+    tune._Runner(plan, study, root, places_in(tmp_path), 1, print)
+
+
 # The seal ------------------------------------------------------------------------------------------------------------
 def test_trials_never_open_test_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Any] = []
