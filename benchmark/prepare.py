@@ -241,6 +241,7 @@ def make_feed(
         views=cls.views,
         shapes=bank,
         device=where,
+        in_plane=dataset.task.in_plane,
     )
     return feed, "; ".join(filter(None, (extra, origin)))
 

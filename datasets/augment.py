@@ -1,9 +1,9 @@
 """Batched geometric augmentation: what happens is drawn as data in one place, and applied deterministically elsewhere.
 
 Recipes:
-    dihedral: the default. Every orientation of the in-plane axes (the first two spatial ones) is equally likely: the
-        eight of the square, or the four that keep the shape where the two sides differ. In 2-D a sample is also
-        rotated, with probability ½, by an angle uniform in [-20, 20] degrees.
+    dihedral: the default. Every orientation of the in-plane axes (of volumes those that the task names) is equally
+        likely: the eight of the square, or the four that keep the shape where the two sides differ. In 2-D a sample is
+        also rotated, with probability ½, by an angle uniform in [-20, 20] degrees.
     flip: every spatial axis is mirrored with probability ½; nothing else. For data with a meaningful orientation.
     none: samples as they are.
     released: what the published loaders do (WSL4MIS and SSL4MIS in 2-D, UA-MT in 3-D). In 2-D: with probability ½ a
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import overload
 
@@ -42,17 +42,26 @@ class Params:
 
     Attributes:
         mirror: ``(n, ndim)`` bool, which spatial axes are reversed.
-        swap: ``(n,)`` bool, whether the first two spatial axes change places.
+        swap: ``(n,)`` bool, whether the in-plane axes change places.
         degrees: ``(n,)`` float64, rotation of the picture from the first in-plane axis towards the second; 0 = none.
+        in_plane: the two spatial axes that are meant, neighbours.
     """
 
     mirror: np.ndarray
     swap: np.ndarray
     degrees: np.ndarray
+    in_plane: tuple[int, int] = (0, 1)
 
 
-def draw(kind: str, n: int, ndim: int, patch: Sequence[int], rng: np.random.Generator) -> Params:
-    """Draw what happens to ``n`` samples of spatial size ``patch``.
+def draw(
+    kind: str,
+    n: int,
+    ndim: int,
+    patch: Sequence[int],
+    rng: np.random.Generator,
+    in_plane: tuple[int, int] = (0, 1),
+) -> Params:
+    """Draw what happens to ``n`` samples of spatial size ``patch``, of which ``in_plane`` are the axes of a slice.
 
     Raises:
         ValueError: an unknown recipe; the message names the nearest.
@@ -62,29 +71,30 @@ def draw(kind: str, n: int, ndim: int, patch: Sequence[int], rng: np.random.Gene
     swap = rng.random(n) < 0.5
     chance, share = rng.random(n), rng.random(n)  # always drawn, so that every recipe takes as much from the stream
     degrees = np.zeros(n)
-    square = patch[0] == patch[1]
+    first, second = in_plane
+    square, through = patch[first] == patch[second], [axis for axis in range(ndim) if axis not in in_plane]
     if kind == "none":
         mirror[:], swap[:] = False, False
     elif kind == "flip":
         swap[:] = False
     elif kind == "dihedral":
-        mirror[:, 2:] = False
+        mirror[:, through] = False
         swap &= square
         if ndim == 2:
             degrees = np.where(chance < _ROTATED_SHARE, _MAX_DEGREES * (2 * share - 1), 0.0)
     else:
-        mirror[:, 2:] = False
+        mirror[:, through] = False
         swap &= square
         # Quarter turns followed by one flip leave, equally often, the two flips and the two transpositions. The first
         # draw says which of the pair: a flip mirrors one axis, a transposition none or both.
-        mirror[:, 1] = mirror[:, 0] == swap
+        mirror[:, second] = mirror[:, first] == swap
         if ndim == 2:
             reflected = chance < 0.5
             mirror &= reflected[:, None]
             swap &= reflected
             whole = np.floor(share * 2 * _MAX_DEGREES) - _MAX_DEGREES
             degrees = np.where(chance >= 0.75, whole, 0.0)
-    return Params(mirror, swap, degrees)
+    return Params(mirror, swap, degrees, in_plane)
 
 
 @overload
@@ -123,7 +133,7 @@ def apply(
     like = image if image is not None else maps[0]
     turned = bool(params.mirror.any() or params.swap.any())
     if turned:
-        height, width = like.shape[-params.mirror.shape[1] :][:2]
+        height, width = (like.shape[-params.mirror.shape[1] :][axis] for axis in params.in_plane)
         if params.swap.any() and height != width:
             raise ValueError(f"cannot swap in-plane axes of different length {height} and {width}")
         # the same pixels either way: one gather keeps a GPU busy, and a core turns sample by sample three times as fast
@@ -171,12 +181,15 @@ def _reorient_each(values: Tensor, first: int, params: Params) -> Tensor:
     fates = zip(values.numpy(), found.numpy(), params.mirror.tolist(), params.swap.tolist(), strict=True)
     for one, into, mirror, swap in fates:
         turned = one[(..., *(slice(None, None, -1 if mirrored else 1) for mirrored in mirror))]
-        np.copyto(into, turned.swapaxes(first - 1, first) if swap else turned)
+        np.copyto(into, turned.swapaxes(*(first - 1 + axis for axis in params.in_plane)) if swap else turned)
     return found
 
 
 def _reorient_at_once(values: Tensor, first: int, params: Params) -> Tensor:
     """The same by one gather."""
+    if params.in_plane != (0, 1):  # with the slices' axis last, as elsewhere
+        values, mirror = values.movedim(first, -1), np.roll(params.mirror, -1, axis=1)
+        return _reorient_at_once(values, first, replace(params, mirror=mirror, in_plane=(0, 1))).movedim(-1, first)
     height, width = values.shape[first : first + 2]
     code = sent(params.mirror[:, 0] + 2 * params.mirror[:, 1] + 4 * params.swap, values.device)
     source = _orientations(height, width, values.device)[code]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .axes import slices_first
 from .base import DataError, Dataset
 from .io import write_h5
 from .types import IGNORE, Case
@@ -35,7 +36,7 @@ def to_h5(dataset: Dataset, folder: Path, *, slices: bool, say: Callable[[str], 
     volumes, planes = folder / f"{dataset.name.upper()}_volumes", folder / f"{dataset.name.upper()}_slices"
     keys = list(dataset.groups())
     for number, key in enumerate(keys, 1):
-        case = dataset.check(dataset.load(key))
+        case = slices_first(dataset.check(dataset.load(key)), dataset.task)
         if case.image.ndim != 4 or len(case.image) != 1:
             raise DataError(
                 f"{dataset.name}: case {key!r} has an image of shape {case.image.shape}; this layout holds volumes of "

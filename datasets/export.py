@@ -12,12 +12,13 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .axes import slices_first, stored_slices_first
 from .base import DataError
 from .cost import SOURCE, Cost
 from .io import read_json
@@ -60,7 +61,7 @@ def options_of(weak: Weakened, folder: Path) -> dict[str, Any]:
     grouped = any(key != group for key, group in weak.groups().items())
     return {
         "folder": folder.name,
-        "patch": list(weak.task.patch),
+        "patch": list(weak.task.patch if stored_slices_first(weak.task) else weak.task.patch[::-1]),
         "channels": weak.task.channels,
         "foreground": weak.task.n_classes - 1,
         "annotations": ["dense", "scribble"],
@@ -91,14 +92,19 @@ def _write_cases(
     costs: dict[str, Cost] = {}
     for number, (key, name) in enumerate(names.items(), 1):
         case = weak.check(weak.dense.load(key))
-        ending = _write_images(case, folder / ("imagesTs" if key in tests else "imagesTr"), name)
         if case.label is None:
             raise DataError(f"{weak.name}: case {key!r} has no dense label; leave it out")
+        marks, cost = (None, None) if key in tests else weak.simulate(case)
+        case = slices_first(replace(case, scribble=marks), weak.task)
+        assert case.label is not None
+        ending = _write_images(case, folder / ("imagesTs" if key in tests else "imagesTr"), name)
         if key in tests:
             _write(folder / "labelsTs" / f"{name}{ending}", case.label, case)
         else:
-            marks, costs[name] = weak.simulate(case)
-            ignored = np.where(marks == IGNORE, weak.task.n_classes, marks).astype(np.uint8)
+            assert case.scribble is not None
+            assert cost is not None
+            costs[name] = cost
+            ignored = np.where(case.scribble == IGNORE, weak.task.n_classes, case.scribble).astype(np.uint8)
             _write(folder / "labelsTr" / f"{name}{ending}", ignored, case)
             _write(folder / "labelsTr_dense" / f"{name}{ending}", case.label, case)
         if number % 20 == 0:

@@ -39,6 +39,7 @@ class Feed:
         labelled_batch, unlabelled_batch: samples of each per batch; the second means nothing without unlabelled ones.
         patch: spatial size of a sample; in 2-D that of the pools.
         augment: recipe of ``datasets.augment``.
+        in_plane: of 3-D samples, the axes of a slice.
         stream: seed from names: ``stream("labelled", epoch)`` and the like give a non-negative integer below 2**64.
         views: 2 = the labelled *set* is cut into two disjoint halves (``sampling.halves``), and each labelled batch
             holds one half of each, in order.
@@ -68,10 +69,11 @@ class Feed:
         shapes: Pool | None = None,
         device: torch.device | str = "cpu",
         channels_last: bool = True,
+        in_plane: tuple[int, int] = (0, 1),
     ) -> None:
         recipes.check_kind(augment)
         self.patch = tuple(patch)
-        self.augment = augment
+        self.augment, self._in_plane = augment, in_plane
         self.device = torch.device(device)
         self.labelled_batch = labelled_batch
         self.unlabelled_batch = unlabelled_batch if unlabelled is not None else 0
@@ -199,7 +201,7 @@ class Feed:
         if len(self.patch) == 3:
             room = np.array([pool.space(i) for i in indices]) - self.patch + 1
             starts = np.floor(rng.random(room.shape) * room).astype(np.int64)
-        return starts, recipes.draw(self.augment, len(indices), len(self.patch), self.patch, rng)
+        return starts, recipes.draw(self.augment, len(indices), len(self.patch), self.patch, rng, self._in_plane)
 
     def _maps(self, indices: np.ndarray, starts: np.ndarray | None) -> list[Tensor]:
         """Label maps of labelled samples, and their pseudo label maps if they have any; uint8, on the device."""

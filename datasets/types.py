@@ -36,6 +36,8 @@ class Task:
         unit: Unit of distances: "mm" where spacing is known, else "px" (pixels or voxels).
         annotations: The kinds of annotation that training cases carry.
         tolerance: Tolerance of the normalised surface distance per foreground class, in ``unit``; empty = 1 for each.
+        in_plane: Spatial axes of a volume that lie in its slices: (0, 1) where axes are (x, y, z), (1, 2) where they
+            are (z, y, x). Augmentation turns samples in this plane.
     """
 
     name: str
@@ -46,12 +48,15 @@ class Task:
     unit: Unit
     annotations: tuple[Annotation, ...] = ("dense",)
     tolerance: tuple[float, ...] = ()
+    in_plane: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
         if self.ndim not in (2, 3) or len(self.patch) != self.ndim:
             raise ValueError(
                 f"task {self.name!r}: ndim must be 2 or 3 and match patch; got {self.ndim} and {self.patch}"
             )
+        if self.in_plane not in ((0, 1), (1, 2))[: self.ndim - 1]:
+            raise ValueError(f"task {self.name!r}: in_plane must be (0, 1), or (1, 2) in 3-D; got {self.in_plane}")
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
             raise ValueError(
                 f"task {self.name!r}: needs two or more distinct classes, background first; got {self.classes}"

@@ -86,7 +86,10 @@ class CsvManifest(Dataset):
     def nominal_task(cls, options: CsvManifestOptions) -> Task:
         channels, patch = 1 if options.scans or options.colour == "grey" else 3, options.patch
         unit: Unit = "mm" if options.scans else "px"
-        return Task("csv_manifest", len(patch), channels, options.classes, patch, unit, options.annotations)
+        in_plane = (1, 2) if len(patch) == 3 else (0, 1)
+        return Task(
+            "csv_manifest", len(patch), channels, options.classes, patch, unit, options.annotations, in_plane=in_plane
+        )
 
     def make_task(self) -> Task:
         if not (self.root / TABLE).is_file():

@@ -79,7 +79,10 @@ class Nnunet(Dataset):
     @classmethod
     def nominal_task(cls, options: NnunetOptions) -> Task:
         classes = ("background", *(f"class {place}" for place in range(1, options.foreground + 1)))
-        return Task("nnunet", len(options.patch), options.channels, classes, options.patch, "mm", options.annotations)
+        return Task(
+            "nnunet", len(options.patch), options.channels, classes, options.patch, "mm", options.annotations,
+            in_plane=(1, 2) if len(options.patch) == 3 else (0, 1),
+        )  # fmt: skip
 
     def make_task(self) -> Task:
         path, options = self.root / "dataset.json", self.options

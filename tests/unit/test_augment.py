@@ -135,6 +135,19 @@ def test_in_3d_released_reflects_every_sample_in_the_plane() -> None:
     assert seen == {("mirror", k) for k in range(4)}
 
 
+@pytest.mark.parametrize("kind", ["dihedral", "released"])
+def test_volumes_with_the_slices_first_are_turned_in_the_plane_of_the_last_two_axes(kind: str) -> None:
+    """As those with the slices last are turned in that of the first two: the same fates, seen along another axis."""
+    label = torch.randint(0, 9, (200, 4, 4, 4), generator=torch.Generator().manual_seed(1))
+    _, (first,) = apply(draw(kind, 200, 3, (4, 4, 4), rng(), (1, 2)), None, [label])
+    planes = {tuple(one.flatten(1).sum(dim=1).tolist()) for one in label}
+    assert {tuple(one.flatten(1).sum(dim=1).tolist()) for one in first} == planes, "every slice stays where it is"
+    turned = [not torch.equal(one, other) for one, other in zip(first, label, strict=True)]
+    assert np.mean(turned) > 0.8
+    _, (thick,) = apply(draw("dihedral", 100, 3, (4, 4, 6), rng(), (1, 2)), None, [torch.zeros(100, 4, 4, 6).long()])
+    assert thick.shape == (100, 4, 4, 6), "axes of different length do not change places"
+
+
 @pytest.mark.parametrize("interpolation", ["linear", "nearest"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_right_angles_and_mirrors_move_image_and_label_to_the_same_place_exactly(kind: str, interpolation: str) -> None:
@@ -266,13 +279,15 @@ def test_swapping_unequal_sides_is_refused() -> None:
         apply(params(swap=True), None, [places(1, 6, 10)[1]])
 
 
-@pytest.mark.parametrize("space", [(6, 6), (6, 6, 4), (6, 4, 5)])
-def test_a_core_and_a_gpu_reorient_alike(space: tuple[int, ...]) -> None:
-    square = space[0] == space[1]
+@pytest.mark.parametrize(
+    ("space", "plane"), [((6, 6), (0, 1)), ((6, 6, 4), (0, 1)), ((6, 4, 5), (0, 1)), ((4, 6, 6), (1, 2))]
+)
+def test_a_core_and_a_gpu_reorient_alike(space: tuple[int, ...], plane: tuple[int, int]) -> None:
+    square = space[plane[0]] == space[plane[1]]
     every = list(itertools.product((False, True), repeat=len(space) + 1))
     fates = [fate for fate in every if square or not fate[-1]]
     mirror, swap = np.array([fate[:-1] for fate in fates]), np.array([fate[-1] for fate in fates])
-    given = Params(mirror, swap, np.zeros(len(fates)))
+    given = Params(mirror, swap, np.zeros(len(fates)), plane)
     image = torch.randn(len(fates), 2, *space)
     for values, first in ((image, 2), (image[:, 0].mul(100).long(), 1)):
         assert torch.equal(_reorient_each(values, first, given), _reorient_at_once(values, first, given))

@@ -15,7 +15,7 @@ from datasets.base import DataError
 from datasets.catalogue._h5 import planes_unlike
 from datasets.convert import to_h5
 from datasets.types import IGNORE
-from tests.miniatures import acdc, mscmr
+from tests.miniatures import acdc, mscmr, msd
 
 from .toy_data import toy
 
@@ -41,6 +41,19 @@ def test_a_scan_and_its_scribbles_keep_their_voxels_and_sizes(tmp_path: Path) ->
     assert planes_unlike(other, tmp_path / "nowhere") == []
     assert len(list((tmp_path / "out" / "MSCMR_slices").iterdir())) == 9 * 3
     assert not list(tmp_path.glob("out/*/.*"))
+
+
+def test_volumes_that_are_kept_from_left_to_right_are_written_slices_first(tmp_path: Path) -> None:
+    msd.write(tmp_path)
+    cls = datasets.get("msd")
+    volumes, stacks = (cls(tmp_path, cls.Options(patch=patch)) for patch in ((16, 16, 16), (16, 16)))
+    to_h5(volumes, tmp_path / "out", slices=False)
+    for key in volumes.groups():
+        with h5py.File(tmp_path / "out" / "MSD_volumes" / f"{key}.h5") as file:
+            expected = stacks.load(key)  # the same scan as a 2-D method sees it: (z, y, x)
+            assert np.array_equal(file["label"][()], expected.label)
+            np.testing.assert_allclose(file["image"][()], expected.image[0], atol=1e-6)
+            assert file.attrs["spacing"] == pytest.approx(expected.spacing)
 
 
 def test_the_published_copy_converts_to_itself(tmp_path: Path) -> None:

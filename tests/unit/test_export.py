@@ -50,6 +50,21 @@ def test_volumes_come_back_with_their_marks_labels_grid_and_folds(tmp_path: Path
     assert [back.partition(fold) for fold in range(1, 6)] == [weak.partition(fold) for fold in range(1, 6)]
 
 
+def test_volumes_that_are_kept_from_left_to_right_are_written_slices_first(tmp_path: Path) -> None:
+    msd.write(tmp_path)
+    weak = Weakened(opened("msd", tmp_path, patch=(16, 16, 32)), Weak("points", radius=1))
+    back = written(weak, tmp_path / "out")
+    assert back.task.patch == (32, 16, 16)
+    for key in weak.groups():
+        ours, theirs = weak.load(key), back.load(key)
+        for mine, other in ((ours.label, theirs.label), (ours.scribble, theirs.scribble)):
+            assert mine is not None
+            assert other is not None
+            assert np.array_equal(mine.transpose(2, 1, 0), other)
+        assert ours.spacing is not None
+        assert theirs.spacing == pytest.approx(ours.spacing[::-1])
+
+
 def test_photographs_come_back_with_their_marks_their_pixels_and_their_test_set(tmp_path: Path) -> None:
     folders.write(tmp_path)
     options = {key: tuple(v) if isinstance(v, list) else v for key, v in folders.OPTIONS.items()}
