@@ -7,6 +7,7 @@ pages; reasons and ids are tags; slashes in the names of metrics make sections o
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import re
@@ -80,16 +81,19 @@ def final_metrics(record: Record, scores: Iterable[Mapping[str, str]]) -> dict[s
     """Numbers logged once, at the last step: Dice and HD95 under the penalised rule, times, memory.
 
     ``test/dice`` is what the report shows for this cell: the mean over the scans of a patient, then over classes, then
-    over patients; ``test/dice_<class>`` leaves the second step out. A missed organ counts Dice 0 and the image
-    diagonal, so nothing here is infinite; what is not a number is left out, since the pages would draw it. A cell that
-    failed has no scores, though those of the time before may still lie in its folder.
+    over patients; ``test/dice_<class>`` leaves the second step out. ``test/failure_rate`` is of the scans' classes that
+    are in either map. A missed organ counts Dice 0 and the image diagonal, so nothing here is infinite; what is not a
+    number is left out, since the pages would draw it. A cell that failed has no scores, though those of the time
+    before may still lie in its folder.
     """
     rows = [row for row in scores if row["selection"] == HEADLINE] if record.status == "finished" else []
     found = {f"time/{name}_seconds": seconds for name, seconds in record.seconds.items()}
     found |= {f"labels/{name}": float(value) for name, value in _labels(record.split).items()}
     found |= {"memory/peak_mib": record.memory_mib, "model/parameters": float(record.parameters)}
     if rows:
-        found["test/failure_rate"] = sum(row["status"] in FAILED_STATUSES for row in rows) / len(rows)
+        present = [row["status"] for row in rows if row["status"] != "both_empty"]
+        if present:
+            found["test/failure_rate"] = sum(status in FAILED_STATUSES for status in present) / len(present)
         names = leaf_names(row["class"] for row in rows)
         for metric in ("dice", "hd95"):
             worth = penalised(rows, metric)
@@ -133,6 +137,18 @@ def read_train_rows(folder: Path) -> list[dict[str, str]]:
     whole = text[: text.rfind("\n") + 1]
     rows = list(csv.DictReader(whole.splitlines()))
     return [row for row in rows if None not in row and None not in row.values() and row["step"].isdigit()]
+
+
+def first_row(rows: Sequence[Mapping[str, str]]) -> str:
+    """Digest of what the first row of ``train.csv`` measured; empty without rows.
+
+    A cell that goes on from its checkpoint keeps the row; one that is trained anew, after an edit, writes another.
+    Columns that other terms added later are empty in it, and ``seconds`` is never the same twice.
+    """
+    if not rows:
+        return ""
+    kept = sorted((column, text) for column, text in rows[0].items() if text and column != "seconds")
+    return hashlib.blake2b(json.dumps(kept).encode(), digest_size=8).hexdigest()
 
 
 def read_scores(folder: Path) -> list[dict[str, str]]:

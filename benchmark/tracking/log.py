@@ -24,7 +24,7 @@ _BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 
 def log_running(store: Store, folder: Path, cell: Mapping[str, Any], cell_id: str) -> str:
     """A cell is running: its run, whose id is returned, exists, says so, and has the curves so far."""
-    tracked = _open_run(store, folder, cell, cell_id, now_ms())
+    tracked = _open_run(store, folder, cell, cell_id, now_ms(), None)
     with translated():
         if store.client.get_run(tracked.run_id).info.status != "RUNNING":
             store.client.update_run(tracked.run_id, status="RUNNING")
@@ -37,7 +37,7 @@ def log_ended(store: Store, folder: Path, record: Record) -> list[str]:
     """A cell has a record: log what is missing of its curves and finals, and its true state. Returns notes."""
     digest, ended = state.digest(folder), int((folder / "record.json").stat().st_mtime * 1000)
     began = ended - int(1000 * record.seconds.get("total", 0))
-    tracked = _open_run(store, folder, record.cell, record.id, began)
+    tracked = _open_run(store, folder, record.cell, record.id, began, record)
     if tracked.final == digest:
         return []
     tracked = _log_curves(store, folder, tracked, record)
@@ -46,15 +46,20 @@ def log_ended(store: Store, folder: Path, record: Record) -> list[str]:
     notes = _log_artifacts(store, folder, tracked.run_id)
     with translated():
         store.client.set_terminated(tracked.run_id, _STATES[record.status], ended)
-    state.save(folder, store.name, replace(tracked, final=digest))
+    source = str(record.receipt.get("source", ""))
+    state.save(folder, store.name, replace(tracked, final=digest, source=source))
     return notes
 
 
-def log_killed(store: Store, run_id: str, reason: str) -> None:
-    """A run whose cell ended without a record."""
+def log_killed(store: Store, run_id: str, reason: str) -> bool:
+    """A run whose cell ended without a record. Returns whether it was open: one that ended meanwhile is left alone."""
     with translated():
+        info = store.client.get_run(run_id).info
+        if info.status != "RUNNING" or info.lifecycle_stage != "active":
+            return False
         store.client.set_tag(run_id, "status_note", reason)
         store.client.set_terminated(run_id, "KILLED")
+    return True
 
 
 def log_batch(
@@ -84,14 +89,22 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def _open_run(store: Store, folder: Path, cell: Mapping[str, Any], cell_id: str, began_ms: int) -> Tracked:
-    tracked = state.load(folder, store.name)
-    if tracked is not None and store.started_ms(tracked.run_id) is not None:
+def _open_run(
+    store: Store, folder: Path, cell: Mapping[str, Any], cell_id: str, began_ms: int, record: Record | None
+) -> Tracked:
+    """The run of a cell, opened where there is none, or only that of an earlier training; ``record``: None = it runs.
+
+    The run of an earlier training is deleted: its points cannot be taken back one by one.
+    """
+    tracked = _present(store, folder)
+    if tracked is not None and not _trained_anew(store, folder, tracked, record):
         return tracked
     with store.alone():
-        tracked = state.load(folder, store.name)
-        if tracked is not None and store.started_ms(tracked.run_id) is not None:
-            return tracked
+        tracked = _present(store, folder)
+        if tracked is not None:
+            if not _trained_anew(store, folder, tracked, record):
+                return tracked
+            store.delete_run(tracked.run_id)
         place = state.place(folder.parent)
         run_id = _orphan(store, cell_id, place)
         if run_id is None:
@@ -101,6 +114,26 @@ def _open_run(store: Store, folder: Path, cell: Mapping[str, Any], cell_id: str,
         tracked = Tracked(run_id)
         state.save(folder, store.name, tracked)
     return tracked
+
+
+def _present(store: Store, folder: Path) -> Tracked | None:
+    tracked = state.load(folder, store.name)
+    return None if tracked is None or store.started_ms(tracked.run_id) is None else tracked
+
+
+def _trained_anew(store: Store, folder: Path, tracked: Tracked, record: Record | None) -> bool:
+    """Whether what is logged is of an earlier training: of another first row or method, or finished before."""
+    first = describe.first_row(describe.read_train_rows(folder))
+    if first and tracked.first and first != tracked.first:
+        return True
+    if record is not None:
+        source = record.receipt.get("source")
+        if source and tracked.source and source != tracked.source:
+            return True
+        if tracked.final in ("", state.digest(folder)):
+            return False
+    with translated():
+        return store.client.get_run(tracked.run_id).info.status == "FINISHED"
 
 
 def _orphan(store: Store, cell_id: str, place: str) -> str | None:
@@ -130,7 +163,8 @@ def _log_curves(store: Store, folder: Path, tracked: Tracked, record: Record | N
         tracked.run_id,
         metrics=[(name, value, step, began + int(1000 * seconds)) for name, value, step, seconds in points],
     )
-    return replace(tracked, rows=len(rows), step=max(step for _, _, step, _ in points))
+    last = max(step for _, _, step, _ in points)
+    return replace(tracked, rows=len(rows), step=last, first=describe.first_row(rows))
 
 
 def _log_finals(store: Store, folder: Path, run_id: str, record: Record, ended_ms: int) -> None:

@@ -43,8 +43,7 @@ def sync(name: str, results: Path, uri: str | None = None, *, busy_seconds: floa
         if (folder / "report").is_dir():
             attach(store, name, folder / "report")
         left = Leftovers.of(store, folder)
-        for run_id in left.abandoned:
-            log.log_killed(store, run_id, INTERRUPTED)
+        closed = sum(log.log_killed(store, run_id, INTERRUPTED) for run_id in left.abandoned)
     except Unavailable as error:
         n = len(records.read_all(folder))
         return SyncReport(failed=(f"the tracker {public_name(found)} cannot be used ({error}): {cells(n)}",))
@@ -59,7 +58,7 @@ def sync(name: str, results: Path, uri: str | None = None, *, busy_seconds: floa
         except Exception as error:  # one cell's error must not keep the others from being logged
             failed.append(f"{where.name}: {type(error).__name__}: {first_line(error)}")
     notes += left.left_out
-    return SyncReport(logged, left.already, len(left.abandoned), tuple(failed), tuple(dict.fromkeys(notes)))
+    return SyncReport(logged, left.already, closed, tuple(failed), tuple(dict.fromkeys(notes)))
 
 
 @dataclass(frozen=True)
@@ -78,25 +77,27 @@ class Leftovers:
     def of(cls, store: Store, plan_folder: Path) -> Leftovers:
         """Compare a plan's folder with the runs of its experiment. Cells that somebody runs now are left out."""
         present = {run.info.run_id: run for run in store.runs("tags.kind = 'cell'")}
-        unseen, already = [], 0
+        unseen: list[tuple[Path, Record]] = []
+        ended: set[str] = set()
         left_out: list[str] = []
         alive = {path.parent.name for path in plan_folder.glob("*/lease.json") if Lease(path.parent).alive()}
         for folder, record in records.read_all(plan_folder, left_out):
             tracked = state.load(folder, store.name)
             if tracked is not None and tracked.run_id in present and tracked.final == state.digest(folder):
-                already += 1
+                ended.add(tracked.run_id)
             elif folder.name not in alive:
                 unseen.append((folder, record))
         pending, place = {folder.name for folder, _ in unseen}, state.place(plan_folder)
         abandoned = [
             run_id
             for run_id, run in present.items()
-            if run.info.status == "RUNNING"
+            if run_id not in ended  # since the runs were asked for
+            and run.info.status == "RUNNING"
             and run.info.lifecycle_stage == "active"
             and run.data.tags.get("place") == place
             and run.data.tags.get("cell") not in alive | pending
         ]
-        return cls(unseen, already, abandoned, left_out)
+        return cls(unseen, len(ended), abandoned, left_out)
 
 
 def cells(n: int) -> str:

@@ -22,12 +22,16 @@ class Tracked:
         run_id: MLflow's id of the run.
         rows, step: how many rows of ``train.csv`` are logged, and the step of the last of them.
         final: digest of the ``record.json`` whose final numbers are logged; empty while the cell runs.
+        first: digest of the first row, see `describe.first_row`; another one is of another training.
+        source: hash of the method's file in that record, or in the one before while the cell runs.
     """
 
     run_id: str
     rows: int = 0
     step: int = -1
     final: str = ""
+    first: str = ""
+    source: str = ""
 
 
 def load(folder: Path, tracker: str) -> Tracked | None:

@@ -182,6 +182,12 @@ class Store:
             self._started[run_id] = info.start_time
         return self._started[run_id]
 
+    def delete_run(self, run_id: str) -> None:
+        """Take a run out of the pages."""
+        self._started.pop(run_id, None)
+        with translated():
+            self.client.delete_run(run_id)
+
     def tag_experiment(self, tags: Mapping[str, str]) -> None:
         """Set the tags that differ from what is there."""
         with translated():

@@ -5,6 +5,7 @@ Nesting hides children until they are asked for: right for trials, wrong for cel
 
 from __future__ import annotations
 
+import atexit
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,9 +38,10 @@ class _Trial:
 
 
 class StudyTracker:
-    """Shows one study and its trials, from a thread of its own. No method waits or raises.
+    """Shows one study and its trials, from a thread of its own. No method raises, and only those that end it wait.
 
     Calls may be repeated after a restart: a trial that is there already is brought up to date, not logged again.
+    A study that an exception ended is failed: by `fail`, or else when the process exits.
 
     Args:
         experiment: name of the experiment, ``<plan>-tune``.
@@ -64,6 +66,7 @@ class StudyTracker:
         opened = partial(Store, self._uri, experiment, results / "artifacts" / experiment, busy_seconds=busy_seconds)
         self._writer: Writer[Store] = Writer(opened, Store.check)
         self._writer.submit("study", self._start)
+        atexit.register(self.fail)
 
     def trial(
         self,
@@ -87,6 +90,7 @@ class StudyTracker:
 
     def finish(self, best: Mapping[str, Any] | None = None, timeout: float = 30) -> list[str]:
         """Close the study's run, with the best setting as its tags. Returns sentences on what could not be logged."""
+        atexit.unregister(self.fail)
         self._writer.submit("end of the study", partial(self._finish, best=dict(best or {})))
         waiting = self._writer.close(timeout)
         sentences = [f"could not be tracked: {failure}" for failure in self._writer.failures]
@@ -98,6 +102,12 @@ class StudyTracker:
             )
         return sentences
 
+    def fail(self, timeout: float = 10) -> None:
+        """Close the study's run as failed: it ended before its budget."""
+        atexit.unregister(self.fail)
+        self._writer.submit("end of the study", self._fail)
+        self._writer.close(timeout)
+
     def _start(self, store: Store) -> None:
         if self._parent:
             return
@@ -108,6 +118,7 @@ class StudyTracker:
             parent = parents[0]
             with translated():
                 store.client.update_run(parent, status="RUNNING")
+                store.client.set_tag(parent, "status_note", "")
         else:
             parent = store.create_run(self._study, {"kind": "study", "study": self._study}, log.now_ms())
             log.log_batch(store, parent, params={describe.clean(k): _text(v) for k, v in self._params.items()})
@@ -142,6 +153,11 @@ class StudyTracker:
         log.log_batch(store, self._parent, tags={f"best.{describe.clean(k)}": _text(v) for k, v in best.items()})
         with translated():
             store.client.set_terminated(self._parent)
+
+    def _fail(self, store: Store) -> None:
+        with translated():
+            store.client.set_tag(self._parent, "status_note", "ended before its budget; tune again to go on with it")
+            store.client.set_terminated(self._parent, "FAILED")
 
 
 def _text(value: Any) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmark import ROOT
 from benchmark.tracking import ServerError, StudyTracker, log_report, store, ui, views
 from benchmark.tracking.experiment import open_store
 from benchmark.tracking.server import free_port, serving
@@ -102,6 +105,30 @@ def test_a_study_that_is_resumed_logs_nothing_twice(tmp_path, plan, uri):
     client = store.Store(uri, plan.name, Path("unused")).client
     points = client.get_metric_history(after["trial 0"].info.run_id, "val/dice")
     assert sorted((point.step, point.value) for point in points) == [(100, 0.5), (200, 0.6)]
+
+
+def test_a_study_that_an_exception_ended_is_failed_and_may_go_on(tmp_path, plan, uri):
+    study = StudyTracker(plan.name, "cps-acdc", {}, uri=uri, results=tmp_path)
+    study.fail()
+    run = runs_of(plan.name, uri)["cps-acdc"]
+    assert run.info.status == "FAILED"
+    assert "tune again" in run.data.tags["status_note"]
+    told_study(plan.name, tmp_path, uri, trials=0)
+    again = runs_of(plan.name, uri)["cps-acdc"]
+    assert (again.info.run_id, again.info.status) == (run.info.run_id, "FINISHED")
+    assert again.data.tags["status_note"] == ""
+
+
+def test_a_study_whose_process_ends_in_an_exception_is_failed(tmp_path, plan, uri):
+    program = (
+        "import sys; from pathlib import Path; from benchmark.tracking import StudyTracker\n"
+        "StudyTracker(sys.argv[1], 'cps-acdc', {}, uri=sys.argv[2], results=Path(sys.argv[3]))\n"
+        "raise RuntimeError('in the middle of a study')"
+    )
+    command = [sys.executable, "-c", program, plan.name, uri, str(tmp_path)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "in the middle of a study" in ended.stderr
+    assert runs_of(plan.name, uri)["cps-acdc"].info.status == "FAILED"
 
 
 def test_a_study_without_a_tracker_is_tuned_all_the_same(tmp_path, plan, impatient):

@@ -40,7 +40,7 @@ def test_final_numbers_are_means_over_scans_then_classes_then_patients(tmp_path)
     assert found["test/dice_RV"] == pytest.approx(0.25)  # patient b has none
     assert found["test/hd95"] == pytest.approx(14.5)
     assert found["test/hd95_RV"] == pytest.approx(53.0)
-    assert found["test/failure_rate"] == pytest.approx(1 / 6)  # one missed of six rows; best_val's row is another story
+    assert found["test/failure_rate"] == pytest.approx(1 / 5)  # b's right ventricle and best_val's row do not count
 
 
 def test_tracked_numbers_are_those_of_the_reports_table(tmp_path):
@@ -64,6 +64,24 @@ def test_nothing_infinite_or_undefined_is_among_the_final_numbers(tmp_path):
     assert found["test/hd95"] == 100.0  # the diagonal of report_records.score
     assert "test/dice_RV" not in found  # in neither map: there is no number, and 0 would be a lie
     assert "memory/peak_mib" not in found
+
+
+def test_the_failure_rate_is_the_reports_and_none_where_nothing_was_to_be_found(tmp_path):
+    write_cell(tmp_path, [score("a", status="missed"), score("b"), score("c", status="both_empty")], plan="p")
+    results = frame.load(tmp_path / "p")
+    (row,) = summary.entries(results, summary.patient_values(summary.class_values(results))).itertuples()
+    assert finals(tmp_path / "p" / row.ids[0])["test/failure_rate"] == row.failure_rate_mean == 1 / 2
+    empty = write_cell(tmp_path, [score("a", status="both_empty")], plan="q")
+    assert "test/failure_rate" not in finals(empty)
+
+
+def test_the_first_row_tells_trainings_apart_but_not_clocks_and_later_columns():
+    row = {"step": "10", "seconds": "0.5", "ce": "0.7", "val_dice": ""}
+    later = {"step": "20", "seconds": "1.0", "ce": "0.6", "val_dice": "0.1"}
+    known = describe.first_row([row])
+    assert describe.first_row([row | {"seconds": "9.0", "kl": ""}, later]) == known
+    assert describe.first_row([row | {"ce": "0.8"}]) != known
+    assert describe.first_row([]) == ""
 
 
 def test_a_cell_that_failed_before_evaluation_has_times_but_no_scores(tmp_path):
