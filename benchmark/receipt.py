@@ -77,8 +77,8 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def hardware() -> dict[str, Any]:
-    """Processor, cores, accelerator."""
+def hardware(device: torch.device | None = None) -> dict[str, Any]:
+    """Processor, cores, accelerator: the GPU that ``device`` is, else the first."""
     model = platform.processor() or "unknown"
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -88,7 +88,7 @@ def hardware() -> dict[str, Any]:
         model = names[0] if names else model
     found: dict[str, Any] = {"cpu": model, "cores": os.cpu_count(), "machine": platform.machine()}
     if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name(0)
+        found["gpu"] = torch.cuda.get_device_name(device if device and device.type == "cuda" else 0)
     return found
 
 

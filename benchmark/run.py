@@ -59,7 +59,7 @@ def run_cell(
             reason=f"{type(error).__name__}: {error}",
             traceback=tracebacks.format_exc(),
             seconds={"total": time.monotonic() - started},
-            receipt=_receipt(cell, "", None, torch.float32),
+            receipt=_receipt(cell, "", None, None, torch.float32),
         )
         write(folder, failed)
         return failed
@@ -87,7 +87,7 @@ def _run(
     receipt.loaded()  # where no runner has asked before: what this process imports is of now
     ready = prepare(cell, places, folder, heartbeat=heartbeat, checkpoint_seconds=checkpoint_seconds)
     # before the first step: whoever edits a file or its data while the cell trains must not change what it was made of
-    made_of = _receipt(cell, manifest_of(ready.dataset, places.cache), ready.split, ready.on["dtype"])
+    made_of = _receipt(cell, manifest_of(ready.dataset, places.cache), ready.split, **ready.on)
     with ready.vault.watch(f"method {cell.method} in plan {cell.plan}"):
         ready.trainer.run()
         evaluating = time.monotonic()
@@ -193,14 +193,16 @@ def _split_summary(split: Split, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _receipt(cell: Cell, data: str, split: Split | None, dtype: torch.dtype) -> dict[str, Any]:
+def _receipt(
+    cell: Cell, data: str, split: Split | None, device: torch.device | None, dtype: torch.dtype
+) -> dict[str, Any]:
     return {
         **receipt.code(),
         "data": data,
         "split": split.digest() if split else "",
         "versions": receipt.versions(),
         "lock": receipt.lock(),
-        "hardware": receipt.hardware(),
+        "hardware": receipt.hardware(device),
         "precision": str(dtype).removeprefix("torch."),
         "source": receipt.source(cell.method),
         "hyper": asdict(cell.hyper),
@@ -245,5 +247,5 @@ def _slow(ready: Prepared) -> list[str]:
 
 def _peak_memory_mib(where: torch.device) -> float:
     if where.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
+        return torch.cuda.max_memory_allocated(where) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -11,7 +11,6 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from statistics import median
@@ -24,28 +23,15 @@ from datasets.files import atomic_write
 from methods.hyper import Range
 
 from .execute import child
-from .execute.local import default_workers, fork_server, launch
+from .execute.local import default_workers, devices, fork_server, launch
 from .plan import Plan
 from .preflight import NotReady
 from .prepare import Places
+from .seeding import derive
 from .studies import Study, on_data, studies, tuned_plan
+from .trials import Trial, alone, short
 
 POLL_SECONDS = 0.05
-
-
-@dataclass
-class Trial:
-    """One setting while it runs or waits."""
-
-    study: Study
-    handle: Any
-    number: int
-    folder: Path
-    params: dict[str, Any]
-    process: Any = None
-    pipe: Any = None
-    values: dict[int, float] | None = None
-    sealed: str = ""
 
 
 def tune(
@@ -70,6 +56,9 @@ def tune(
 
     Returns:
         Path of the tuned plan, to be run with ``bench``.
+
+    Raises:
+        NotReady: another process tunes the plan, a journal is damaged, or workers keep being killed.
     """
     import optuna
 
@@ -80,14 +69,15 @@ def tune(
     for study in on_data(studies(plan), places):
         for sentence in _left_behind(study, root):
             say(sentence)
-        runner = _Runner(plan, study, root, places, workers or default_workers(), say)
-        budget = {
-            "trials": plan.tuning.trials,
-            "steps": study.cell.training.steps,
-            "dimensions": sorted(study.dimensions),
-        }
-        log = tracker(study.id, budget) if tracker else None
-        best.append((study, runner.run(log)))
+        with alone(study, root):
+            runner = _Runner(plan, study, root, places, workers or default_workers(), say)
+            budget = {
+                "trials": plan.tuning.trials,
+                "steps": study.cell.training.steps,
+                "dimensions": sorted(study.dimensions),
+            }
+            log = tracker(study.id, budget) if tracker else None
+            best.append((study, runner.run(log)))
     path = root / f"{plan.name}_tuned.yaml"
     atomic_write(path, yaml.safe_dump(tuned_plan(plan, best), sort_keys=False).encode())
     return path
@@ -137,14 +127,16 @@ class _Runner:
 
         self.budget, self.study, self.root, self.places = plan.tuning, study, root, places
         self.plan = plan.name
-        self.workers, self.say = workers, say
+        self.workers, self.say, self.devices, self.killed = workers, say, devices(), 0
         journal = root / f"{study.id}.journal"
         _refuse_damaged(journal)
         storage = JournalStorage(JournalFileBackend(str(journal)))
-        sampler = optuna.samplers.TPESampler(seed=self.budget.seed, n_startup_trials=max(3, self.budget.trials // 3))
         self.optuna = optuna.create_study(
-            study_name=study.id, storage=storage, sampler=sampler, direction="maximize", load_if_exists=True
+            study_name=study.id, storage=storage, direction="maximize", load_if_exists=True
         )
+        # another stream after each interruption: the first one would draw again what it drew
+        seed = derive(self.budget.seed, "tune", len(self.optuna.get_trials(deepcopy=False))) % 2**32
+        self.optuna.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(3, self.budget.trials // 3))
         self.states = optuna.trial.TrialState
         self.distributions = {key: _distribution(r, study.default[key]) for key, r in study.dimensions.items()}
         self._recover()
@@ -156,7 +148,8 @@ class _Runner:
         try:
             while self._over() < self.budget.trials or running:
                 while len(running) < self.workers and self._over() + len(running) < self.budget.trials:
-                    running.append(self._start(context))
+                    device = min(self.devices, key=[trial.device for trial in running].count)
+                    running.append(self._start(context, device))
                 time.sleep(POLL_SECONDS)
                 for trial in list(running):
                     alive = trial.process.is_alive()  # asked first: what it said before it ended is then in the pipe
@@ -205,13 +198,13 @@ class _Runner:
                 self.optuna.enqueue_trial(trial.system_attrs.get("fixed_params", {}) | trial.params)
                 self.optuna.tell(trial.number, state=self.states.FAIL)
 
-    def _start(self, context: Any) -> Trial:
+    def _start(self, context: Any, device: str | None) -> Trial:
         handle = self.optuna.ask(self.distributions)
         folder = self.root / "trials" / f"{self.study.id}-{handle.number}"
         shutil.rmtree(folder, ignore_errors=True)
         ours, theirs = context.Pipe()
-        trial = Trial(self.study, handle, handle.number, folder, dict(handle.params), values={})
-        arguments = (self.study.at(trial.params), self.places, folder, theirs, 1, None)
+        trial = Trial(self.study, handle, handle.number, folder, dict(handle.params), values={}, device=device)
+        arguments = (self.study.at(trial.params), self.places, folder, theirs, 1, device)
         trial.process, trial.pipe = launch(context, child.trial, arguments), ours
         theirs.close()
         return trial
@@ -228,25 +221,29 @@ class _Runner:
                 step, dice = told
                 trial.values[step] = dice
                 trial.handle.report(dice, step)
-                if step < self.study.cell.training.steps and dice < self._median_at(step, trial.number):
+                if step < self.study.cell.training.steps and dice < self._median_at(step, trial):
                     trial.process.kill()
                     return True
         except (EOFError, OSError):
             return False
         return False
 
-    def _median_at(self, step: int, number: int) -> float:
+    def _median_at(self, step: int, trial: Trial) -> float:
+        """Of the others at a rung; below every Dice while they are few, and always for the default setting."""
         others = [
             t.intermediate_values[step]
             for t in self.optuna.get_trials(deepcopy=False)
-            if t.number != number
+            if t.number != trial.number
             and step in t.intermediate_values
             and t.state in (self.states.COMPLETE, self.states.PRUNED)
         ]
-        return median(others) if len(others) >= 3 and number != 0 else -1.0
+        return median(others) if len(others) >= 3 and trial.params != self.study.default else -1.0
 
     def _tell(self, trial: Trial, pruned: bool, log: Any) -> None:
-        """Close a trial. Diverged counts as pruned: it was tried. A worker killed from outside is asked again."""
+        """Close a trial. Diverged counts as pruned: it was tried.
+
+        A worker killed from outside is asked again, as is one for which memory was out, with fewer beside it.
+        """
         assert trial.values is not None
         trial.process.join()
         trial.pipe.close()
@@ -257,22 +254,25 @@ class _Runner:
                 f"{trial.sealed}"
             )
         final = trial.values.get(self.study.cell.training.steps)
-        killed = not pruned and final is None and trial.process.exitcode < 0
-        if killed:
+        no_memory = not pruned and final is None and trial.out_of_memory()
+        if no_memory or (not pruned and final is None and trial.process.exitcode < 0):
             self.optuna.tell(trial.handle, state=self.states.FAIL)
             self.optuna.enqueue_trial(trial.params)
-            state = "killed, asked again"
-            if len(self.optuna.get_trials(deepcopy=False, states=(self.states.FAIL,))) > self.budget.trials:
-                raise NotReady(f"{self.study.name}: workers keep being killed; see {trial.folder / 'log.txt'}")
+            self.killed += 1
+            self.workers = max(1, self.workers - no_memory)
             kind = "killed"
+            state = f"out of memory, asked again, now {self.workers} at a time" if no_memory else "killed, asked again"
+            if self.killed > self.budget.trials:
+                why = "running out of memory: run fewer --workers" if no_memory else "being killed"
+                raise NotReady(f"{self.study.name}: workers keep {why}; see {trial.log}")
         elif final is not None and isfinite(final):
             self.optuna.tell(trial.handle, final)
             state, kind = f"val Dice {final:.4f}", "finished"
         else:
             self.optuna.tell(trial.handle, state=self.states.PRUNED)
             kind = "pruned" if pruned else "failed"
-            state = kind if pruned else f"failed, see {trial.folder / 'log.txt'}"
-        self.say(f"{self.study.name} trial {trial.number}: {state}  {_short(trial.params)}")
+            state = kind if pruned else f"failed, see {trial.log}"
+        self.say(f"{self.study.name} trial {trial.number}: {state}  {short(trial.params)}")
         if log:
             log.trial(trial.number, trial.params, trial.values, final, kind)
 
@@ -287,7 +287,3 @@ def _distribution(searched: Range, default: Any) -> Any:
     if isinstance(default, int):
         return IntDistribution(int(searched.low), int(searched.high), log=searched.log)
     return FloatDistribution(searched.low, searched.high, log=searched.log)
-
-
-def _short(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k.split('.', 1)[1]}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())

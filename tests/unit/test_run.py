@@ -83,6 +83,26 @@ def test_code_that_changed_since_the_runner_started_is_told(tmp_path: Path, monk
     assert "tree 0123456789ab" in note
 
 
+def test_the_receipt_and_the_peak_of_memory_are_of_the_device_that_the_cell_runs_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receipt, "hardware", lambda device=None: {"cpu": "a processor", "of": str(device)})
+    monkeypatch.setattr(running, "_peak_memory_mib", lambda device: {"cpu": 7.0}[str(device)])
+    found = run_cell(tiny_cell(), places_in(tmp_path))
+    assert (found.receipt["hardware"]["of"], found.memory_mib) == ("cpu", 7.0)
+
+
+def test_each_gpu_is_asked_for_its_own_name_and_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    peaks = {"cuda:0": 2**20, "cuda:1": 2**22}
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device="cuda:0": peaks[str(device)])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {getattr(device, 'index', device)}")
+    assert [running._peak_memory_mib(torch.device(name)) for name in peaks] == [1, 4]
+    hardware = receipt.hardware.__wrapped__  # what is known of this machine is kept
+    assert [hardware(torch.device(name))["gpu"] for name in (*peaks, "cpu")] == ["GPU 0", "GPU 1", "GPU 0"]
+    assert hardware()["gpu"] == "GPU 0"
+
+
 # A finished cell -----------------------------------------------------------------------------------------------------
 def test_a_finished_cell_leaves_record_scores_curves_examples_and_weights(finished: tuple[Cell, Path, Record]) -> None:
     cell, folder, found = finished

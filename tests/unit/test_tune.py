@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,9 +13,11 @@ import yaml
 
 from benchmark import plan_file, receipt, tune
 from benchmark.execute import child
+from benchmark.execute.lease import Lease
 from benchmark.plan import Plan
 from benchmark.preflight import NotReady
 from benchmark.studies import Study, on_data, studies
+from benchmark.trials import Trial
 from datasets.base import SealedLabel
 
 from . import doomed_workers
@@ -113,8 +117,8 @@ def test_killed_and_started_again_finished_trials_are_kept_and_the_running_one_i
     plan = some_plan()
     started = tune._Runner._start
 
-    def dies_in_the_third(self: Any, context: Any) -> Any:
-        trial = started(self, context)
+    def dies_in_the_third(self: Any, *settings: Any) -> Any:
+        trial = started(self, *settings)
         if trial.number == 2:
             raise KeyboardInterrupt  # after the trial was asked for: it stays "running" on disk
         return trial
@@ -171,6 +175,66 @@ def test_a_default_that_was_killed_while_it_was_asked_for_is_asked_again_whole(t
     assert again.optuna.ask(again.distributions).params == study.default
 
 
+def test_a_study_that_another_process_tunes_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    plan, refused = some_plan(trials=2), []
+
+    def meanwhile(line: str) -> None:
+        if "val Dice" in line:
+            states = [trial.state for trial in stored(tmp_path, plan).trials]
+            with pytest.raises(NotReady) as error:
+                run(tmp_path, plan)
+            refused.append(str(error.value))
+            assert [trial.state for trial in stored(tmp_path, plan).trials] == states
+
+    _, _, (tracked,) = run(tmp_path, plan, say=meanwhile)
+    assert [number for number, *_ in tracked.trials] == [0, 1]
+    assert len(refused) == 2
+    assert re.match(
+        rf"supervised-phantom_2d is being tuned by process {os.getpid()} on .*; wait for it, or", refused[0]
+    )
+    assert "trial" not in " ".join(run(tmp_path, plan)[1])  # it was given back, and nothing is left to try
+
+
+def test_a_study_whose_holder_cannot_be_read_is_refused_all_the_same(tmp_path: Path) -> None:
+    plan = some_plan()
+    (study,) = on_data(studies(plan), places_in(tmp_path))
+    lease = Lease(places_in(tmp_path).results / plan.name / "tune" / "leases" / study.id)
+    assert lease.take()
+    lease._path.write_text("")  # as while it is written
+    with pytest.raises(NotReady, match="is being tuned by another process; wait"):
+        run(tmp_path, plan)
+
+
+def test_trials_are_spread_over_the_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[str] = []
+
+    def launched(context: Any, target: Any, arguments: tuple[Any, ...]) -> Process:
+        *_, pipe, _, device = arguments
+        used.append(device)
+        for step in (1, 2, 3):
+            pipe.send(("val", (step, 0.5)))
+        return Process(0)
+
+    monkeypatch.setattr(tune, "devices", lambda: ["cuda:0", "cuda:1"])
+    monkeypatch.setattr(tune, "launch", launched)
+    _listener(tmp_path, some_plan(trials=4), workers=4).run(None)
+    assert used == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+
+
+def test_a_study_that_goes_on_does_not_draw_again_what_it_drew(tmp_path: Path) -> None:
+    plan = some_plan()
+    runner = _listener(tmp_path, plan)
+    for _ in range(2):
+        heard(runner, (1, 0.5), (2, 0.5), (3, 0.5))
+    root = places_in(tmp_path).results / plan.name / "tune"
+    again = tune._Runner(plan, runner.study, root, places_in(tmp_path), 1, print)
+    drawn = again.optuna.ask(again.distributions).params
+    assert drawn != runner.optuna.trials[1].params
+    other = _listener(tmp_path / "elsewhere", plan)
+    heard(other, (1, 0.5), (2, 0.5), (3, 0.5))
+    assert other.optuna.ask(other.distributions).params == runner.optuna.trials[1].params
+
+
 def test_a_worker_that_is_killed_is_asked_again_with_the_same_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +260,46 @@ def test_workers_that_are_always_killed_end_the_study_with_where_to_look(
                 runner._tell(trial, False, None)
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB",
+        "torch.AcceleratorError: CUDA error: out of memory\nCUDA kernel errors might be reported at some other call",
+        "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "RuntimeError: [enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried",
+        "MemoryError",
+    ],
+)
+def test_a_trial_for_which_memory_was_out_is_asked_again_with_fewer_beside_it_and_not_for_ever(
+    tmp_path: Path, last: str
+) -> None:
+    runner, said, log = _listener(tmp_path, some_plan(trials=2), workers=2), [], Tracked("", {})
+    runner.say = said.append
+    for times in (1, 2):
+        runner._tell(_failed(runner, tmp_path, last), False, log)
+        assert (runner._over(), runner.workers) == (0, 1)
+        assert f"trial {times - 1}: out of memory, asked again, now 1 at a time" in said[-1]
+    assert [(params, kind) for _, params, *_, kind in log.trials] == [(runner.study.default, "killed")] * 2
+    with pytest.raises(NotReady, match=r"workers keep running out of memory: run fewer --workers; see .*log.txt"):
+        runner._tell(_failed(runner, tmp_path, last), False, log)
+
+
+def test_a_trial_that_failed_for_another_reason_than_memory_was_tried(tmp_path: Path) -> None:
+    runner, log = _listener(tmp_path, some_plan(), workers=2), Tracked("", {})
+    runner._tell(_failed(runner, tmp_path, "ValueError: the memory bank is empty"), False, log)
+    assert (runner._over(), runner.workers, log.trials[0][-1]) == (1, 2, "failed")
+
+
+def test_workers_killed_before_the_study_was_started_again_do_not_end_it(tmp_path: Path) -> None:
+    plan = some_plan(trials=1)
+    runner = _listener(tmp_path, plan)
+    runner._tell(_asked(runner, exit_code=-9), False, None)
+    root = places_in(tmp_path).results / plan.name / "tune"
+    again = tune._Runner(plan, runner.study, root, places_in(tmp_path), 1, lambda line: None)
+    again._tell(_asked(again, exit_code=-9), False, None)
+    assert again.optuna.ask(again.distributions).params == runner.study.default
+
+
 # What a trial says ---------------------------------------------------------------------------------------------------
 class Pipe:
     """What a worker sent."""
@@ -217,6 +321,9 @@ class Process:
 
     def __init__(self, code: int) -> None:
         self.exitcode, self.was_killed = code, False
+
+    def is_alive(self) -> bool:
+        return False
 
     def kill(self) -> None:
         self.was_killed = True
@@ -240,17 +347,26 @@ class SealedPipe:
         self.messages.clear()
 
 
-def _listener(root: Path, plan: Plan) -> Any:
+def _listener(root: Path, plan: Plan, workers: int = 1) -> Any:
     (study,) = studies(plan)
     folder = places_in(root).results / plan.name / "tune"
     folder.mkdir(parents=True)
-    return tune._Runner(plan, study, folder, places_in(root), 1, lambda line: None)
+    return tune._Runner(plan, study, folder, places_in(root), workers, lambda line: None)
 
 
 def _asked(runner: Any, *messages: tuple[int, float], exit_code: int = 0) -> Any:
     handle = runner.optuna.ask(runner.distributions)
-    trial = tune.Trial(runner.study, handle, handle.number, Path("folder"), dict(handle.params), values={})
+    trial = Trial(runner.study, handle, handle.number, Path("folder"), dict(handle.params), values={})
     trial.process, trial.pipe = Process(exit_code), Pipe(*messages)
+    return trial
+
+
+def _failed(runner: Any, folder: Path, last: str) -> Any:
+    """A trial whose log ends so."""
+    trial = _asked(runner, exit_code=1)
+    trial.folder = folder
+    traceback = 'Process ForkServerProcess-1:\nTraceback (most recent call last):\n  File "x.py", line 1, in x\n'
+    (folder / "log.txt").write_text(f"{traceback}    x(out of memory)\n{last}\n")
     return trial
 
 
@@ -283,6 +399,17 @@ def test_the_first_trials_are_never_ended_early(tmp_path: Path) -> None:
     assert heard(runner, (1, 0.9), (2, 0.9), (3, 0.9)) == (False, "finished")
     assert heard(runner, (1, 0.9), (2, 0.9), (3, 0.9)) == (False, "finished")
     assert heard(runner, (1, 0.0), (2, 0.0), (3, 0.0)) == (False, "finished")
+
+
+def test_the_default_is_never_ended_early_under_whatever_number_it_is_asked_again(tmp_path: Path) -> None:
+    runner, log = _listener(tmp_path, some_plan(trials=9)), Tracked("", {})
+    runner._tell(_asked(runner, exit_code=-9), False, log)
+    default = _asked(runner, (1, 0.0), (2, 0.0), (3, 0.0))
+    for _ in range(3):
+        assert heard(runner, (1, 0.9), (2, 0.9), (3, 0.9)) == (False, "finished")
+    assert (default.number, default.params) == (1, runner.study.default)
+    assert runner._listen(default) is False
+    assert heard(runner, (1, 0.0)) == (True, "pruned")
 
 
 def test_a_trial_that_diverged_was_tried_and_one_that_was_killed_after_its_last_word_is_finished(

@@ -1,0 +1,78 @@
+"""What a trial of a study is while it runs, what its log says of its end, and who may run a study: one process."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .execute.lease import Lease
+from .preflight import NotReady
+from .studies import Study
+
+_NO_MEMORY = re.compile(
+    r"^(?:[\w.]*MemoryError\b|[\w.]*Error: .*(?:out of memory|can't allocate memory|_ALLOC_FAILED))", re.MULTILINE
+)
+"""How a traceback ends that was for want of memory, on a GPU or a CPU."""
+
+
+@dataclass
+class Trial:
+    """One setting while it runs or waits."""
+
+    study: Study
+    handle: Any
+    number: int
+    folder: Path
+    params: dict[str, Any]
+    process: Any = None
+    pipe: Any = None
+    values: dict[int, float] | None = None
+    sealed: str = ""
+    device: str | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    def out_of_memory(self) -> bool:
+        """Whether that is what ended it, which says nothing of its setting: others were on the device."""
+        try:
+            return self.process.exitcode > 0 and bool(_NO_MEMORY.search(self.log.read_text(errors="replace")))
+        except OSError:
+            return False
+
+
+@contextmanager
+def alone(study: Study, root: Path) -> Iterator[None]:
+    """Hold the lease of a study for as long as the block lasts.
+
+    Raises:
+        NotReady: another process has it; with which, and what to do.
+    """
+    folder = root / "leases" / study.id
+    lease = Lease(folder)
+    if not lease.take():
+        raise NotReady(
+            f"{study.name} is being tuned by {_holder(folder)}; wait for it, or end it, and start again: finished "
+            "trials are kept"
+        )
+    with lease.kept():
+        yield
+
+
+def _holder(folder: Path) -> str:
+    try:
+        owner = json.loads((folder / "lease.json").read_text())
+        return f"process {owner['pid']} on {owner['host']}"
+    except (OSError, ValueError, LookupError, TypeError):
+        return "another process"
+
+
+def short(params: Mapping[str, Any]) -> str:
+    """A setting for one line."""
+    return ", ".join(f"{k.split('.', 1)[1]}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())
