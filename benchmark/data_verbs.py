@@ -106,11 +106,12 @@ def split(
     from .seeding import derive
 
     dataset = _dataset(name)(data_root(data), _options(name, option))
+    kind = "dense" if "dense" in dataset.task.annotations else "scribble"
     try:
         drawn = make_split(
             dataset.groups(), dataset.partition(fold), ratio=ratio, count=count, seed=derive(seed, "split"),
             val_share=val_share, subset=subset, order=dataset.published_order(), strata=dataset.strata(),
-            unannotated=dataset.unannotated("dense"), unscored=dataset.unannotated("dense"),
+            unannotated=dataset.unannotated(kind), unscored=dataset.unannotated("dense"),
         )  # fmt: skip
     except ValueError as error:
         raise ConfigError(f"{name}: {error}") from error

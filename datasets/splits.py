@@ -68,7 +68,7 @@ def make_split(
 
     Raises:
         ValueError: ratio or count out of range, or neither or both given; too few groups.
-        DataError: a published test or validation case is among ``unscored``.
+        DataError: a published test or validation case is among ``unscored``, or every group that could be carved is.
     """
     if (ratio is None) == (count is None):
         raise ValueError("give either ratio or count of labelled groups, not both and not neither")
@@ -83,6 +83,11 @@ def make_split(
     if not val and val_share > 0:
         n_val = min(max(1, round(val_share * len(train))), len(train) - 1)
         val = tuple(g for g in train if g not in blind)[:n_val]
+        if n_val > 0 and not val:
+            raise DataError(
+                f"none of the {len(train)} training groups has a dense label in all its cases, so none can be carved "
+                "for validation; add dense labels, name validation cases that have some, or set val_share: 0"
+            )
         train = [g for g in train if g not in set(val)]
     if not train:
         raise ValueError("no training group is left; the dataset needs at least two training groups")
@@ -111,6 +116,21 @@ def make_split(
         test=keys(set(partition.test)),
         labelled_groups=tuple(sorted(labelled)),
         train_groups=tuple(sorted(train)),
+    )
+
+
+def passed_over(split: Split, groups: Mapping[str, str], partition: Partition, order: Sequence[str]) -> str:
+    """A sentence for the record of a subset "first" whose published first groups were carved; else nothing."""
+    carved = set() if partition.val or not split.unlabelled else {groups[key] for key in split.val}
+    listed = [group for group in order if group in set(partition.train)]
+    first = listed[: len(split.labelled_groups)]
+    taken = [group for group in first if group in carved]
+    if not taken:
+        return ""
+    return (
+        f"the labelled groups are not the first {len(first)} of the published list: {', '.join(taken)} of them "
+        f"validate{'' if taken[1:] else 's'}, and the next in the list are labelled instead; set val_share: 0 to label "
+        "the published ones"
     )
 
 

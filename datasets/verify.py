@@ -36,13 +36,14 @@ KINDS = {
     "absent_class": "a class that no label of the dataset holds",
     "scribble_disagreement": "scribbles that contradict the dense label",
     "exact_duplicate": "the same image on two sides of a split",
+    "training_duplicate": "the same image in two training groups, of which one may be carved to validate (a warning)",
     "near_duplicate": "nearly the same image on two sides of a split",
     "empty_label": "a case whose label is background only (a warning)",
     "oddity": "what this dataset's own checks say (a warning)",
 }
 """Every kind of finding, and what it means."""
 
-WARNINGS = frozenset({"empty_label", "oddity"})
+WARNINGS = frozenset({"empty_label", "oddity", "training_duplicate"})
 """Worth a look, but not wrong in itself."""
 
 
@@ -132,6 +133,7 @@ def _look_at(cls: type[Dataset], root: Path, options: Any, report: Report, say: 
     for fold in range(1, dataset.folds + 1):
         sides = _sides(dataset, fold, report)
         look.compare(sides, fold)
+    look.twins()
 
 
 def kind_of(error: BaseException) -> str:
@@ -153,6 +155,7 @@ class _Look:
         self.scribbled: Counter[int] = Counter()
         self.slices: dict[str, int] = {}
         self.labelled = self.marked = self.wrong = 0
+        self.within: dict[tuple[str, str], None] = {}
         self.sizes: set[tuple[int, ...]] = set()
         self.spacings: set[tuple[float, ...]] = set()
 
@@ -165,6 +168,10 @@ class _Look:
         if case.spacing:
             self.spacings.add(tuple(round(mm, 4) for mm in case.spacing))
         found = self.report.findings
+        if case.image.min() == case.image.max():
+            found.append(
+                Finding("constant", (case.key,), f"{case.key}: every value of the image is {case.image.max():g}")
+            )
         if case.label is not None:
             self.labelled += 1
             counts = np.bincount(case.label.ravel(), minlength=self.dataset.task.n_classes)
@@ -226,7 +233,10 @@ class _Look:
                     f", {sum(map(self.slices.__getitem__, mine))} slices" if self.slices else ""
                 )
                 self.report.facts[f"{side}{_of(fold, self.dataset)}"] = words
-        same = [(a, b) for a, b in pairs(keys, self.content) if sides[a] != sides[b]]
+        alike = pairs(keys, self.content)
+        if "val" not in sides.values():
+            self.within |= dict.fromkeys((a, b) for a, b in alike if sides[a] == sides[b] == "train")
+        same = [(a, b) for a, b in alike if sides[a] != sides[b]]
         for a, b in same:
             words = f"{a} ({sides[a]}) and {b} ({sides[b]}) are the same image{_of(fold, self.dataset)}"
             self.report.findings.append(Finding("exact_duplicate", (a, b), words))
@@ -234,6 +244,16 @@ class _Look:
             if sides[a] != sides[b] and (a, b) not in same:
                 words = f"{a} ({sides[a]}) and {b} ({sides[b]}) are nearly the same image (correlation {likeness:.3f})"
                 self.report.findings.append(Finding("near_duplicate", (a, b), words + _of(fold, self.dataset)))
+
+    def twins(self) -> None:
+        """Report the same image in two training groups, where no fold has it on two sides: validation is carved."""
+        groups, told = self.dataset.groups(), {f.where for f in self.report.findings if f.kind == "exact_duplicate"}
+        for a, b in self.within:
+            if groups[a] != groups[b] and (a, b) not in told:
+                words = (
+                    f"{a} (group {groups[a]}) and {b} (group {groups[b]}) are the same image, both of the training side"
+                )
+                self.report.findings.append(Finding("training_duplicate", (a, b), words))
 
 
 def _sides(dataset: Dataset, fold: int, report: Report) -> dict[str, str]:

@@ -25,6 +25,8 @@ from .types import IGNORE, Annotation, Case, Task
 
 VERSION = "1"
 """Raise it when the same recipe draws other marks."""
+SAME_SPACING = 0.01
+"""Share of the largest voxel size within which another is as large: headers round."""
 
 Kind = Literal["skeleton", "curves", "points", "boxes", "slices"]
 TOOLS: Mapping[Kind, Tool] = {
@@ -192,12 +194,14 @@ def strong(dataset: Dataset) -> Dataset:
 def slicing_axis(case: Case, task: Task) -> int | None:
     """Along which axis annotators leaf through a case: the first in 2-D tasks, else that of the largest voxel size.
 
-    None = a single image. Where sizes are equal or unknown, the first axis.
+    None = a single image. Where sizes are equal (to within ``SAME_SPACING``) or unknown, the first axis.
     """
-    ndim = len(case.space)
-    if ndim == 2:
+    if len(case.space) == 2:
         return None
-    return int(np.argmax(case.spacing)) if task.ndim == 3 and case.spacing is not None else 0
+    if task.ndim == 2 or case.spacing is None:
+        return 0
+    largest = np.asarray(case.spacing) >= (1 - SAME_SPACING) * max(case.spacing)
+    return int(np.argmax(largest))
 
 
 def planes(volume: np.ndarray, axis: int | None) -> Iterator[np.ndarray]:

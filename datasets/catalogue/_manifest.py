@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ..base import DataError
 from ..faults import fault
-from ..io import read_table
+from ..io import Volume, read_table
+from ._images import map_values, read_mask
+from ._volumes import read_zyx, same_grid
 
 FILES = ("image", "label", "scribble")
 PARTS = ("train", "val", "test")
@@ -18,7 +23,7 @@ def read_rows(table: Path, annotations: Sequence[str]) -> Mapping[str, Mapping[s
     """Case -> its row, sorted by case.
 
     Args:
-        table: the CSV file; paths in it are relative to its folder.
+        table: the CSV file; paths in it are relative to its folder, and stay below it.
         annotations: what training rows must give and rows of no part too; others need a label.
 
     Raises:
@@ -47,6 +52,12 @@ def read_rows(table: Path, annotations: Sequence[str]) -> Mapping[str, Mapping[s
         extra = sorted(kind for kind in FILES[1:] if row[kind] and training and kind not in wanted)
         if extra:
             raise DataError(f"{where}: gives a {extra[0]}, which the option annotations ({annotations}) does not say")
+        for kind in FILES:
+            if os.path.isabs(row[kind]) or os.path.normpath(row[kind]).split(os.sep)[0] == os.pardir:
+                raise DataError(
+                    f"{where}: column {kind} must be a path below {table.parent}, relative to it, got {row[kind]!r}; "
+                    "move or link the file there, and mend the row"
+                )
         gone = [kind for kind in FILES if row[kind] and not (table.parent / row[kind]).is_file()]
         if gone:
             fault(DataError(f"{where}: no {gone[0]} file {table.parent / row[gone[0]]}; mend the row").of("unpaired"))
@@ -57,3 +68,17 @@ def read_rows(table: Path, annotations: Sequence[str]) -> Mapping[str, Mapping[s
     if not rows:
         raise DataError(f"csv_manifest: {table} lists no case; add a row for each")
     return dict(sorted(rows.items()))
+
+
+def read_map(
+    root: Path, name: str, scan: Volume | None, codes: Mapping[int, int], classes: Sequence[str]
+) -> np.ndarray | None:
+    """The label map in a cell of the table, on the grid of the scan where there is one; None where nothing is given."""
+    if not name:
+        return None
+    path = root / name
+    if scan is None:
+        return read_mask(path, codes, classes)
+    stored = read_zyx(name, path)
+    same_grid(name, scan, stored, path)
+    return map_values(stored.voxels, codes, classes, str(path))

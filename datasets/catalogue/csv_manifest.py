@@ -17,16 +17,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from ..base import DataError, Dataset, Partition
 from ..splits import k_fold
 from ..types import IGNORE, Annotation, Card, Case, Task, Unit
-from ._images import codes_of, map_values, mixed_values, read_mask, read_pixels
-from ._manifest import FILES, PARTS, read_rows
+from ._images import codes_of, mixed_values, read_pixels
+from ._manifest import FILES, PARTS, read_map, read_rows
 from ._normalise import clip_and_standardise
 from ._options import check_classes, check_folder
-from ._volumes import read_zyx, same_grid
+from ._volumes import read_zyx
 
 FOLDS, TABLE = 5, "manifest.csv"
 
@@ -111,28 +109,25 @@ class CsvManifest(Dataset):
     def strata(self) -> Mapping[str, str]:
         return {row["group"]: row["stratum"] for row in self._rows.values() if row["stratum"]}
 
+    def unannotated(self, annotation: Annotation) -> frozenset[str]:
+        return frozenset(key for key, row in self._rows.items() if annotation == "dense" and not row["label"])
+
     def load(self, key: str) -> Case:
         row, options = self._rows[key], self.options
         codes = codes_of(options.classes, options.values)
         known = {"label": codes, "scribble": codes | {options.unlabelled: IGNORE}}
-        maps: dict[str, np.ndarray | None] = {"label": None, "scribble": None}
         try:
             scan = read_zyx(row["image"], self.root / row["image"]) if options.scans else None
-            for kind in maps:
-                path = self.root / row[kind]
-                if row[kind] and scan is not None:
-                    stored = read_zyx(row[kind], path)
-                    same_grid(row[kind], scan, stored, path)
-                    maps[kind] = map_values(stored.voxels, known[kind], options.classes, str(path))
-                elif row[kind]:
-                    maps[kind] = read_mask(path, known[kind], options.classes)
+            label, scribble = (
+                read_map(self.root, row[kind], scan, codes, options.classes) for kind, codes in known.items()
+            )
             if scan is None:
                 image, spacing = read_pixels(self.root / row["image"], options.colour), None
             else:
                 image, spacing = clip_and_standardise(scan.voxels, row["image"])[None], scan.spacing_mm
         except DataError as error:
             raise DataError(f"csv_manifest: case {key!r}: {error}") from error
-        return Case(key, row["group"], image, maps["label"], maps["scribble"], spacing)
+        return Case(key, row["group"], image, label, scribble, spacing)
 
     def remarks(self) -> Sequence[str]:
         masks = [self.root / row["label"] for row in self._rows.values() if row["label"] and not self.options.scans]

@@ -96,7 +96,8 @@ class Nnunet(Dataset):
             raise DataError(f"nnunet: {path} is not as the options say; set {wanted}")
         if len(options.patch) == 3 and not about.is_nifti:
             raise DataError(f"nnunet: {about.ending} files are 2-D; set the option patch to two numbers")
-        self.folds = len(self._splits) or (1 if self._tests else FOLDS)  # type: ignore[misc]  # elsewhere the class's
+        tested = any(case.tests for case in self._cases.values())
+        self.folds = len(self._splits) or (1 if tested else FOLDS)  # type: ignore[misc]  # elsewhere the class's
         return replace(self.nominal_task(options), classes=about.classes, unit="mm" if about.is_nifti else "px")
 
     def subfolder(self) -> str:
@@ -108,6 +109,9 @@ class Nnunet(Dataset):
 
     def groups(self) -> Mapping[str, str]:
         return {key: group_of("nnunet", key, key, self.options.group_pattern) for key in self._cases}
+
+    def unannotated(self, annotation: Annotation) -> frozenset[str]:
+        return frozenset(key for key, case in self._cases.items() if annotation == "dense" and case.dense is None)
 
     def load(self, key: str) -> Case:
         where, case = f"nnunet: case {key!r}", self._cases[key]
@@ -122,7 +126,7 @@ class Nnunet(Dataset):
     def partition(self, fold: int) -> Partition:
         if not 1 <= fold <= self.folds:
             raise ValueError(f"nnunet: fold must be in 1..{self.folds} in this folder, got {fold}")
-        groups, tests = self.groups(), self._tests
+        groups, tests = self.groups(), tuple(key for key, case in self._cases.items() if case.tests)
         if not tests and not all(case.dense for case in self._cases.values()):
             raise DataError("nnunet: nothing to test on: add imagesTs and labelsTs, or dense labels in labelsTr_dense")
         if not self._splits and not tests:
@@ -144,7 +148,3 @@ class Nnunet(Dataset):
     @cached_property
     def _splits(self) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
         return read_folds(self.root / "splits_final.json")
-
-    @property
-    def _tests(self) -> tuple[str, ...]:
-        return tuple(key for key, case in self._cases.items() if case.tests)

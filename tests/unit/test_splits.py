@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.base import DataError, Partition
-from datasets.splits import Split, k_fold, make_split
+from datasets.splits import Split, k_fold, make_split, passed_over
 
 PATIENTS = [f"p{i:02d}" for i in range(25)]
 CASES = {f"{patient}_{phase}": patient for patient in PATIENTS for phase in ("ED", "ES")}
@@ -96,6 +96,27 @@ def test_first_takes_the_head_of_the_published_list_whatever_the_seed() -> None:
     made = split(count=3, subset="first", order=order, val_share=0)
     assert set(made.labelled_groups) == {"p19", "p18", "p17"}
     assert made == split(count=3, subset="first", order=order, val_share=0, seed=7)
+
+
+def test_where_validation_is_carved_from_the_published_first_a_sentence_says_so() -> None:
+    carved = sorted(patients(split().val))
+    assert len(carved) == 2
+    order = [carved[0], *(p for p in PATIENTS[:20] if p not in carved), carved[1]]
+    made = split(count=3, subset="first", order=order)
+    assert set(made.labelled_groups) == set(order[1:4])
+    said = passed_over(
+        made, CASES, PARTITION, ["p24", *order]
+    )  # p24 is tested, so that the first of training are meant
+    assert said.startswith(
+        f"the labelled groups are not the first 3 of the published list: {carved[0]} of them validates, and the next"
+    )
+    assert "val_share: 0" in said
+    assert passed_over(made, CASES, PARTITION, order[1:] + order[:1]) == ""
+    assert passed_over(split(count=3, subset="first", order=order, val_share=0), CASES, PARTITION, order) == ""
+    assert passed_over(split(ratio=1, subset="first", order=order), CASES, PARTITION, order) == ""  # all, not the first
+    published = Partition(train=tuple(PATIENTS[:15]), val=tuple(PATIENTS[15:20]), test=tuple(PATIENTS[20:]))
+    first = make_split(CASES, published, count=3, seed=0, subset="first", order=PATIENTS)
+    assert passed_over(first, CASES, published, PATIENTS[15:] + PATIENTS[:15]) == ""
 
 
 STRATA = {name: "a" if i % 4 < 2 else "b" if i % 4 == 2 else "c" for i, name in enumerate(PATIENTS)}
@@ -232,3 +253,11 @@ def test_an_unlabelled_case_in_a_test_or_validation_list_is_refused() -> None:
     published = Partition(train=tuple(PATIENTS[:15]), test=tuple(PATIENTS[20:]), val=tuple(PATIENTS[15:20]))
     with pytest.raises(DataError, match="validation case 'p15_ES' has no label to score against; take it out"):
         make_split(CASES, published, ratio=0.2, seed=0, unscored=("p15_ES",))
+
+
+def test_a_carve_without_any_dense_label_is_refused_and_none_is_asked_for_without_validation() -> None:
+    scribbled = tuple(case for case in CASES if CASES[case] in PARTITION.train)
+    with pytest.raises(DataError, match=r"none of the 20 training groups has a dense label .*; add .*val_share: 0"):
+        split(unscored=scribbled)
+    assert split(unscored=scribbled[2:]).val == ("p00_ED", "p00_ES")
+    assert split(unscored=scribbled, val_share=0).val == ()

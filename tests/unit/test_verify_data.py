@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -78,9 +79,68 @@ def test_a_slightly_changed_copy_is_a_near_duplicate(root: Path) -> None:
     assert found(looked_at(root)) == [("near_duplicate", ("test/y0", "train/b0"))]
 
 
-def test_copies_on_the_same_side_are_no_leak(root: Path) -> None:
+@pytest.mark.parametrize(("stem", "pattern", "warned"), [("c0", "", True), ("b9", r"^[a-z]", False)])
+def test_copies_in_two_training_groups_are_warned_of_because_one_may_validate(
+    root: Path, stem: str, pattern: str, warned: bool
+) -> None:
+    for kind in ("image", "mask"):
+        save(place(root, "train", kind, stem), np.array(Image.open(place(root, "train", kind, "b0"))))
+    report = looked_at(root, group_pattern=pattern)
+    assert found(report) == [("training_duplicate", ("train/b0", f"train/{stem}"))] * warned
+    assert report.faults() == []
+
+
+@pytest.mark.parametrize("part", ["", "val"])
+def test_copies_in_training_are_only_warned_of_where_no_fold_parts_them_and_no_list_validates(
+    root: Path, part: str
+) -> None:
     save(place(root, "train", "image", "c0"), np.array(Image.open(place(root, "train", "image", "b0"))))
-    assert found(looked_at(root)) == []
+    stems = [f"{side}/image/{stem}" for side, names in STEMS.items() for stem in names]
+    parts = {stem: stem.split("/")[0] if part else "" for stem in stems} | {"train/image/e0": part}
+    lines = [f"{s},{s},{s}.png,{s.replace('image', 'mask')}.png,{p}" for s, p in parts.items()]
+    (root / "mine/manifest.csv").write_text("\n".join(["case,group,image,label,part", *lines]))
+    kinds = {f.kind for f in looked_at(root, "csv_manifest", **OPTIONS, values=(0, 255)).findings}
+    assert kinds == (set() if part else {"exact_duplicate"})
+
+
+def test_a_photograph_of_one_value_is_constant(root: Path) -> None:
+    save(place(root, "train", "image", "c0"), np.full((40, 44, 3), 77, np.uint8))
+    assert found(looked_at(root)) == [("constant", ("train/c0",))]
+
+
+@pytest.mark.parametrize("column", ["image", "label"])
+@pytest.mark.parametrize("path", ["{root}/mine/test/image/x0.png", "../elsewhere.png", "test/../../x0.png"])
+def test_a_path_in_a_manifest_that_leaves_its_folder_is_refused_with_row_and_column(
+    root: Path, column: str, path: str
+) -> None:
+    row = {"case": "x", "group": "x", "image": "test/image/x0.png", "label": "test/mask/x0.png"}
+    row |= {column: path.format(root=root)}
+    (root / "mine/manifest.csv").write_text("\n".join([",".join(row), ",".join(row.values())]))
+    report = looked_at(root, "csv_manifest", **OPTIONS)
+    assert [finding.kind for finding in report.findings] == ["layout"]
+    message = report.findings[0].message
+    assert f"case 'x' in {root / 'mine/manifest.csv'}: column {column} must be a path below" in message
+    assert f"got {row[column]!r}; move or link" in message
+
+
+def test_cases_with_scribbles_alone_are_said_to_have_no_dense_label(tmp_path: Path) -> None:
+    csv_manifest.write(tmp_path)
+    only = {"annotations": ("scribble",)}
+    csv_manifest.describe(
+        tmp_path, csv_manifest.PARTS, label=lambda case: f"drawn/{case}.nii.gz" * (csv_manifest.PARTS[case] != "train")
+    )
+    nnunet.write(tmp_path)
+    (tmp_path / nnunet.FOLDER / "splits_final.json").unlink()
+    shutil.rmtree(tmp_path / nnunet.FOLDER / "labelsTr_dense")
+    training = [case for case, part in csv_manifest.PARTS.items() if part == "train"]
+    for miniature, bare in ((csv_manifest, training), (nnunet, nnunet.TRAINING)):
+        cls = datasets.get(miniature.__name__.rsplit(".", 1)[-1])
+        dataset = cls(tmp_path, cls.Options(**(miniature.OPTIONS | only)))
+        assert dataset.unannotated("dense") == set(bare)
+        assert dataset.unannotated("scribble") == set()
+        assert {key for key in dataset.groups() if dataset.load(key).label is None} == set(bare)
+    with pytest.raises(DataError, match="none of the 6 training groups has a dense label"):
+        make_split(dataset.groups(), dataset.partition(1), ratio=0.5, seed=0, unscored=dataset.unannotated("dense"))
 
 
 def test_several_faults_of_several_files_are_found_in_one_pass(root: Path) -> None:
@@ -312,6 +372,29 @@ def test_a_split_is_written_with_where_it_comes_from_and_equals_that_of_a_plans_
     assert provenance["digest"] == expected.digest()
     assert provenance["fingerprint"] == dataset.fingerprint()
     assert (provenance["rule"]["seed"], provenance["rule"]["ratio"], provenance["version"]) == (3, 0.5, cls.version)
+
+
+def test_a_folder_with_scribbles_alone_is_split_by_those(tmp_path: Path) -> None:
+    nnunet.write(tmp_path)
+    shutil.rmtree(tmp_path / nnunet.FOLDER / "labelsTr_dense")
+    (tmp_path / nnunet.FOLDER / "splits_final.json").unlink()
+    options = ("folder=Dataset007_Toy", "patch=[32, 32]", "channels=2", "foreground=3", "annotations=[scribble]")
+    words = [part for option in options for part in ("-o", option)]
+    shared = (
+        "split",
+        "nnunet",
+        "--data",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "split.json"),
+        "--ratio",
+        "0.5",
+        *words,
+    )
+    result = called(*shared, "--val-share", "0")
+    assert result.exit_code == 0, result.exception
+    assert len(json.loads((tmp_path / "split.json").read_text())["labelled"]) == 3
+    assert "set val_share: 0" in str(called(*shared, "--val-share", "0.2").exception), "nothing could be scored"
 
 
 def test_what_is_wrong_on_the_command_line_is_said_with_the_nearest_name(root: Path) -> None:

@@ -113,6 +113,21 @@ def test_three_dimensional_tasks_are_marked_along_the_axis_of_the_largest_voxels
     assert (case.scribble != IGNORE).any((0, 1)).sum() == 1
 
 
+@pytest.mark.parametrize(
+    ("spacing", "axis"),
+    [
+        ((0.7, 0.7, 0.7), 0),
+        ((0.7, 0.7, 0.70000005), 0),
+        ((0.5, 0.7, 0.70000005), 1),
+        ((1, 1, 1.009), 0),
+        ((1, 1, 1.02), 2),
+    ],
+)
+def test_voxel_sizes_that_differ_by_rounding_are_equal(root: Path, spacing: tuple[float, ...], axis: int) -> None:
+    task = opened(root, Weak("points"), patch=(16, 16, 16)).task
+    assert slicing_axis(Case("a", "a", np.zeros((1, 4, 4, 4), np.float32), spacing=spacing), task) == axis
+
+
 def test_a_case_without_a_dense_label_is_named(root: Path) -> None:
     dataset = opened(root, Weak("skeleton"))
     with pytest.raises(DataError, match=r"msd: case 'x' has no dense label"):
