@@ -109,6 +109,7 @@ def run(
     keep_failed: KeepFailed = False,
     redo_stale: RedoStale = False,
     wall_limit: Annotated[float | None, typer.Option(min=1, help="Seconds after which a cell is ended.")] = None,
+    silence: Annotated[float, typer.Option(min=60, help="Seconds without progress that end a cell.")] = 3600,
     until_decided: UntilDecided = False,
 ) -> None:
     """Run every cell of a plan that is not done yet. Safe to interrupt and to repeat."""
@@ -117,7 +118,7 @@ def run(
     start = run_until_decided if until_decided else run_plan
     summary = start(
         name, data=data, results=results, workers=workers, only=only, track=track, uri=uri,
-        keep_failed=keep_failed, redo_stale=redo_stale, wall_limit=wall_limit, console=console,
+        keep_failed=keep_failed, redo_stale=redo_stale, wall_limit=wall_limit, silence=silence, console=console,
     )  # fmt: skip
     if summary.failed:
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -148,15 +148,25 @@ def _scored(
     return case, prediction, scores.result()
 
 
-def validation_dice(method: Method, vault: Vault, keys: Sequence[str], training: Training, **where: Any) -> float:
+def validation_dice(
+    method: Method,
+    vault: Vault,
+    keys: Sequence[str],
+    training: Training,
+    *,
+    heartbeat: Callable[[], None] = lambda: None,
+    **where: Any,
+) -> float:
     """Mean Dice over foreground classes, then cases, of validation cases; a class in neither map is left out.
 
     NaN if no class occurs anywhere. Counts only: no distances, so it is cheap enough to be on by default.
+    ``heartbeat`` is called before every case.
     """
     task = vault.dataset.task
     method.eval()
     means = []
     for key in keys:
+        heartbeat()
         case = vault.case(key)
         try:
             prediction = predict_case(method, case.without_label(), task, training, **where)

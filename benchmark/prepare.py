@@ -17,7 +17,7 @@ import methods
 from datasets.base import Dataset, MissingData, Vault, data_root
 from datasets.contents import manifest_of
 from datasets.feed import Feed
-from datasets.splits import Split, make_split
+from datasets.splits import Split, make_split, passed_over
 from datasets.store import Canonical, Store
 from datasets.types import Task
 from datasets.weak import Weakened, strong
@@ -28,6 +28,7 @@ from methods.networks import trust
 from . import ROOT, device, receipt, shapes
 from .evaluate import validation_dice
 from .plan import Cell
+from .pulse import Pulse, meanwhile
 from .relabel import Relabeller
 from .seeding import derive, streams
 from .train import Trainer
@@ -82,7 +83,7 @@ def prepare(
     checkpoint_seconds: float = 60.0,
 ) -> Prepared:
     """Open the data, seal the test labels, initialise the method: everything before the first step."""
-    where = device.pick()
+    where, pulse = device.pick(), Pulse(heartbeat)
     trust.remember_in(places.cache / "bfloat16")
     dataset = open_dataset(cell, places)
     dtype = device.precision(cell.training.precision, where)
@@ -92,15 +93,19 @@ def prepare(
     method = build_method(cell, dataset).to(where)
     layout = torch.channels_last if dataset.task.ndim == 2 else torch.channels_last_3d
     method = method.to(memory_format=layout)  # type: ignore[call-overload]
-    store = open_store(cell, dataset, split, places.cache)
-    feed, note = make_feed(cell, dataset, store, split, places, where)
+    with meanwhile(partial(heartbeat, "start", 0)):
+        store = open_store(cell, dataset, split, places.cache)
+        feed, note = make_feed(cell, dataset, store, split, places, where)
     notes = (
         *store.notes,
         *feed.notes,
         *filter(None, [note, _never_labelled(cell, dataset, store, split), encoder_weights(cell.training.network)[1]]),
         *_never_relabelled(method, cell.training.steps),
+        *filter(None, [_passed_over(cell, dataset, split)]),
     )
-    validate = partial(validation_dice, vault=vault, keys=split.val, training=cell.training, **on)
+    validate = partial(
+        validation_dice, vault=vault, keys=split.val, training=cell.training, heartbeat=pulse.again, **on
+    )
     trainer = Trainer(
         method,
         feed,
@@ -110,8 +115,8 @@ def prepare(
         origin=f"{receipt.source(cell.method)} {dataset.fingerprint()}",
         validate=validate if split.val else None,
         checkpoint_seconds=checkpoint_seconds,
-        heartbeat=partial(heartbeat, "train"),
-        relabel=Relabeller(places.cache, partial(heartbeat, "label")),
+        heartbeat=partial(pulse, "train"),
+        relabel=Relabeller(places.cache, partial(pulse, "label")),
         code=receipt.code()["tree"],
         machine=receipt.where(where, dtype),
         **on,
@@ -244,6 +249,13 @@ def make_feed(
         in_plane=dataset.task.in_plane,
     )
     return feed, "; ".join(filter(None, (extra, origin)))
+
+
+def _passed_over(cell: Cell, dataset: Dataset, split: Split) -> str:
+    """A sentence for the record where the carved validation groups are among the published first; else nothing."""
+    if cell.training.subset != "first":
+        return ""
+    return passed_over(split, dataset.groups(), dataset.partition(cell.fold), dataset.published_order())
 
 
 def _never_labelled(cell: Cell, dataset: Dataset, store: Store, split: Split) -> str:

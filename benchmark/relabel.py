@@ -8,8 +8,9 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from datasets.files import atomic_write
 from datasets.types import IGNORE, Labelled
 from methods.base import Method, Relabelled
 
+from .pulse import meanwhile
 from .receipt import source
 
 _SAMPLES_PER_CORE = 4
@@ -61,6 +63,7 @@ class Relabeller:
         if method.offline_labels:
             self._offline(method, feed)
             return
+        done = 0
         for indices, samples in feed.relabel_samples():
             known = [memory.get(int(i)) for i in indices]
             whole = not any(m is None for m in known)
@@ -70,11 +73,16 @@ class Relabeller:
             feed.set_pseudo(indices, made.label)
             if made.memory is not None:
                 memory.update({int(i): m.cpu() for i, m in zip(indices, made.memory, strict=True)})
+            done += len(indices)
+            self.heartbeat(100 * done // feed.labelled_samples)
 
     def _offline(self, method: Method, feed: Feed) -> None:
         recipe = [method.name(), source(method.name()), asdict(method.hyper), method.task.n_classes]
         folder = self.cache and self.cache / f"{method.name()}-{_digest(json.dumps(recipe, sort_keys=True).encode())}"
-        with _all_cores() as cores, disk.exclusive(folder / "labels") if folder else _nothing():
+        with _all_cores() as cores, ExitStack() as held:
+            if folder:
+                with meanwhile(partial(self.heartbeat, 0)):
+                    held.enter_context(disk.exclusive(folder / "labels"))
             done = 0
             for indices, samples in feed.relabel_samples(_SAMPLES_PER_CORE * cores):
                 feed.set_pseudo(indices, _kept_or_made(method, samples, folder))
@@ -160,8 +168,3 @@ def _all_cores() -> Iterator[int]:
         yield cores
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

@@ -12,7 +12,7 @@ from rich.console import Console
 from . import plan_file, preflight, receipt
 from .config import ConfigError, nearest
 from .execute.lease import Lease
-from .execute.local import Event, Limits, Summary, default_workers, run_cells
+from .execute.local import SILENCE_SECONDS, Event, Limits, Summary, default_workers, run_cells
 from .looks import cells_of
 from .plan import Cell, Plan
 from .prepare import Places, default_places
@@ -35,6 +35,7 @@ def run_plan(
     keep_failed: bool = False,
     redo_stale: bool = False,
     wall_limit: float | None = None,
+    silence: float = SILENCE_SECONDS,
     cells: Sequence[Cell] | None = None,
     console: Console,
 ) -> Summary:
@@ -64,7 +65,7 @@ def run_plan(
                 if tracker:
                     tracker(event)
 
-            limits = Limits(wall=wall_limit)
+            limits = Limits(wall=wall_limit, silence=silence)
             summary = run_cells(
                 todo, places, workers=slots, limits=limits, checkpoint_seconds=checkpoint_seconds(), listen=listen
             )

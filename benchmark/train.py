@@ -26,6 +26,7 @@ from methods.base import MAIN, Clock, Method, Terms
 
 from .device import autocast, tiny_as_zero
 from .plan import Training
+from .pulse import SECONDS as BEAT_SECONDS
 from .record import append_rows
 from .relabel import Relabeller
 from .seeding import derive
@@ -58,7 +59,7 @@ class Trainer:
         origin: what trains on what; a checkpoint of another origin (the method's file was edited since) is not resumed.
         validate: validation Dice of a method, in [0, 1]; None = no validation cases.
         checkpoint_seconds: how much work a crash may cost.
-        heartbeat: told the step at every log point.
+        heartbeat: told the step at every log point, and after a step if the last time is a while ago.
         relabel: labels all samples anew where the method says so.
         code: hash of all code as it is now; :attr:`codes` holds those that this training ran under, oldest first.
         machine: processor or GPU, and precision; :attr:`machines`, likewise.
@@ -85,8 +86,7 @@ class Trainer:
         self.method, self.feed, self.training = method, feed, training
         self.seed, self.device, self.dtype, self.folder = seed, device, dtype, folder
         self.origin, self.validate, self.heartbeat = origin, validate, heartbeat
-        self.checkpoint_seconds = checkpoint_seconds
-        self.relabel = relabel or Relabeller()
+        self.checkpoint_seconds, self.relabel = checkpoint_seconds, relabel or Relabeller()
         self.codes, self.machines = [code], [machine]
         self._scheduled: list[Optimizer] = []
         self.players = dict(method.optimizers(self._base))
@@ -109,16 +109,19 @@ class Trainer:
         total = self.training.steps
         log_every = max(1, min(total // LOG_POINTS, 50))
         marks = {round(total * (i + 1) / self.training.validations) for i in range(self.training.validations)}
-        started = saved = time.monotonic()
+        started = saved = told = time.monotonic()
         base = self.seconds
         while self.step < total:
             self._one_step(Clock(self.step, total))
             self.step += 1
             validated = self._validate() if self.validate is not None and self.step in marks else None
             self.seconds = base + time.monotonic() - started
-            if validated is not None or self.step % log_every == 0 or self.step == total:
+            logged = validated is not None or self.step % log_every == 0 or self.step == total
+            if logged:
                 self._log(validated)
+            if logged or time.monotonic() - told > BEAT_SECONDS:
                 self.heartbeat(self.step)
+                told = time.monotonic()
             if time.monotonic() - saved > self.checkpoint_seconds and self.step < total:
                 self._save()
                 saved = time.monotonic()
@@ -259,9 +262,8 @@ class Trainer:
             optimizer.load_state_dict(state["players"][name])
         self.feed.load_state(state["feed"])
         self._memory = {i: m.cpu() for i, m in state["memory"].items()}
-        self._terms = state["terms"]
         self.rows, self.validation = state["rows"], state["validation"]
-        self.seconds = state["seconds"]
+        self._terms, self.seconds = state["terms"], state["seconds"]
         self._write_curves()
 
 

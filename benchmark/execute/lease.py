@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Lease:
                 return False
             self._path.unlink(missing_ok=True)
             owner = {"host": socket.gethostname(), "pid": os.getpid(), "born": psutil.Process().create_time()}
-            self._owner = owner | {"taken": uuid.uuid4().hex}
+            self._owner = owner | _birth(os.getpid()) | {"taken": uuid.uuid4().hex}
             try:
                 self._create(json.dumps(self._owner))
             except FileExistsError:
@@ -50,32 +50,41 @@ class Lease:
     def alive(self) -> bool:
         """Whether somebody holds this lease and still lives: by process on this host, by heartbeat on another."""
         try:
-            owner, age = self._read(), time.time() - self._path.stat().st_mtime
+            owner, age = self._read(), self._age()
         except FileNotFoundError:
             return False
         if owner is None:
             return age < WRITING_SECONDS
-        if owner["host"] != socket.gethostname():
+        # of another boot: before a restart, or on another machine that has the same name
+        if owner["host"] != socket.gethostname() or owner.get("boot", _boot()) != _boot():
             return age < STALE_SECONDS
-        try:
-            return abs(psutil.Process(owner["pid"]).create_time() - owner["born"]) < 1
-        except psutil.NoSuchProcess:
-            return False
+        return _lives(owner)
 
-    def beat(self) -> None:
-        """Say that the owner lives."""
-        with contextlib.suppress(FileNotFoundError):
-            if self._ours():
-                os.utime(self._path)
+    def beat(self) -> bool:
+        """Say that the owner lives; False where the lease is gone or somebody else's: the work on it must end."""
+        try:
+            if self._read() != self._owner:
+                return False
+            os.utime(self._path)
+        except FileNotFoundError:
+            return False
+        except OSError:  # a file system that does not answer says nothing about whose the lease is
+            return True
+        return True
 
     @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
-        """Keep the lease that was taken alive for as long as the block lasts, then release it."""
+    def kept(self, lost: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Keep the lease that was taken alive for as long as the block lasts, then release it.
+
+        ``lost`` is called once, by another thread, when the lease is found to be ours no more.
+        """
         over = threading.Event()
 
         def beat() -> None:
             while not over.wait(BEAT_SECONDS):
-                self.beat()
+                if not self.beat():
+                    lost()
+                    return
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
@@ -119,6 +128,14 @@ class Lease:
         finally:
             draft.unlink(missing_ok=True)
 
+    def _age(self) -> float:
+        """Seconds since the last heartbeat. One in the future, by another clock, counts from when it is first seen."""
+        age = time.time() - self._path.stat().st_mtime
+        if age < -BEAT_SECONDS:
+            with contextlib.suppress(OSError):
+                os.utime(self._path, (time.time(), time.time()))
+        return max(age, 0.0)
+
     def _ours(self) -> bool:
         try:
             return bool(self._owner) and self._read() == self._owner
@@ -132,3 +149,32 @@ class Lease:
         except (json.JSONDecodeError, UnicodeDecodeError):
             return None
         return owner if isinstance(owner, dict) and {"host", "pid", "born"} <= set(owner) else None
+
+
+def _lives(owner: dict[str, Any]) -> bool:
+    """Whether a process of this host is the owner and runs; one that ended and waits for its parent does not."""
+    try:
+        process = psutil.Process(owner["pid"])
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return False
+        if "ticks" in owner and (birth := _birth(owner["pid"])):
+            return bool(birth["ticks"] == owner["ticks"])
+        return bool(abs(process.create_time() - owner["born"]) < 1)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _birth(pid: int) -> dict[str, Any]:
+    """When a process began, in ticks since which boot, which no change of the clock moves; empty without a /proc."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return {}
+    return {"boot": _boot(), "ticks": int(stat.rpartition(")")[2].split()[19])} if _boot() else {}
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

@@ -30,6 +30,9 @@ from .lease import BEAT_SECONDS, Lease
 
 POLL_SECONDS = 0.2
 
+SILENCE_SECONDS = 3600.0
+"""A cell of which nothing is heard for this long hangs; one that goes on says so by time, see ``pulse``."""
+
 MPS = Path("/tmp/nvidia-mps/control")
 """There where NVIDIA's Multi-Process Service runs with its own settings."""
 
@@ -43,7 +46,7 @@ class Limits:
     """When a cell is ended from outside. Seconds; None = never."""
 
     wall: float | None = None
-    silence: float | None = 3600.0
+    silence: float | None = SILENCE_SECONDS
 
 
 @dataclass
@@ -61,6 +64,7 @@ class Running:
     phase: str = "start"
     step: int = 0
     reason: str = ""
+    lost: bool = False
 
 
 Kind = Literal["started", "progress", "finished", "skipped"]
@@ -118,8 +122,9 @@ def run_cells(
 ) -> Summary:
     """Run every cell that has no finished record, ``workers`` at a time, each with ``threads`` threads.
 
-    Cells that another live runner holds, or has ended since this call began, are skipped. On KeyboardInterrupt or
-    SIGTERM the workers are ended; their checkpoints stay, and the next call goes on from there.
+    Cells that another live runner holds, has ended since this call began, or takes over while this one sleeps, are
+    skipped. On KeyboardInterrupt or SIGTERM the workers are ended; their checkpoints stay, and the next call goes on
+    from there.
     """
     context = fork_server()
     waiting, summary = list(cells), Summary()
@@ -145,6 +150,10 @@ def run_cells(
                 if not one.process.is_alive():
                     running.remove(one)
                     record = _end(one, places)
+                    if record is None:
+                        summary.skipped += 1
+                        listen(Event("skipped", one.cell, places.folder(one.cell), read(places.folder(one.cell))))
+                        continue
                     summary.finished += record.status == "finished"
                     summary.failed += record.status != "finished"
                     if record.status != "finished":
@@ -235,9 +244,11 @@ def _hear(one: Running, limits: Limits) -> bool:
     except (EOFError, OSError):
         one.pipe.close()
     if now - one.beaten > BEAT_SECONDS:
-        one.lease.beat()
+        one.lost = not one.lease.beat()
         one.beaten = now
-    if limits.wall is not None and now - one.started > limits.wall:
+    if one.lost:
+        one.process.kill()
+    elif limits.wall is not None and now - one.started > limits.wall:
         one.reason = f"ended after {limits.wall:g} s: over the wall-clock limit"
         one.process.kill()
     elif limits.silence is not None and now - one.heard > limits.silence:
@@ -246,10 +257,15 @@ def _hear(one: Running, limits: Limits) -> bool:
     return said
 
 
-def _end(one: Running, places: Places) -> Record:
-    """The record of a cell whose process is over; a process that left none gets a ``killed`` record with the reason."""
+def _end(one: Running, places: Places) -> Record | None:
+    """The record of a cell whose process is over; a process that left none gets a ``killed`` record with the reason.
+
+    None: the cell is another runner's now, and so is its record.
+    """
     one.process.join()
     one.pipe.close()
+    if one.lost or not one.lease.beat():
+        return None
     folder = places.folder(one.cell)
     record = read(folder)
     code = one.process.exitcode

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 
 import torch
 
@@ -26,23 +28,35 @@ def run_one(name: str, cell_id: str, *, data: str | None = None, results: str | 
     Told to stop, it raises KeyboardInterrupt, gives the lease back and keeps the checkpoint.
 
     Raises:
-        ConfigError: the plan has no such cell, or another process is at it.
+        ConfigError: the plan has no such cell, or another process is at it, or took it over while this one slept.
     """
     cell, places = _find(name, cell_id, data, results)
     torch.set_num_threads(1)
-    lease = Lease(places.folder(cell))
+    lease, lost = Lease(places.folder(cell)), threading.Event()
+
+    def give_up() -> None:
+        lost.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+
     with interrupted_by(*STOP):
         if not lease.take():
             raise ConfigError(f"cell {cell_id} is being run by another process; wait for it, see `status {name}`")
-        with lease.kept():
-            return run_cell(cell, places, checkpoint_seconds=checkpoint_seconds())
+        try:
+            with lease.kept(give_up):
+                return run_cell(cell, places, checkpoint_seconds=checkpoint_seconds())
+        except KeyboardInterrupt:
+            if not lost.is_set():
+                raise
+            raise ConfigError(f"cell {cell_id} was taken over by another process; see `status {name}`") from None
 
 
 def record_killed(name: str, cell_id: str, reason: str, seconds: float, *, results: str | None = None) -> None:
-    """Write the record that the process of a cell could not write any more, unless it had finished."""
+    """Write the record that the process of a cell could not write, unless it had finished or another is at it."""
     cell, places = _find(name, cell_id, None, results)
     folder = places.folder(cell)
     Lease(folder).sweep()
+    if Lease(folder).alive():
+        return
     done = read(folder)
     if done is None or done.status != "finished":
         write(folder, Record(cell.id, describe(cell), "killed", reason, seconds={"total": seconds}))

@@ -202,11 +202,11 @@ def test_options_reach_the_run(scant: Command, monkeypatch: pytest.MonkeyPatch) 
     seen: dict[str, Any] = {}
     monkeypatch.setattr("benchmark.session.run_plan", lambda name, **settings: seen.update(settings) or Summary())
     options = "--data d --results r --workers 3 --only x --no-track --uri u --keep-failed --redo-stale --wall-limit 7"
-    assert scant("run", "demo", *options.split())[0] == 0
+    assert scant("run", "demo", *options.split(), "--silence", "7200")[0] == 0
     del seen["console"]
     assert seen == {
         "data": "d", "results": "r", "workers": 3, "only": "x", "track": False, "uri": "u", "keep_failed": True,
-        "redo_stale": True, "wall_limit": 7.0,
+        "redo_stale": True, "wall_limit": 7.0, "silence": 7200.0,
     }  # fmt: skip
 
 
@@ -311,6 +311,7 @@ def test_a_missing_package_is_said_with_the_remedy_and_a_missing_part_of_ours_is
         ["run", "--workers", "0"],
         ["run", "--wall-limit", "-5"],
         ["run", "--wall-limit", "0"],
+        ["run", "--silence", "59"],
         ["run", "--nonsense"],
         ["nonsense"],
         ["cell", "demo"],

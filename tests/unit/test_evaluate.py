@@ -356,7 +356,7 @@ def test_classes_that_are_missing_somewhere_are_told_apart() -> None:
 
 
 # Validation ----------------------------------------------------------------------------------------------------------
-def validated(pairs: Sequence[tuple[Any, Any]], classes: int = 3) -> float:
+def validated(pairs: Sequence[tuple[Any, Any]], classes: int = 3, **settings: Any) -> float:
     """Validation Dice of (prediction, label) pairs of one row each; a prediction None is NaN."""
     labels = [np.array([label], np.uint8) for _, label in pairs]
     cases = [Case(str(i), "p", np.full((1, 1, 4), i, np.float32), label) for i, label in enumerate(labels)]
@@ -370,7 +370,7 @@ def validated(pairs: Sequence[tuple[Any, Any]], classes: int = 3) -> float:
     task = Task("t", 2, 1, ("background", "a", "b", "c")[:classes], (1, 4), "px")
     vault = SimpleNamespace(dataset=SimpleNamespace(task=task), case=lambda key: cases[int(key)])
     keys = [case.key for case in cases]
-    return validation_dice(Predictor(rule), vault, keys, Training(), **WHERE)  # type: ignore[arg-type]
+    return validation_dice(Predictor(rule), vault, keys, Training(), **settings, **WHERE)  # type: ignore[arg-type]
 
 
 def test_validation_dice_is_the_mean_over_classes_then_over_cases() -> None:
@@ -387,3 +387,10 @@ def test_validation_cases_without_any_class_do_not_count_and_nan_counts_as_nothi
     assert validated([empty, perfect]) == 1.0
     assert validated([(None, [1, 1, 2, 2]), perfect]) == 0.5
     assert isnan(validated([empty]))
+
+
+def test_every_validation_case_says_that_it_goes_on() -> None:
+    told: list[int] = []
+    row = [1, 1, 2, 2]
+    validated([(None, row), (row, row), (row, row)], heartbeat=lambda: told.append(1))
+    assert len(told) == 3

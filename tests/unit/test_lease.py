@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmark.execute.lease import STALE_SECONDS, WRITING_SECONDS, Lease
+from benchmark.execute.lease import STALE_SECONDS, WRITING_SECONDS, Lease, _birth
 
 
 def written(folder: Path, *, age: float = 0.0, **changes: Any) -> None:
@@ -90,11 +90,56 @@ def test_a_runner_on_another_machine_is_known_by_its_heartbeat(tmp_path: Path, a
     assert Lease(tmp_path).take() is not alive
 
 
+def test_a_clock_that_is_set_ends_no_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The birth of a process that psutil computes moves with the clock."""
+    assert Lease(tmp_path).take()
+    real = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: real(self) + 5)
+    assert Lease(tmp_path).alive()
+    assert not Lease(tmp_path).take()
+
+
+def test_a_process_with_the_number_of_the_owner_that_began_at_another_tick_does_not_hold_its_lease(
+    tmp_path: Path,
+) -> None:
+    born = _birth(os.getpid())
+    written(tmp_path, **born | {"ticks": born["ticks"] + 1})
+    assert not Lease(tmp_path).alive()
+
+
+@pytest.mark.parametrize(("age", "alive"), [(0, True), (STALE_SECONDS + 30, False)])
+def test_a_lease_of_another_boot_is_known_by_its_heartbeat(tmp_path: Path, age: float, alive: bool) -> None:
+    """Perhaps this machine was started again, perhaps another one has its name."""
+    written(tmp_path, boot="another", ticks=1, age=age)
+    assert Lease(tmp_path).alive() is alive
+
+
+def test_an_owner_that_was_killed_and_never_reaped_is_dead(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from benchmark.execute.lease import Lease; Lease(Path(sys.argv[1]))"
+    with subprocess.Popen([sys.executable, "-c", f"{code}.take()", str(tmp_path)]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody asked for its exit code
+        assert psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE
+        assert (tmp_path / "lease.json").exists()
+        assert not Lease(tmp_path).alive()
+        assert Lease(tmp_path).take()
+
+
+def test_a_heartbeat_of_the_future_counts_from_when_it_is_first_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, host="elsewhere", age=-7 * 24 * 3600)
+    assert Lease(tmp_path).alive()
+    later = time.time() + STALE_SECONDS + 30
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert not Lease(tmp_path).alive()
+    assert Lease(tmp_path).take()
+
+
 def test_a_heartbeat_keeps_a_lease_alive(tmp_path: Path) -> None:
     lease = Lease(tmp_path)
     assert lease.take()
     _aged(tmp_path / "lease.json", STALE_SECONDS + 30)
-    lease.beat()
+    assert lease.beat()
     assert time.time() - (tmp_path / "lease.json").stat().st_mtime < STALE_SECONDS
 
 
@@ -102,7 +147,7 @@ def test_a_lease_that_was_taken_over_is_neither_kept_alive_nor_removed_by_its_ol
     old = Lease(tmp_path)
     assert old.take()
     written(tmp_path, host="elsewhere", age=STALE_SECONDS + 30)  # as the new owner left it
-    old.beat()
+    assert not old.beat()
     assert not Lease(tmp_path).alive()
     old.release()
     assert (tmp_path / "lease.json").exists()
@@ -112,8 +157,35 @@ def test_a_lease_that_is_gone_is_beaten_and_released_without_error(tmp_path: Pat
     lease = Lease(tmp_path)
     assert lease.take()
     (tmp_path / "lease.json").unlink()
-    lease.beat()
+    assert not lease.beat()
     lease.release()
+
+
+def test_a_lease_on_a_file_system_that_does_not_answer_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = Lease(tmp_path)
+    assert lease.take()
+
+    def away(*_: Any) -> None:
+        raise OSError(116, "Stale file handle")
+
+    monkeypatch.setattr(os, "utime", away)
+    assert lease.beat()
+
+
+def test_who_keeps_a_lease_is_told_once_when_somebody_else_took_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmark.execute.lease.BEAT_SECONDS", 0.01)
+    lease, lost, told = Lease(tmp_path), threading.Event(), []
+    assert lease.take()
+    with lease.kept(lambda: (told.append(1), lost.set())[1]):
+        written(tmp_path, host="elsewhere")
+        assert lost.wait(10)
+        time.sleep(0.05)
+    assert told == [1]
+    assert (tmp_path / "lease.json").exists()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 3}', "\x00\x00"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -226,6 +227,27 @@ def test_a_cell_that_another_runner_tried_meanwhile_is_not_tried_again(
     assert status(tmp_path, first)[0] == "killed"
     again = run_cells([first], places_in(tmp_path), workers=1)  # asked for later, it is
     assert again.failed == 1
+
+
+@pytest.mark.parametrize("worker", [doomed_workers.hangs, doomed_workers.leaves_without_a_word])
+def test_a_cell_that_another_runner_took_over_while_this_one_slept_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(local, "BEAT_SECONDS", 0.2 if worker is doomed_workers.hangs else 1000.0)
+    monkeypatch.setattr(child, "main", worker)
+    (cell,) = cells(1)
+    lease = places_in(tmp_path).folder(cell) / "lease.json"
+    taken = json.dumps({"host": "elsewhere", "pid": 1, "born": 0.0})
+
+    def other_runner(event: Event) -> None:
+        if event.kind == "started":
+            lease.write_text(taken)
+
+    summary, heard = run(tmp_path, [cell], other_runner, limits=Limits(wall=120))
+    assert summary == Summary(skipped=1)
+    assert [kind for kind, *_ in heard.events] == ["started", "skipped"]
+    assert status(tmp_path, cell) == ("", "")
+    assert lease.read_text() == taken
 
 
 # Where cells run -----------------------------------------------------------------------------------------------------

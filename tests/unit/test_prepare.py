@@ -90,3 +90,16 @@ def test_a_training_too_short_for_any_pseudo_label_says_so() -> None:
     assert note.startswith("scribble2label makes no pseudo labels within 100 steps")
     assert _never_relabelled(method("pce"), 1) == [], "it never makes any"
     assert _never_relabelled(method("pce_random_walker"), 1) == [], "before the first step"
+
+
+def test_a_record_says_where_the_published_first_validate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(**training: object) -> list[str]:
+        cell = tiny_cell(ratios=[], labelled=[2], **training)
+        return [note for note in prepare(cell, places_in(tmp_path), tmp_path).notes if "published list" in note]
+
+    assert said(subset="first") == []  # patients 1 and 2 of the training patients 1, 2, 4 and 5, of whom 4 validates
+    cls = type(open_dataset(tiny_cell(), places_in(tmp_path)))
+    monkeypatch.setattr(cls, "published_order", lambda self: sorted(set(self.groups().values()), reverse=True))
+    (note,) = said(subset="first")
+    assert "not the first 2 of the published list: patient004 of them validates" in note
+    assert said(subset="first", val_share=0) == said() == []

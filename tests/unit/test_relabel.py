@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,6 +137,19 @@ def test_a_folder_that_cannot_be_written_costs_time_only(
     assert "not kept" in capsys.readouterr().out
 
 
+def test_who_waits_for_the_labels_of_another_process_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.pulse.SECONDS", 0.01)
+    told = threading.Event()
+
+    @contextmanager
+    def another_is_at_it(path: Path) -> Iterator[None]:
+        assert told.wait(10)
+        yield
+
+    monkeypatch.setattr("benchmark.relabel.disk.exclusive", another_is_at_it)
+    labels(tmp_path, heartbeat=lambda percent: told.set())
+
+
 def test_labels_that_depend_on_the_weights_are_never_kept(tmp_path: Path) -> None:
     m = method("scribble2label")
     memory: dict[int, torch.Tensor] = {}
@@ -169,6 +184,8 @@ def test_what_a_method_remembers_comes_back_on_the_device_of_the_samples() -> No
 
     class Elsewhere:
         """Two samples that are not on the CPU."""
+
+        labelled_samples = 2
 
         def relabel_samples(self):
             image, label = torch.empty(2, 1, 16, 16, device="meta"), torch.empty(2, 16, 16, device="meta")

@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmark import preflight, session
 from benchmark.config import ConfigError
 from benchmark.execute.lease import Lease
-from benchmark.execute.local import Event, Summary
+from benchmark.execute.local import Event, Limits, Summary
 from benchmark.plan import Cell
 from benchmark.prepare import Places
 from benchmark.record import Record, read, write
@@ -74,10 +74,10 @@ def seeds(ran: Ran) -> list[int]:
 
 def test_a_plan_is_shown_with_its_size_then_run_and_summed_up(plan: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = Ran({1: "RuntimeError: [/oh] no"})
-    summary, told = started(plan, monkeypatch, ran, workers=2, wall_limit=5.0)
+    summary, told = started(plan, monkeypatch, ran, workers=2, wall_limit=5.0, silence=90.0)
     assert (summary.finished, summary.failed, seeds(ran)) == (2, 1, [0, 1, 2])
     assert ran.settings["workers"] == 2
-    assert ran.settings["limits"].wall == 5.0
+    assert ran.settings["limits"] == Limits(wall=5.0, silence=90.0)
     assert ran.settings["checkpoint_seconds"] == 60.0
     lines = told.splitlines()
     assert lines[:4] == [

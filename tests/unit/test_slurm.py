@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -210,6 +212,24 @@ def test_a_cell_that_is_told_to_stop_gives_its_lease_back(
         single.run_one(real[0].plan, real[0].cell_id, data=real[0].data, results=real[0].results)
     assert not (real[1] / "lease.json").exists()
     assert signal.getsignal(number) == before
+
+
+def test_a_cell_that_another_process_took_over_is_left_to_it(
+    real: tuple[slurm.Job, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = json.dumps({"host": "elsewhere", "pid": 1, "born": 0.0})
+
+    def slept(*_: Any, **settings: Any) -> None:
+        (real[1] / "lease.json").write_text(taken)
+        time.sleep(30)
+
+    monkeypatch.setattr("benchmark.execute.lease.BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(single, "run_cell", slept)
+    with pytest.raises(ConfigError, match="was taken over by another process"):
+        single.run_one(real[0].plan, real[0].cell_id, data=real[0].data, results=real[0].results)
+    assert (real[1] / "lease.json").read_text() == taken
+    single.record_killed(real[0].plan, real[0].cell_id, "killed", 1.0, results=real[0].results)
+    assert read(real[1]) is None
 
 
 def test_at_its_time_limit_a_job_asks_for_the_same_again() -> None:

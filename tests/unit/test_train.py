@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmark import prepare as preparing
 from benchmark import receipt, train
 from benchmark.plan import Cell
 from benchmark.prepare import Prepared, prepare
@@ -311,6 +313,45 @@ def test_the_listener_is_told_every_row(tmp_path: Path) -> None:
     heard: list[tuple[str, int]] = []
     ready(tiny_cell(), tmp_path, heartbeat=lambda phase, step: heard.append((phase, step))).trainer.run()
     assert heard == [("train", 1), ("train", 2), ("train", 3), ("train", 4)]
+
+
+def test_steps_that_take_long_are_told_between_rows_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "LOG_POINTS", 1)
+    heard: list[int] = []
+    prepared = ready(tiny_cell(validations=0), tmp_path, heartbeat=lambda phase, step: heard.append(step))
+    monkeypatch.setattr(train, "BEAT_SECONDS", -1)
+    prepared.trainer.run()
+    assert heard == [1, 2, 3, 4]
+    assert [row[0] for row in curves_of(tmp_path / "cell")[1:]] == ["4"]
+
+
+def test_validation_and_relabelling_say_that_they_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "LOG_POINTS", 1)
+    heard: list[tuple[str, int]] = []
+    cell = tiny_cell("scribble2label", hyper=KINDS["scribble2label"] | {"period": 3}, validations=1)
+    prepared = ready(cell, tmp_path, heartbeat=lambda phase, step: heard.append((phase, step)))
+    monkeypatch.setattr("benchmark.pulse.SECONDS", -1)  # a while is over at once
+    prepared.trainer.run()
+    # labels are made at steps 3 // 2 and 3, of one batch; the one validation case repeats what was told last
+    assert heard == [("label", 100)] * 3 + [("train", 4)]
+
+
+def test_data_that_are_read_or_waited_for_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.pulse.SECONDS", 0.01)
+    heard, told = [], threading.Event()
+
+    def slow(*_: Any) -> Any:
+        assert told.wait(10)
+        return open_store(*_)
+
+    def hear(phase: str, step: int) -> None:
+        heard.append((phase, step))
+        told.set()
+
+    open_store = preparing.open_store
+    monkeypatch.setattr(preparing, "open_store", slow)
+    ready(tiny_cell(), tmp_path, heartbeat=hear)
+    assert set(heard) == {("start", 0)}
 
 
 def test_long_runs_have_few_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
