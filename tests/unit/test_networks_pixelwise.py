@@ -157,7 +157,7 @@ def test_layers_are_used_where_they_are_needed(monkeypatch: pytest.MonkeyPatch):
             assert not taken(critic(maps))
     with torch.no_grad():
         torch.testing.assert_close(critic(maps), nn.Sequential.forward(critic, maps))
-    with pytest.raises(ValueError, match="more than 1 value per channel"):
+    with pytest.raises(ValueError, match="batch normalisation needs more than one position"):
         critic.train()(torch.randn(1, 4, 1, 1))
     assert not pixelwise.fits(maps[:0], critic)
 
