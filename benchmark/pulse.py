@@ -29,15 +29,20 @@ class Pulse:
 
 
 @contextmanager
-def meanwhile(tell: Callable[[], None]) -> Iterator[None]:
-    """Tell by another thread for as long as the block lasts, which waits for other processes or reads all data."""
-    over = threading.Event()
+def meanwhile(act: Callable[[], bool | None], every: float | None = None) -> Iterator[None]:
+    """Do something again and again, by another thread, for as long as the block lasts, or until it returns False.
 
-    def beat() -> None:
-        while not over.wait(SECONDS):
-            tell()
+    Args:
+        act: such as a sign of life, while the block waits for other processes or reads all data.
+        every: seconds between; default: :data:`SECONDS`.
+    """
+    over, pause = threading.Event(), SECONDS if every is None else every
 
-    thread = threading.Thread(target=beat, daemon=True)
+    def again() -> None:
+        while not over.wait(pause) and act() is not False:
+            pass
+
+    thread = threading.Thread(target=again, daemon=True)
     thread.start()
     try:
         yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import resource
 import time
 import traceback as tracebacks
@@ -18,10 +17,9 @@ import torch
 
 from datasets.base import Dataset
 from datasets.contents import manifest_of
-from datasets.files import atomic_write
 from datasets.splits import Split
 
-from . import annotation, receipt
+from . import annotation, receipt, weights
 from .config import ConfigError
 from .evaluate import evaluate
 from .examples import Examples
@@ -94,7 +92,7 @@ def _run(
         last = {name: value.detach().cpu().clone() for name, value in ready.method.state_dict().items()}
         lost = _lost(ready)
         scores, selections, predicting = _final_evaluation(cell, ready, last, folder, heartbeat)
-    _save_weights(folder / "last.pt", last)
+    weights.save(folder / "last.pt", last)
     evaluated = time.monotonic() - evaluating
     record = Record(
         id=cell.id,
@@ -140,7 +138,7 @@ def _final_evaluation(
     with ready.vault.open("final evaluation"):
         for step in [*(int(v["step"]) for v in ready.trainer.validation if v["step"] != steps), steps]:
             snapshot = ready.trainer.snapshot(step)
-            state = last if step == steps else torch.load(snapshot, map_location=ready.on["device"], weights_only=True)
+            state = last if step == steps else weights.load(snapshot, ready.on["device"])
             ready.method.load_state_dict(state)
             found[step], spent = [], []
             cases = evaluate(ready.method, ready.vault, ready.split.test, cell.training, "", spent=spent, **ready.on)
@@ -167,14 +165,6 @@ def _mean_dice(scores: list[Score]) -> float:
             of_class = known.setdefault(score.group, {}).setdefault(score.class_name, [])
             of_class.append(score.values[METRICS.index("dice")])
     return fmean(fmean(map(fmean, classes.values())) for classes in known.values()) if known else 0.0
-
-
-def _save_weights(path: Path, state: dict[str, Any]) -> None:
-    import io
-
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    atomic_write(path, buffer.getvalue())
 
 
 def _split_summary(split: Split, dataset: Dataset) -> dict[str, Any]:
@@ -234,8 +224,8 @@ def _lost(ready: Prepared) -> list[str]:
 def _readable(path: Path) -> bool:
     """Whether a file holds weights as they were saved, not the part of them that reached a disk."""
     try:
-        return isinstance(torch.load(path, map_location="cpu", weights_only=True), dict)
-    except (OSError, RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError):
+        return isinstance(weights.load(path, "cpu"), dict)
+    except (OSError, weights.Damaged):
         return False
 
 

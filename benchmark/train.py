@@ -6,9 +6,7 @@ checkpoint equals an uninterrupted one, bit for bit on a CPU.
 
 from __future__ import annotations
 
-import io
 import math
-import pickle
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -20,10 +18,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from datasets.feed import Feed
-from datasets.files import atomic_write
 from datasets.types import Batch
 from methods.base import MAIN, Clock, Method, Terms
 
+from . import weights
 from .device import autocast, tiny_as_zero
 from .plan import Training
 from .pulse import SECONDS as BEAT_SECONDS
@@ -188,7 +186,7 @@ class Trainer:
         self.method.eval()
         dice = self.validate(self.method)
         self.validation.append({"step": self.step, "dice": dice})
-        _write_torch(self.snapshot(self.step), self.method.state_dict())
+        weights.save(self.snapshot(self.step), self.method.state_dict())
         return dice
 
     def snapshot(self, step: int) -> Path:
@@ -247,10 +245,10 @@ class Trainer:
             "validation": self.validation,
             "seconds": self.seconds,
         }
-        _write_torch(self.folder / "checkpoint.pt", state)
+        weights.save(self.folder / "checkpoint.pt", state)
 
     def _resume(self) -> None:
-        state = _read_torch(self.folder / "checkpoint.pt", self.device)
+        state = _checkpoint(self.folder / "checkpoint.pt", self.device)
         if state is None or state["origin"] != self.origin:
             self._write_curves()
             return
@@ -281,20 +279,13 @@ def _cells(row: dict[str, float], header: Iterable[str]) -> list[str]:
     return ["" if name not in row else repr(row[name]) for name in header]
 
 
-def _write_torch(path: Path, state: Any) -> None:
-    """Save all or nothing. Through memory: on a full disk torch's own writer says nothing that a person understands."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    atomic_write(path, buffer.getbuffer())
-
-
-def _read_torch(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """What ``_write_torch`` saved; None where there is no file, or a damaged one (a disk that lost its last writes)."""
+def _checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """What a trainer saved; None where there is no file, or a damaged one."""
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = weights.load(path, device)
     except FileNotFoundError:
         return None
-    except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as error:
+    except weights.Damaged as error:
         print(f"{path} is damaged ({error}); training starts from the first step")
         return None
     return state if isinstance(state, dict) and "origin" in state else None

@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import socket
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from ..pulse import meanwhile
 
 STALE_SECONDS = 120.0
 """A lease of another host whose heartbeat is older than this is taken over."""
@@ -78,21 +79,17 @@ class Lease:
 
         ``lost`` is called once, by another thread, when the lease is found to be ours no more.
         """
-        over = threading.Event()
 
-        def beat() -> None:
-            while not over.wait(BEAT_SECONDS):
-                if not self.beat():
-                    lost()
-                    return
+        def beat() -> bool:
+            ours = self.beat()
+            if not ours:
+                lost()
+            return ours
 
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
         try:
-            yield
+            with meanwhile(beat, BEAT_SECONDS):
+                yield
         finally:
-            over.set()
-            thread.join()
             self.release()
 
     def release(self) -> None:
