@@ -106,7 +106,8 @@ def warm_up() -> None:
         maps, of_norm = np.zeros((1, 1), kind), (one, one, np.float32(1))
         through_leaky(maps.copy(), maps, np.float32(1))
         moments(maps, one, sums, sums.copy())
-        verdicts(maps, maps[0].copy(), *of_norm, one, np.float32(1))
+        for found in (maps[0].copy(), one.copy()):
+            verdicts(maps, found, *of_norm, one, np.float32(1))
         verdicts_and_slopes(maps, maps[0].copy(), *of_norm, one, np.float32(1), maps[0], maps[0])
         gradient_sums(maps, one, *of_norm, one, sums, sums.copy())
         gradient_of_maps(maps, one, *of_norm, one, one, one)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from ..losses.adversarial import as_made
+from ..losses.overlap import one_hot
 from . import blocks, pixelwise
 from .fused import LeakyReLU, activated
 
@@ -86,6 +90,7 @@ class PatchCritic(nn.Module):
 
     def __init__(self, channels: int, *, ndim: int, width: int = 64) -> None:
         super().__init__()
+        self.channels = channels
         widths = (channels, width, 2 * width, 4 * width, 8 * width)
         layers: list[nn.Module] = []
         for channels_in, channels_out in itertools.pairwise(widths):
@@ -104,6 +109,14 @@ class PatchCritic(nn.Module):
                 "use a larger patch"
             )
         return self.body(maps)
+
+    def of_labels(self, label: Tensor) -> Tensor:
+        """Verdicts on the one-hot maps of ``label`` ``(n, *space)``."""
+        return self(one_hot(label, self.channels))
+
+    def taken_for_made(self, maps: Tensor) -> Tensor:
+        """What it learns from ``maps`` that a network has made: the mean of :func:`as_made`."""
+        return as_made(self(maps))
 
 
 class PixelCritic(nn.Sequential):
@@ -137,3 +150,38 @@ class PixelCritic(nn.Sequential):
             return pixelwise.verdicts(input, self)
         found: Tensor = last(activated(second(activation(first(input))), norm, activation_2))
         return found
+
+    def of_labels(self, label: Tensor) -> Tensor:
+        """Verdicts on the one-hot maps of ``label`` ``(n, *space)``, found once per class."""
+        layers: Any = self
+        first, activation, second, norm, activation_2, last = layers
+        classes, kind = first.in_channels, norm.weight.dtype
+        maps = one_hot(label, classes).to(kind)
+        one_each = torch.eye(classes, dtype=kind, device=maps.device)[(...,) + (None,) * label[0].ndim]
+        shares = maps.transpose(0, 1).flatten(1).mean(dim=1)
+        normal = _normalised(second(activation(first(one_each))), norm, shares, label.numel())
+        verdicts = last(activation_2(normal)).to(kind)
+        found: Tensor = (maps * verdicts.transpose(0, 1)).sum(dim=1, keepdim=True)
+        return found
+
+    def taken_for_made(self, maps: Tensor) -> Tensor:
+        """What it learns from ``maps`` that a network has made: the mean of :func:`as_made`."""
+        if self.training and not maps.requires_grad and torch.is_grad_enabled() and pixelwise.fits(maps, self):
+            return pixelwise.taken_for_made(maps, self)
+        return as_made(self(maps))
+
+
+def _normalised(rows: Tensor, norm: Any, shares: Tensor, count: int) -> Tensor:
+    """Batch normalisation of ``count`` rows, in which each of ``rows`` ``(k, channels, ...)`` has one of ``shares``."""
+    rows, shape = rows.to(norm.weight.dtype), (-1,) + (1,) * (rows.ndim - 2)
+    mean, variance = norm.running_mean, norm.running_var
+    if norm.training:
+        weight = shares.view(-1, *[1] * (rows.ndim - 1))
+        mean = (weight * rows).sum(dim=0).flatten()
+        variance = (weight * (rows - mean.view(shape)).square()).sum(dim=0).flatten()
+        with torch.no_grad():
+            norm.running_mean.lerp_(mean, norm.momentum)
+            norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
+            norm.num_batches_tracked += 1
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    return rows * scale.view(shape) + (norm.bias - mean * scale).view(shape)

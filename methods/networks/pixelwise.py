@@ -60,6 +60,17 @@ def verdicts(maps: Tensor, layers: nn.Sequential) -> Tensor:
     return found
 
 
+def taken_for_made(maps: Tensor, layers: nn.Sequential) -> Tensor:
+    """Mean ``softplus`` of :func:`verdicts`, for layers that learn: what comes back to a verdict is known with it.
+
+    Maps get no gradient.
+    """
+    first, activation, second, norm, _, last = layers
+    of_layers = (p for layer in (first, second, norm, last) for p in (layer.weight, layer.bias))
+    found: Tensor = _LearningMade.apply(maps, norm, activation.negative_slope, *of_layers)
+    return found
+
+
 class _Judging(torch.autograd.Function):
     """With statistics that are given, and without gradients of parameters."""
 
@@ -96,18 +107,8 @@ class _Learning(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, norm: Any, slope: float, *parameters: Tensor) -> Tensor:
-        given = _pixels(maps)
-        products = _Products(given.dtype, slope, *parameters[:3])
-        second_bias, weight, bias, last, last_bias = parameters[3:]
-        seen, found = given.new_empty(len(given), len(products.stem)), given.new_empty(len(given))
-        mean, variance = _moments(products, given, seen)
-        norm.running_mean.lerp_(mean.float() + second_bias, norm.momentum)
-        norm.running_var.lerp_((variance * (len(seen) / (len(seen) - 1))).float(), norm.momentum)
-        norm.num_batches_tracked += 1
-        ctx.mean, ctx.inverse = mean, torch.rsqrt(variance + norm.eps)
-        scale = weight * ctx.inverse
-        ctx.of_norm = *_arrays(scale, bias - mean * scale), products.slope
-        ending = *_arrays(last.flatten()), np.float32(last_bias.item())
+        products, given, seen, ending = _normalised(ctx, maps, norm, slope, *parameters)
+        found = given.new_empty(len(given))
         for some, verdict in _blocks(seen, found):
             _compiled().verdicts(numbers(products.wide(some)), numbers(verdict), *ctx.of_norm, *ending)
         ctx.save_for_backward(given, seen, *parameters)
@@ -116,33 +117,92 @@ class _Learning(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        given, seen, *parameters = ctx.saved_tensors
+        _, seen, *parameters = ctx.saved_tensors
         products = _Products(seen.dtype, ctx.of_norm[-1], *parameters[:3])
-        _, weight, bias, last, _ = parameters[3:]
-        arriving, scale, ending = gradient.float().contiguous().flatten(), weight * ctx.inverse, last.flatten()
-        sums, mean = np.zeros((2, len(products.second))), _arrays(ctx.mean)
+        arriving, mean = gradient.float().contiguous().flatten(), _arrays(ctx.mean)
+        sums = np.zeros((2, len(products.second)))
         for some, verdict in _blocks(seen, arriving):
             _compiled().gradient_sums(numbers(products.wide(some)), numbers(verdict), *ctx.of_norm, *mean, *sums)
-        total, along = torch.from_numpy(sums)
-        along, factor = along * ctx.inverse, ending * scale
-        by_map = -factor * ctx.inverse * along / len(seen)
-        rest = _arrays(factor, by_map, -factor * total / len(seen) - by_map * ctx.mean)
-        of_stem, of_second = (torch.zeros(each.T.shape) for each in (products.stem, products.second))
-        of_maps = torch.empty_like(given[:, 1:])
-        for inputs, some, verdict, target in _blocks(given, seen, arriving, of_maps):
-            wide = products.wide(some)
-            _compiled().gradient_of_maps(numbers(wide), numbers(verdict), *ctx.of_norm, *rest)
-            of_second += some.T @ wide
-            back = products.back(wide, some)
-            of_stem += inputs.T @ back
-            if ctx.needs_input_grad[0]:
-                torch.mm(back, products.stem[:, :-1], out=target)
-        found = (
-            of_stem[:-1].T, of_stem[-1], of_second.T, torch.zeros_like(total),
-            ending * along, ending * total, weight * along + bias * total, arriving.sum(),
-        )  # fmt: skip
-        shaped = (each.reshape(like.shape).to(like.dtype) for each, like in zip(found, parameters, strict=True))
-        return _as_map(of_maps, gradient), None, None, *shaped
+        of_maps, *found = _gradients(ctx, products, arriving, torch.from_numpy(sums))
+        return _as_map(of_maps, gradient), None, None, *found
+
+
+class _LearningMade(torch.autograd.Function):
+    """Also the mean ``softplus`` of the verdicts: its gradient is summed up in the pass that finds them."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, norm: Any, slope: float, *parameters: Tensor) -> Tensor:
+        products, given, seen, ending = _normalised(ctx, maps, norm, slope, *parameters)
+        ctx.arriving, mean = torch.empty(len(given)), _arrays(ctx.mean)
+        sums, cost = np.zeros((2, len(products.second))), 0.0
+        for some, verdict in _blocks(seen, ctx.arriving):
+            wide = numbers(products.wide(some))
+            _compiled().verdicts(wide, numbers(verdict), *ctx.of_norm, *ending)
+            cost += float(F.softplus(verdict).sum())
+            _compiled().gradient_sums(wide, numbers(verdict.sigmoid_()), *ctx.of_norm, *mean, *sums)
+        ctx.sums = torch.from_numpy(sums)
+        ctx.save_for_backward(given, seen, *parameters)
+        return maps.new_tensor(cost / len(given), dtype=torch.float32)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        _, seen, *parameters = ctx.saved_tensors
+        products, each = _Products(seen.dtype, ctx.of_norm[-1], *parameters[:3]), gradient / len(seen)
+        _, *found = _gradients(ctx, products, ctx.arriving * each, ctx.sums * each)
+        return None, None, None, *found
+
+
+def _normalised(ctx: Any, maps: Tensor, norm: Any, slope: float, *parameters: Tensor) -> tuple[Any, ...]:
+    """What a learner's passes begin with: its products, pixels, what the second layer sees, and the last product.
+
+    The statistics of the batch are found, kept in ``ctx`` and added to the running ones.
+    """
+    given = _pixels(maps)
+    products = _Products(given.dtype, slope, *parameters[:3])
+    second_bias, weight, bias, last, last_bias = parameters[3:]
+    seen = given.new_empty(len(given), len(products.stem))
+    mean, variance = _moments(products, given, seen)
+    norm.running_mean.lerp_(mean.float() + second_bias, norm.momentum)
+    norm.running_var.lerp_((variance * (len(seen) / (len(seen) - 1))).float(), norm.momentum)
+    norm.num_batches_tracked += 1
+    ctx.mean, ctx.inverse = mean, torch.rsqrt(variance + norm.eps)
+    scale = weight * ctx.inverse
+    ctx.of_norm = *_arrays(scale, bias - mean * scale), products.slope
+    return products, given, seen, (*_arrays(last.flatten()), np.float32(last_bias.item()))
+
+
+def _gradients(ctx: Any, products: _Products, arriving: Tensor, sums: Tensor) -> Iterator[Tensor]:
+    """Of maps, as pixels (unset if they need none), and of every parameter.
+
+    Args:
+        ctx: of a learner.
+        products: its own.
+        arriving: ``(pixels,)``, at the verdicts.
+        sums: ``(2, channels)`` of ``gradient_sums``.
+    """
+    given, seen, *parameters = ctx.saved_tensors
+    _, weight, bias, last, _ = parameters[3:]
+    scale, ending, (total, along) = weight * ctx.inverse, last.flatten(), sums
+    along, factor = along * ctx.inverse, ending * scale
+    by_map = -factor * ctx.inverse * along / len(seen)
+    rest = _arrays(factor, by_map, -factor * total / len(seen) - by_map * ctx.mean)
+    of_stem, of_second = (torch.zeros(each.T.shape) for each in (products.stem, products.second))
+    of_maps = torch.empty_like(given[:, 1:])
+    for inputs, some, verdict, target in _blocks(given, seen, arriving, of_maps):
+        wide = products.wide(some)
+        _compiled().gradient_of_maps(numbers(wide), numbers(verdict), *ctx.of_norm, *rest)
+        of_second += some.T @ wide
+        back = products.back(wide, some)
+        of_stem += inputs.T @ back
+        if ctx.needs_input_grad[0]:
+            torch.mm(back, products.stem[:, :-1], out=target)
+    found = (
+        of_stem[:-1].T, of_stem[-1], of_second.T, torch.zeros_like(total),
+        ending * along, ending * total, weight * along + bias * total, arriving.sum(),
+    )  # fmt: skip
+    yield of_maps
+    yield from (each.reshape(like.shape).to(like.dtype) for each, like in zip(found, parameters, strict=True))
 
 
 class _Products:

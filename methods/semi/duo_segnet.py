@@ -30,7 +30,6 @@ from ..family import DualNetwork, SupervisedHyper, supervised_terms
 from ..hyper import hyper, variant
 from ..losses.adversarial import as_made, as_real
 from ..losses.agreement import soft_cross_entropy
-from ..losses.overlap import one_hot
 from ..networks.apart import passes
 from ..networks.discriminators import PatchCritic, PixelCritic
 from ..views import dual_prediction, two_views
@@ -79,9 +78,8 @@ class DuoSegNet(DualNetwork):
         descend(terms)
         label = batch.labelled.label
         # what no one annotated lies outside the image, and is background there
-        real = one_hot(torch.where(label == IGNORE, 0, label), self.task.n_classes)
-        verdicts = {"critic_real": as_real(self.critic(real)), "critic_made": as_made(self.critic(made.detach()))}
-        descend(verdicts, player=CRITIC)
+        real = self.critic.of_labels(torch.where(label == IGNORE, 0, label))
+        descend({"critic_real": as_real(real), "critic_made": self.critic.taken_for_made(made.detach())}, player=CRITIC)
 
     def optimizers(self, base: Callable[[Iterable[nn.Parameter]], Optimizer]) -> Mapping[str, Optimizer]:
         return {

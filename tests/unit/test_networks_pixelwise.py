@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from methods.base import as_judge
+from methods.losses.adversarial import as_made
+from methods.losses.overlap import one_hot
 from methods.networks import pixelwise
 from methods.networks.apart import passes
 from methods.networks.discriminators import PixelCritic
@@ -135,6 +137,46 @@ def test_layouts_of_maps_and_gradients_do_not_matter(judge: bool):
         torch.testing.assert_close(found[name], value, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_verdicts_on_labels_are_those_on_their_one_hot_maps(shape: tuple[int, ...], training: bool):
+    critic = trained(shape[1], len(shape) - 2).double().train(training)
+    label = torch.randint(shape[1] - 1, (shape[0], *shape[2:]))  # one class is absent
+    arriving = torch.randn(shape[0], 1, *shape[2:]).double()
+    results = []
+    for judge in (lambda one: one.of_labels(label), lambda one: one(one_hot(label, shape[1]).double())):
+        one = copy.deepcopy(critic)
+        verdicts = judge(one)
+        verdicts.backward(arriving)
+        results.append([verdicts.detach(), *(p.grad for p in one.parameters()), *one.buffers()])
+    for mine, layers in zip(*results, strict=True):
+        torch.testing.assert_close(mine, layers, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("rounded", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_made_maps_teach_is_the_same_in_one_pass_less(shape: tuple[int, ...], rounded: bool):
+    critic, maps = trained(shape[1], len(shape) - 2), last(torch.randn(shape))
+    results = []
+    for cost in (lambda one: one.taken_for_made(maps), lambda one: as_made(one(maps))):
+        one = copy.deepcopy(critic)
+        with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
+            found = cost(one)
+        (3 * found).backward()
+        results.append(
+            {"cost": found.detach()} | {name: p.grad for name, p in one.named_parameters()} | dict(one.named_buffers())
+        )
+        assert type(found.grad_fn).__name__ == ("MeanBackward0" if len(results) > 1 else "_LearningMadeBackward")
+    for name in results[0].keys() - UNLIKE:
+        assert error(results[0][name], results[1][name].double()) < (0.02 if rounded else 5e-5), name
+
+
+def test_maps_that_want_a_gradient_get_it_from_what_they_teach():
+    maps = torch.randn(3, 4, 13, 11).requires_grad_()
+    trained(4, 2).taken_for_made(maps).backward()
+    assert maps.grad is not None
+
+
 def test_statistics_that_are_to_stay_stay():
     critic = trained(4, 2)
     before = copy.deepcopy(critic[3].state_dict())
@@ -178,4 +220,6 @@ def test_a_step_compiles_nothing_that_warming_up_has_not(rounded: bool):
     before = {name: list(loop.signatures) for name, loop in vars(loops).items() if hasattr(loop, "signatures")}
     for judge in (True, False):
         outcome(trained(4, 2), torch.randn(3, 4, 13, 11), torch.randn(3, 1, 13, 11), judge=judge, rounded=rounded)
+    with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
+        trained(4, 2).taken_for_made(torch.randn(3, 4, 13, 11)).backward()
     assert before == {name: list(getattr(loops, name).signatures) for name in before}
