@@ -1,16 +1,19 @@
-"""Published numbers beside ours, with what keeps them from being comparable; as Markdown, HTML and CSV."""
+"""Published numbers beside ours, with what keeps them from being comparable; as Markdown, HTML, LaTeX and CSV."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from html import escape
+from textwrap import wrap
 from typing import Any
 
 import pandas as pd
 
 from ..frame import Results
 from ..render import pipes
+from ..tables import Column, Number, Table
+from ..tables import Row as Entry
 from .numbers import Protocol, Published, Row, load, shown
 from .ours import Ours, ours_of
 
@@ -32,10 +35,15 @@ WORDS = {
 
 CAUTION = (
     "Both HD95 are one percentile of the distances of both directions together, as medpy takes it; other tables here "
-    "show the larger of two percentiles. Published deviations are over cases where a source gives any, ours are over "
-    "seeds. Equal tags do not make equal training: batches, optimiser, augmentation, and how empty predictions count, "
-    "still differ between codes."
+    "show the larger of two percentiles. Published deviations are over cases where a source gives any, ours are {}. "
+    "Equal tags do not make equal training: batches, optimiser, augmentation, and how empty predictions count, still "
+    "differ between codes."
 )
+
+_NEAREST = "Beside each published row stands our entry of the same method with the nearest amount of labels."
+
+WIDTH = 28
+"""Signs of a line of text in LaTeX."""
 
 _HEAD = ("Method", "Dice (%)", "HD95", "Ours", "Our Dice (%)", "Our HD95", "Comparable")
 _MARKS = {"read": "", "image": "read off a picture", "text": "from another's text"}
@@ -102,7 +110,7 @@ def markdown(comparisons: Sequence[Comparison]) -> str:
     """The comparisons as the end of a Markdown document; empty without any."""
     if not comparisons:
         return ""
-    parts = ["\n## Published numbers\n", f"{CAUTION}\n"]
+    parts = ["\n## Published numbers\n", f"{caution(comparisons)}\n"]
     for one in comparisons:
         lines = [pipes(_HEAD), pipes(["---", "---:", "---:", "---", "---:", "---:", "---"])]
         lines += [pipes(cells) for cells in _cells(one)]
@@ -114,7 +122,7 @@ def html(comparisons: Sequence[Comparison]) -> str:
     """The comparisons as a part of the page; empty without any."""
     if not comparisons:
         return ""
-    parts = [f"<p>{escape(CAUTION)}</p>"]
+    parts = [f"<p>{escape(caution(comparisons))}</p>"]
     for one in comparisons:
         head = "".join(f'<th scope="col"{" class=first" if not i else ""}>{text}</th>' for i, text in enumerate(_HEAD))
         rows = "\n".join(
@@ -132,6 +140,27 @@ def html(comparisons: Sequence[Comparison]) -> str:
             f'</table>\n</div>\n<ul class="notes">{notes}</ul>'
         )
     return "\n".join(parts)
+
+
+def caution(comparisons: Sequence[Comparison]) -> str:
+    """What must be known before any two numbers are compared; of spreads only what there is."""
+    spread = any(pair.ours and pair.ours.dice_sd == pair.ours.dice_sd for one in comparisons for pair in one.pairs)
+    return CAUTION.format("over seeds" if spread else "absent: each mean is of one seed")
+
+
+def tables(comparisons: Sequence[Comparison]) -> list[Table]:
+    """The comparisons as tables of text, which LaTeX is made of; long words are broken into lines."""
+    columns = tuple(Column("published" if place < 3 else "ours", head) for place, head in enumerate(_HEAD[1:6], 1))
+    columns = (*columns, Column("", _HEAD[6]))
+    made = []
+    for number, one in enumerate(comparisons, start=1):
+        rows = tuple(
+            Entry(cells[0], "method", tuple(Number("\n".join(wrap(text, WIDTH)) or text) for text in cells[1:]))
+            for cells in _cells(one)
+        )
+        title = f"Published numbers beside ours: {_title(one.table)}"
+        made.append(Table(f"published-{number}", title, columns, rows, (_NEAREST, caution(comparisons), *_notes(one))))
+    return made
 
 
 def csv(comparisons: Sequence[Comparison]) -> str:
@@ -194,7 +223,7 @@ def _cells(one: Comparison) -> Iterator[list[str]]:
             cells += ["–", "–", "–"]
         else:
             mine = pair.ours
-            cells += [f"{mine.label}, {mine.amount}", _number(mine.dice, mine.dice_sd, 1)]
+            cells += [f"{mine.label}, {mine.amount}{mine.unfinished}", _number(mine.dice, mine.dice_sd, 1)]
             cells.append(f"{_number(mine.hd95, mine.hd95_sd, 2)} {mine.protocol.unit}")
         yield [*cells, pair.verdict]
 

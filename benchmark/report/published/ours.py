@@ -12,6 +12,7 @@ from ...record import Record
 from ...training import Training
 from ..frame import Results
 from ..summary import HEADLINE
+from ..tables import unfinished
 from .numbers import Protocol
 
 _SELECTION = {"last": "last", "best_val": "best on validation", "oracle": "best on test"}
@@ -23,6 +24,7 @@ class Ours:
 
     ``hd95`` is medpy's, which papers print: one percentile of the distances of both directions together, not the larger
     of two. ``groups`` is how many groups train, so that "all" can be compared with a number of them.
+    ``unfinished`` is such as `` (1/3)``, complete and planned seeds.
     """
 
     label: str
@@ -36,6 +38,7 @@ class Ours:
     seeds: int
     groups: int
     protocol: Protocol
+    unfinished: str = ""
 
 
 def ours_of(results: Results, entries: pd.DataFrame) -> list[Ours]:
@@ -58,6 +61,7 @@ def ours_of(results: Results, entries: pd.DataFrame) -> list[Ours]:
                 seeds=int(entry.n),
                 groups=int(records[0].split.get("train_groups", 0)),
                 protocol=_joined(protocols),
+                unfinished=unfinished(entry),
             )
         )
     return found
