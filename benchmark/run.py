@@ -25,6 +25,7 @@ from .evaluate import evaluate
 from .examples import Examples
 from .plan import Cell
 from .prepare import Places, Prepared, prepare
+from .readings import OTHER, Other, cleaned_up
 from .record import METRICS, Record, Score, read, write
 from .train import Trainer
 
@@ -130,11 +131,13 @@ def _final_evaluation(
     The third is the mean number of seconds that predicting a case took, of the last step's weights.
 
     "last" is the headline. "best_val" has the highest validation Dice. "oracle" has the highest *test* Dice: nobody
-    may claim it; it measures how much selecting on the test set inflates a number.
+    may claim it; it measures how much selecting on the test set inflates a number. What else is scored of the last step
+    see ``readings``.
     """
     steps, examples = cell.training.steps, Examples(ready.dataset.task, len(ready.split.test))
     found: dict[int, list[Score]] = {}
     spent: list[float] = []
+    further: list[Score] = []
     with ready.vault.open("final evaluation"):
         for step in [*(int(v["step"]) for v in ready.trainer.validation if v["step"] != steps), steps]:
             snapshot = ready.trainer.snapshot(step)
@@ -146,6 +149,13 @@ def _final_evaluation(
                 found[step] += rows
                 if step == steps:
                     examples.add(case, prediction, rows)
+                    further += cleaned_up(prediction, case, ready.dataset.task, rows)
+                heartbeat("evaluate", i + 1)
+        for name, predict in ready.method.other_predictions().items():
+            network, title = Other(ready.method, predict), f"{OTHER}{name}"
+            cases = evaluate(network, ready.vault, ready.split.test, cell.training, title, **ready.on)
+            for i, (_, _, rows) in enumerate(cases):
+                further += rows
                 heartbeat("evaluate", i + 1)
     examples.save(folder / "examples.npz")
     chosen = {"last": steps}
@@ -153,7 +163,8 @@ def _final_evaluation(
         measured = [v for v in ready.trainer.validation if isfinite(v["dice"])] or ready.trainer.validation
         chosen["best_val"] = int(max(measured, key=lambda v: v["dice"])["step"])
         chosen["oracle"] = max(found, key=lambda step: _mean_dice(found[step]))
-    scores = [replace(score, selection=rule) for rule, step in chosen.items() for score in found[step]]
+    scores = [replace(score, selection=rule) for rule, step in chosen.items() for score in found[step]] + further
+    chosen |= {score.selection: steps for score in further}
     return scores, chosen, sum(spent) / max(len(spent), 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -56,6 +57,9 @@ class TeacherStudent(Method):
     def teach(self, image: Tensor) -> Tensor:
         """The teacher's probabilities ``(n, classes, *space)``, without gradient."""
         return torch.softmax(self.teacher(image).float(), dim=1)
+
+    def other_predictions(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        return {"teacher": self.teach}
 
     def after_step(self, clock: Clock) -> None:
         average_parameters(self.teacher, self.network, ema_decay(clock.step, self.hyper.ema_limit))
