@@ -5,7 +5,6 @@ Of vectors the direction counts. On one thread of a CPU compiled loops read it o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,6 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .compiled import loops, numbers, takes, takes_any
-from .networks.apart import passes
 from .networks.base import SegmentationNetwork
 
 _LEAST = 1e-12
@@ -33,20 +31,13 @@ def with_last_map(network: SegmentationNetwork, image: Tensor) -> tuple[Tensor, 
 
     After dropout of whole channels, two pixels differ by what was dropped more than by what they are.
     """
-    (logits,), (last,) = with_last_maps(network, image)
-    return logits, last
-
-
-def with_last_maps(network: SegmentationNetwork, *batches: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    """:func:`with_last_map` of several batches, in one pass where that pays (see ``networks.apart``)."""
     seen: list[Tensor] = []
     last = getattr(network.decoder, "dropout", network.head)
     handle = last.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     try:
-        logits = passes(network, *batches)
+        return network(image), seen[0]
     finally:
         handle.remove()
-    return logits, seen if len(seen) == len(batches) else seen[0].split([len(batch) for batch in batches])
 
 
 def cosines(vectors: Tensor, units: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -26,7 +25,7 @@ from ..banks import Guidance, PrototypeGuide
 from ..base import Build, Clock, Terms, frozen_copy
 from ..ema import average_parameters, ema_decay
 from ..family import TeacherHyper, TeacherStudent, supervised_terms
-from ..features import Projection, directions_sum, with_last_map, with_last_maps
+from ..features import Projection, directions_sum, with_last_map
 from ..hyper import hyper, variant
 from ..labels import most_probable
 from ..losses import cvcl_released
@@ -37,26 +36,24 @@ from ..losses.prototypes import confidence_weights
 from ..perturb import noisy
 from ..schedules import ramp_up
 
-acts = partial(hyper, only="intended")
 _HARD = Shares(positives=0.4, negatives=0.7)  # the code's split
 
 
 @dataclass(frozen=True)
 class Hyper(TeacherHyper):
-    """Weights of CVCL's code, on the reconstruction. As released, its teacher has no part in what trains."""
+    """Weights of CVCL's code, on the reconstruction."""
 
-    ema_limit: float = acts(0.99, "decay of the teacher after its warm-up", valid=(0, 1), search=(0.9, 0.999))
-    weight: float = acts(0.1, "weight of consistency after the ramp", valid=(0, None), search=(0.01, 10, "log"))
-    ramp: float = acts(0.6, "share of training over which unlabelled terms ramp up", valid=(0, 1), search=(0.1, 1.0))
+    weight: float = hyper(0.1, "weight of consistency after the ramp", valid=(0, None), search=(0.01, 10, "log"))
+    ramp: float = hyper(0.6, "share of training over which unlabelled terms ramp up", valid=(0, 1), search=(0.1, 1.0))
     pcl: bool = hyper(True, "contrast class prototypes of unlabelled images")
     vcl_labelled: bool = hyper(True, "contrast voxels of labelled images")
     vcl_unlabelled: bool = hyper(True, "contrast voxels of unlabelled images")
     mining: str = hyper("mined", "voxels: random ones, or the hardest near boundaries", choices=("random", "mined"))
-    class_weight: float = acts(0.2, "weight of the prototype contrast", valid=(0, None), search=(0.02, 2, "log"))
+    class_weight: float = hyper(0.2, "weight of the prototype contrast", valid=(0, None), search=(0.02, 2, "log"))
     voxel_weight: float = hyper(0.6, "weight of each voxel contrast / 20", valid=(0, None), search=(0.05, 5, "log"))
     voxels: int = hyper(200, "positives, and negatives, per class in each part of the batch", valid=(1, None))
     hardness: float = hyper(0.0, "BHPC's re-weighting of hard positives; 0 = none", valid=(0, None))
-    temperature: float = acts(0.1, "of both contrasts", valid=(0.01, None), search=(0.05, 1.0, "log"))
+    temperature: float = hyper(0.1, "of both contrasts", valid=(0.01, None), search=(0.05, 1.0, "log"))
     confidence: float = hyper(0.8, "teacher's probability above which a prototype's label counts", valid=(0, 1))
     margin: float = hyper(0.1, "or lead of the nearest prototype's cosine above which it does", valid=(0, 2))
     width: int = hyper(32, "channels of the projection", valid=(1, None))
@@ -88,8 +85,8 @@ class CVCL(TeacherStudent):
         logits, maps = with_last_map(self.network, images)
         (labelled, unlabelled), (known, guessed) = batch.split(logits), batch.split(maps)
         with torch.no_grad():
-            views = noisy(images, h.noise, h.noise_clip), batch.split(images)[1]
-            (noisy_logits, clean_logits), (noisy_maps, clean_maps) = with_last_maps(self.teacher, *views)
+            noisy_logits, noisy_maps = with_last_map(self.teacher, noisy(images, h.noise, h.noise_clip))
+            clean_logits, clean_maps = with_last_map(self.teacher, batch.split(images)[1])
         terms = supervised_terms(labelled, label, h.dice_share)
         terms["stability"] = h.weight * ramp * squared_difference(logits, noisy_logits)
         if not (h.pcl or h.vcl_labelled or h.vcl_unlabelled):
