@@ -144,9 +144,27 @@ def test_cells_that_no_table_would_tell_apart_are_refused_before_they_run(
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ["cps", "ict", "cps"]}, r"methods: cps is listed twice, with the same settings; keep one"),
+        ({"ratios": [0.34, 0.7, 0.34]}, r"ratios: 0.34 is listed twice"),
+        ({"folds": [1, 1]}, r"folds: 1 is listed twice"),
+        ({"datasets": [PHANTOM, PHANTOM]}, r"datasets: phantom_2d is listed twice"),
+        (
+            {"datasets": [PHANTOM | {"labelled": [1, 1]}], "ratios": ()},
+            r"dataset phantom_2d: labelled: 1 is listed twice",
+        ),
+        ({"datasets": [PHANTOM | {"methods": ["cps", "cps"]}]}, r"dataset phantom_2d: methods: cps is listed twice"),
+    ],
+)
+def test_what_is_listed_twice_is_refused_and_not_dropped(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(**changes)
+
+
+@pytest.mark.parametrize(
     "changes",
     [
-        {"methods": ["cps", "cps"]},
         {"methods": twice("cps", hyper={"weight": 2.0})},
         {"methods": twice("cps", training={"lr": 0.1}, label="cps, faster")},
         {"methods": ["supervised"], "bounds": True},
@@ -159,7 +177,7 @@ def test_cells_that_no_table_would_tell_apart_are_refused_before_they_run(
             ]
         },
     ],
-    ids=["same", "hyper", "label", "bound", "options", "weak", "methods of a dataset"],
+    ids=["hyper", "label", "bound", "options", "weak", "methods of a dataset"],
 )
 def test_a_plan_of_cells_that_can_be_told_apart_is_one_that_can_be_reported(
     changes: dict[str, Any], tmp_path: Path
