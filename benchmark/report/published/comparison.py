@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from ...metrics.policy import DEFAULT_RULE
 from ..frame import Results
 from ..render import pipes
 from .numbers import Protocol, Published, Row, load, shown
@@ -32,9 +33,9 @@ WORDS = {
 
 CAUTION = (
     "Both HD95 are one percentile of the distances of both directions together, as medpy takes it; other tables here "
-    "show the larger of two percentiles. Published deviations are over cases where a source gives any, ours are over "
-    "seeds. Equal tags do not make equal training: batches, optimiser, augmentation, and how empty predictions count, "
-    "still differ between codes."
+    "show the larger of two percentiles. Ours stands in voxels where the published one does. Published deviations are "
+    "over cases where a source gives any, ours are over seeds. Equal tags do not make equal training: batches, "
+    "optimiser, augmentation, and how empty predictions count, still differ between codes."
 )
 
 _HEAD = ("Method", "Dice (%)", "HD95", "Ours", "Our Dice (%)", "Our HD95", "Comparable")
@@ -73,7 +74,7 @@ class Comparison:
 
 
 def beside(
-    results: Results, entries: pd.DataFrame, published: Sequence[Published] | None = None
+    results: Results, entries: pd.DataFrame, published: Sequence[Published] | None = None, *, rule: str = DEFAULT_RULE
 ) -> tuple[Comparison, ...]:
     """The published tables that are about a plan's data and labelled amounts, with ours beside each row.
 
@@ -85,8 +86,9 @@ def beside(
         results: the records.
         entries: `summary.entries`.
         published: tables; default: all that come with the project.
+        rule: what missed classes and failures count for in ``entries``.
     """
-    ours = ours_of(results, entries)
+    ours = ours_of(results, entries, rule)
     known = {one.protocol.dataset for one in ours}
     made = []
     for table in shown(load() if published is None else tuple(published)):
@@ -141,7 +143,7 @@ def csv(comparisons: Sequence[Comparison]) -> str:
 
 
 def _pairs(row: Row, ours: Sequence[Ours]) -> Iterator[Pair]:
-    """The row with every entry of its method, at the nearest labelled amount; with None if there is none."""
+    """The row with every entry of its method, at the nearest labelled amount, in its unit; with None if none is."""
     same = [
         one
         for one in ours
@@ -155,7 +157,8 @@ def _pairs(row: Row, ours: Sequence[Ours]) -> Iterator[Pair]:
     gaps = [_gap(row.protocol.labelled, one) for one in same]
     for one, gap in zip(same, gaps, strict=True):
         if gap == min(gaps):
-            yield Pair(row, one, row.protocol.differing(one.protocol))
+            mine = one.beside(row.protocol)
+            yield Pair(row, mine, row.protocol.differing(mine.protocol))
 
 
 def _is_near(pair: Pair, ours: Sequence[Ours]) -> bool:
