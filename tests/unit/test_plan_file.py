@@ -50,7 +50,7 @@ def test_a_plan_that_comes_with_the_project_is_valid_has_cells_and_says_what_it_
 
 PUBLISHED_LENGTH = (
     "acdc_scribble", "acdc_scribble_maag", "acdc_semi", "brats_semi", "la_semi", "mask_mix_adv_ablation",
-    "mscmr_scribble", "surgical",
+    "mscmr_scribble", "surgical", "pancreas_semi", "acdc_points",
 )  # fmt: skip
 
 

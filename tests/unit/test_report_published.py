@@ -152,7 +152,13 @@ def test_a_network_with_other_options_is_another_network() -> None:
 
 @pytest.mark.parametrize(
     ("plan", "parameters"),
-    [("la_semi", 9_448_866), ("brats_semi", 5_884_050), ("acdc_semi", 1_813_764), ("acdc_scribble", 1_944_324)],
+    [
+        ("la_semi", 9_448_866),
+        ("pancreas_semi", 9_448_866),
+        ("brats_semi", 5_884_050),
+        ("acdc_semi", 1_813_764),
+        ("acdc_scribble", 1_944_324),
+    ],
 )
 def test_published_plans_train_the_published_network(plan: str, parameters: int) -> None:
     loaded = plan_file.load(plan)
@@ -181,6 +187,35 @@ def test_the_plan_la_semi_follows_the_published_protocol_but_for_the_unit() -> N
         drawn = {"unlabelled_groups": 80 - labelled, "labelled_groups": [str(i) for i in range(labelled)]}
         ours = tags(Record(cell.id, describe(cell), "finished", split=split | drawn), "mm")
         assert row.protocol.differing(ours) == ("unit",)
+
+
+def test_the_plan_pancreas_semi_follows_what_is_known_of_the_published_protocol() -> None:
+    split = {"train_groups": 62, "val_groups": 0, "test_groups": 20}
+    for labelled in (6, 12):
+        (row,) = [
+            r for t in load() for r in t.rows
+            if (r.method, r.protocol.dataset, r.protocol.labelled) == ("ua_mt", "pancreas_ct", str(labelled))
+        ]  # fmt: skip
+        cell = next(c for c in plan_file.load("pancreas_semi").cells() if (c.method, c.count) == ("ua_mt", labelled))
+        drawn = {"unlabelled_groups": 62 - labelled, "labelled_groups": [str(i) for i in range(labelled)]}
+        ours = tags(Record(cell.id, describe(cell), "finished", split=split | drawn), "px")
+        # its source says neither for how many steps others were trained, nor which of their weights were scored
+        assert row.protocol.differing(ours) == ("steps", "selection", "components")
+
+
+def test_points_are_compared_with_as_many_points_and_never_with_scribbles(tmp_path: Path) -> None:
+    found = {}
+    for cell in plan_file.load("acdc_points").cells():
+        if cell.method == "mask_mix_adv":
+            found[cell.amount] = tags(Record(cell.id, describe(cell), "finished", split={}), "px").annotation
+    assert found == {"100% points": "1 point", "100% points count=2": "2 points", "100% points count=3": "3 points"}
+    rows = {r.name: r.protocol.annotation for t in load() for r in t.rows if "per class" in r.name}
+    assert {"1 point per class": "1 point", "3 points per class": "3 points"}.items() <= rows.items()
+    results, entries = results_of(tmp_path, {"method": "mask_mix_adv", "dataset": "la", "ratio": 0.2})
+    scribbled = row("Scribbled", method="mask_mix_adv", protocol=dataclasses.replace(PROTOCOL, annotation="scribble"))
+    dense = row("Dense", method="mask_mix_adv")
+    (one,) = published.beside(results, entries, [table(scribbled, dense)])
+    assert [(pair.row.name, pair.ours is None) for pair in one.pairs] == [("Scribbled", True), ("Dense", False)]
 
 
 def test_a_verdict_names_the_tags_that_differ_and_the_notes_say_how(tmp_path: Path) -> None:

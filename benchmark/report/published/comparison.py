@@ -78,9 +78,10 @@ def beside(
 ) -> tuple[Comparison, ...]:
     """The published tables that are about a plan's data and labelled amounts, with ours beside each row.
 
-    Rows from memory are never among them. A row meets the entries of the same method and hyper-parameters whose
-    labelled amount is nearest. Tables of other labelled amounts than ours are left out, unless all of them are; one
-    that does not state its amounts stays, and so does one of our data and annotation without any of our methods.
+    Rows from memory are never among them. A row meets the entries of the same method, hyper-parameters and kind of
+    labels whose labelled amount is nearest. Tables of other labelled amounts than ours are left out, unless all of them
+    are; one that does not state its amounts stays, and so does one of our data and annotation without any of our
+    methods.
 
     Args:
         results: the records.
@@ -148,6 +149,7 @@ def _pairs(row: Row, ours: Sequence[Ours]) -> Iterator[Pair]:
         one
         for one in ours
         if one.protocol.dataset == row.protocol.dataset
+        and row.protocol.annotation in (None, one.protocol.annotation)
         and one.method == row.method
         and all(name in one.hyper and one.hyper[name] == value for name, value in row.hyper.items())
     ]

@@ -93,7 +93,7 @@ def tags(record: Record, unit: str) -> Protocol:
     everything = split.get("unlabelled_groups") == 0
     return Protocol(
         dataset=cell["dataset"],
-        annotation=cell["annotation"],
+        annotation=_annotation(cell),
         split="/".join(str(split.get(f"{part}_groups", "?")) for part in ("train", "val", "test")),
         folds=(cell["fold"],),
         labelled="all" if everything else str(len(split.get("labelled_groups", ()))),
@@ -105,6 +105,15 @@ def tags(record: Record, unit: str) -> Protocol:
         selection=_SELECTION[HEADLINE],  # type: ignore[arg-type]
         components="all",
     )
+
+
+def _annotation(cell: Mapping[str, Any]) -> str:
+    """Dense, scribble, or which weak labels were simulated: experts' scribbles and ours are not the same."""
+    weak = cell.get("weak")
+    if not weak:
+        return str(cell["annotation"])
+    count = weak.get("count", 1)
+    return f"{count} point{'s' if count > 1 else ''}" if weak["kind"] == "points" else str(weak["kind"])
 
 
 def _in_voxels(results: Results, rule: str) -> dict[tuple[str, ...], tuple[float, float]]:
