@@ -81,7 +81,7 @@ class Weak:
         return " ".join([*([self.kind] if self.kind != "slices" else []), *settings.values()])
 
     def canonical(self, ndim: int = 2) -> dict[str, Any]:
-        """What identity is made of, in ``ndim`` dimensions: a setting added later leaves today's recipes what they are."""
+        """What identity is made of in ``ndim`` dimensions: settings added later leave earlier recipes as they are."""
         return {"kind": self.kind, "version": VERSIONS[ndim], **self.changed}
 
     def mark(self, label: np.ndarray, rng: np.random.Generator) -> scribbles.Marks:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark.report.published.numbers import load
+from benchmark import ROOT
+from benchmark.report.published.numbers import load, shown
 
 SETS = ("la", "brats", "acdc", "pancreas_ct")
 COLUMNS = ("dice", "jaccard", "hd95", "asd")
@@ -113,3 +114,13 @@ def test_rows_of_mc_net_say_neither_length_nor_selection_that_no_source_states()
     rows = [r for t in load() for r in t.rows if (r.name, r.protocol.dataset) == ("MC-Net", "la")]
     assert len(rows) == 4
     assert {(r.protocol.steps, r.protocol.selection) for r in rows} == {(None, None)}
+
+
+def test_the_docs_name_every_method_that_is_compared_and_not_here() -> None:
+    text = (ROOT / "docs" / "protocols.md").read_text().split("**Compared methods that are not in Scant.**")[1]
+    section = text.split("\n\n")[0]
+    names = {
+        r.name.removeprefix("BCP with ") for t in shown(load()) for r in t.rows if not r.method and ":" not in r.name
+    }
+    assert len(names) > 20
+    assert sorted(name for name in names if name.partition("-1")[0] not in section) == []
