@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from torch import Tensor
 from datasets.base import Vault
 from datasets.resample import resize, resize_labels
 from datasets.types import Case, Task
-from methods.base import Method
 from methods.labels import most_probable
 
 from .device import autocast
@@ -29,13 +28,26 @@ WINDOWS_PER_BATCH = {2: 16, 3: 4}
 """Slices or windows per forward pass: bounds memory, changes no number."""
 
 
+class Predicts(Protocol):
+    """A method, or another network of one."""
+
+    def predict(self, image: Tensor, /) -> Tensor:
+        """See ``Method.predict``."""
+
+    def eval(self) -> object:
+        """Into the mode in which it predicts."""
+
+    def name(self) -> str:
+        """Of the method, for messages."""
+
+
 class BadPrediction(ArithmeticError):
     """``predict`` returned NaN: the case is scored as failed."""
 
 
 @torch.no_grad()
 def predict_case(
-    method: Method, case: Case, task: Task, training: Training, *, device: torch.device, dtype: torch.dtype
+    method: Predicts, case: Case, task: Task, training: Training, *, device: torch.device, dtype: torch.dtype
 ) -> np.ndarray:
     """The predicted label map of one case, in its native geometry.
 
@@ -97,7 +109,7 @@ def score_case(prediction: np.ndarray | None, case: Case, task: Task, selection:
 
 
 def evaluate(
-    method: Method,
+    method: Predicts,
     vault: Vault,
     keys: Sequence[str],
     training: Training,
@@ -149,7 +161,7 @@ def _scored(
 
 
 def validation_dice(
-    method: Method,
+    method: Predicts,
     vault: Vault,
     keys: Sequence[str],
     training: Training,
@@ -193,7 +205,7 @@ def windows(size: int, patch: int, stride: int) -> list[int]:
 
 
 def _slices(
-    method: Method,
+    method: Predicts,
     slices: Tensor,
     patch: Sequence[int],
     task: Task,
@@ -216,7 +228,7 @@ def _slices(
 
 
 def _windows(
-    method: Method,
+    method: Predicts,
     image: Tensor,
     patch: Sequence[int],
     task: Task,
@@ -246,13 +258,13 @@ def _windows(
     return most_probable(total[(slice(None), *inner)].unsqueeze(0))[0].to(torch.uint8).cpu()
 
 
-def _probabilities(method: Method, images: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+def _probabilities(method: Predicts, images: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     layout = torch.channels_last if images.ndim == 4 else torch.channels_last_3d
     with autocast(device, dtype):
         return method.predict(images.to(device).contiguous(memory_format=layout)).float()
 
 
-def _require_numbers(method: Method, broken: Tensor) -> None:
+def _require_numbers(method: Predicts, broken: Tensor) -> None:
     """Asked once per case: the host waits for the device here."""
     if broken.any():
         raise BadPrediction(f"{method.name()}: predict returned NaN")

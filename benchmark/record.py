@@ -39,8 +39,9 @@ class NewerRecord(ValueError):
 class Score:
     """All metrics of one class of one test case, raw: NaN and infinity as measured, never aggregated.
 
-    ``selection``: which weights were scored: "last" (the headline), "best_val", "oracle" (best on test: a bound that
-    nobody may claim). ``status``: ok, both_empty, missed, spurious or failed.
+    ``selection``: what was scored: the weights of the step "last" (the headline), "best_val" or "oracle" (best on test:
+    a bound that nobody may claim), or what ``readings`` adds of the last step. ``status``: ok, both_empty, missed,
+    spurious or failed.
     """
 
     selection: str

@@ -19,12 +19,13 @@ from datasets.base import Dataset
 from datasets.contents import manifest_of
 from datasets.splits import Split
 
-from . import annotation, receipt, weights
+from . import annotation, promises, receipt, weights
 from .config import ConfigError
 from .evaluate import evaluate
 from .examples import Examples
 from .plan import Cell
 from .prepare import Places, Prepared, prepare
+from .readings import OTHER, Other, cleaned_up
 from .record import METRICS, Record, Score, read, write
 from .train import Trainer
 
@@ -54,7 +55,7 @@ def run_cell(
             id=cell.id,
             cell=describe(cell),
             status="failed",
-            reason=f"{type(error).__name__}: {error}",
+            reason=f"{type(error).__name__}: {error}{promises.place(error)}",
             traceback=tracebacks.format_exc(),
             seconds={"total": time.monotonic() - started},
             receipt=_receipt(cell, "", None, None, torch.float32),
@@ -87,6 +88,7 @@ def _run(
     # before the first step: whoever edits a file or its data while the cell trains must not change what it was made of
     made_of = _receipt(cell, manifest_of(ready.dataset, places.cache), ready.split, **ready.on)
     with ready.vault.watch(f"method {cell.method} in plan {cell.plan}"):
+        promises.require_probabilities(ready.method, cell.training, **ready.on)
         ready.trainer.run()
         evaluating = time.monotonic()
         last = {name: value.detach().cpu().clone() for name, value in ready.method.state_dict().items()}
@@ -130,11 +132,13 @@ def _final_evaluation(
     The third is the mean number of seconds that predicting a case took, of the last step's weights.
 
     "last" is the headline. "best_val" has the highest validation Dice. "oracle" has the highest *test* Dice: nobody
-    may claim it; it measures how much selecting on the test set inflates a number.
+    may claim it; it measures how much selecting on the test set inflates a number. What else is scored of the last step
+    see ``readings``.
     """
     steps, examples = cell.training.steps, Examples(ready.dataset.task, len(ready.split.test))
     found: dict[int, list[Score]] = {}
     spent: list[float] = []
+    further: list[Score] = []
     with ready.vault.open("final evaluation"):
         for step in [*(int(v["step"]) for v in ready.trainer.validation if v["step"] != steps), steps]:
             snapshot = ready.trainer.snapshot(step)
@@ -146,6 +150,13 @@ def _final_evaluation(
                 found[step] += rows
                 if step == steps:
                     examples.add(case, prediction, rows)
+                    further += cleaned_up(prediction, case, ready.dataset.task, rows)
+                heartbeat("evaluate", i + 1)
+        for name, predict in ready.method.other_predictions().items():
+            network, title = Other(ready.method, predict), f"{OTHER}{name}"
+            cases = evaluate(network, ready.vault, ready.split.test, cell.training, title, **ready.on)
+            for i, (_, _, rows) in enumerate(cases):
+                further += rows
                 heartbeat("evaluate", i + 1)
     examples.save(folder / "examples.npz")
     chosen = {"last": steps}
@@ -153,7 +164,8 @@ def _final_evaluation(
         measured = [v for v in ready.trainer.validation if isfinite(v["dice"])] or ready.trainer.validation
         chosen["best_val"] = int(max(measured, key=lambda v: v["dice"])["step"])
         chosen["oracle"] = max(found, key=lambda step: _mean_dice(found[step]))
-    scores = [replace(score, selection=rule) for rule, step in chosen.items() for score in found[step]]
+    scores = [replace(score, selection=rule) for rule, step in chosen.items() for score in found[step]] + further
+    chosen |= {score.selection: steps for score in further}
     return scores, chosen, sum(spent) / max(len(spent), 1)
 
 

@@ -117,6 +117,10 @@ class Method(nn.Module):
         """Probabilities ``(n, classes, *space)`` float32 of ``image`` ``(n, c, *space)``; in eval mode, no grad."""
         return torch.softmax(self.network(image).float(), dim=1)
 
+    def other_predictions(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """Further networks that are tested beside :meth:`predict`, by name: a teacher. Default: none."""
+        return {}
+
     def after_step(self, clock: Clock) -> None:
         """After every optimisation step: EMA and the like. Default: nothing."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -57,6 +58,9 @@ class TeacherStudent(Method):
         """The teacher's probabilities ``(n, classes, *space)``, without gradient."""
         return torch.softmax(self.teacher(image).float(), dim=1)
 
+    def other_predictions(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        return {"teacher": self.teach}
+
     def after_step(self, clock: Clock) -> None:
         average_parameters(self.teacher, self.network, ema_decay(clock.step, self.hyper.ema_limit))
 
@@ -76,9 +80,13 @@ class PartialCE(Method):
 
     def losses(self, batch: Batch, clock: Clock) -> Terms:
         logits = self.network(batch.labelled.image)
-        return {"partial_ce": cross_entropy(logits, batch.labelled.label)} | self.regularise(
-            logits, batch.labelled, clock
-        )
+        further = self.regularise(logits, batch.labelled, clock)
+        if not isinstance(further, Mapping) or "partial_ce" in further:
+            raise TypeError(
+                f"{self.name()}: regularise must return named terms, of which none is called partial_ce, got "
+                f"{sorted(further) if isinstance(further, Mapping) else type(further).__name__}"
+            )
+        return {"partial_ce": cross_entropy(logits, batch.labelled.label)} | further
 
     def regularise(self, logits: Tensor, samples: Labelled, clock: Clock) -> Terms:
         """Further weighted terms of the same forward pass. Default: none."""

@@ -117,7 +117,7 @@ def _study(loaded: frame.Results, rule: str) -> _Study:
     by_class = summary.class_values(loaded, rule)
     patients = summary.patient_values(by_class)
     entries = summary.entries(loaded, patients)
-    designs = verdicts.designs(loaded, patients)
+    designs = verdicts.designs(loaded, patients, rule)
     found = evidence.gather(loaded, designs)
     curves = economics.curves(loaded, entries, designs)
     notes = (*loaded.notes, *sensitivity.flips(loaded, entries, rule=rule), *worth.cost_note(curves))
@@ -137,7 +137,7 @@ def _study(loaded: frame.Results, rule: str) -> _Study:
         state=footnotes.state(loaded),
         draft=setup_text.paragraphs(loaded, entries, rule=rule),
         items=setup_text.checklist(loaded),
-        papers=published.beside(loaded, entries),
+        papers=published.beside(loaded, entries, rule=rule),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import log1p, nan
+from math import inf, log1p, nan
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import pandas as pd
 
 from ..claims import Spending
 from ..looks import Looks
+from ..metrics.policy import DEFAULT_RULE, only_empty_left_out
 from . import sequential
 from .crossed import ALPHA, FEWEST_PATIENTS, FEWEST_SEEDS, POWER, Crossed, crossed, holm, stacked, superiority
 from .frame import Results
@@ -46,16 +47,27 @@ class Endpoint:
     margin: float
     higher_is_better: bool
     log: bool = False
+    right: float = 1.0
+    """What predicting nothing is worth where nothing is."""
 
     def values(self, raw: np.ndarray) -> np.ndarray:
         """On the scale that is tested."""
         return np.log1p(raw) if self.log else raw
 
+    def with_right_answers(self, raw: np.ndarray) -> np.ndarray:
+        """``(..., patients)`` of several seeds or entries, with the patients in whom some of them predicted nothing.
+
+        Where nothing of any class is there and nothing is predicted, a patient has no value (NaN). Where others predict
+        something in that patient, this is no gap but the right answer, or they would be compared without their errors.
+        """
+        seen = np.isfinite(raw).any(axis=tuple(range(raw.ndim - 1)))
+        return np.where(np.isnan(raw) & seen, self.right, raw)
+
 
 ENDPOINTS = (
     Endpoint("Dice", "dice", 0.005, higher_is_better=True),
     # distances are skewed and a missed organ costs the image diagonal: on the raw scale such a test has no power
-    Endpoint("log(1 + HD95)", "hd95", log1p(0.05), higher_is_better=False, log=True),
+    Endpoint("log(1 + HD95)", "hd95", log1p(0.05), higher_is_better=False, log=True, right=0.0),
 )
 """Jaccard, NSD and ASSD are described, never tested: they say the same as these two."""
 
@@ -78,12 +90,15 @@ def verdict(difference: Crossed, p_adjusted: Any, endpoint: Endpoint, *, level: 
     return words if words.ndim else str(words)
 
 
-def designs(results: Results, patients: pd.DataFrame) -> dict[Key, Design]:
+def designs(results: Results, patients: pd.DataFrame, rule: str = DEFAULT_RULE) -> dict[Key, Design]:
     """The table of seeds × patients of every entry and metric; a seed counts once all its folds have finished.
+
+    NaN: nothing of any class is in a patient, and nothing was predicted. Infinite: the rule leaves the patient out.
 
     Args:
         results: the records.
-        patients: `summary.patient_values` under the report's rule.
+        patients: `summary.patient_values` under the rule.
+        rule: of the report.
     """
     cells = results.cells
     complete = (cells["status"] == "finished").groupby([cells[key] for key in [*ENTRY, "seed"]]).transform("all")
@@ -101,7 +116,7 @@ def designs(results: Results, patients: pd.DataFrame) -> dict[Key, Design]:
                 metric: pd.DataFrame(
                     _means(rows[1], columns[1], values[metric].to_numpy()[mine]),
                     index=rows[0], columns=groups.categories[columns[0]],
-                )
+                ).fillna(nan if only_empty_left_out(metric, rule) else inf)
                 for metric in ("dice", "hd95")
             }  # fmt: skip
     return found
@@ -180,12 +195,17 @@ def comparisons(results: Results) -> Iterator[tuple[Key, str, Key]]:
 
 
 def paired(mine: pd.DataFrame, other: pd.DataFrame, endpoint: Endpoint) -> pd.DataFrame:
-    """Differences over the seeds and patients that both have; patients without a value in some seed are left out."""
+    """Differences over the seeds and patients that both have; patients of whom there is nothing to say are left out.
+
+    See :meth:`Endpoint.with_right_answers` for those in whom one of the two predicted nothing.
+    """
     if not (mine.index.equals(other.index) and mine.columns.equals(other.columns)):
         seeds, groups = mine.index.intersection(other.index), mine.columns.intersection(other.columns)
         mine, other = mine.loc[seeds, groups], other.loc[seeds, groups]
-    first, second = (endpoint.values(table.to_numpy(np.float64)) for table in (mine, other))
-    values = first - second
+    raw = endpoint.with_right_answers(np.array([mine.to_numpy(np.float64), other.to_numpy(np.float64)]))
+    first, second = endpoint.values(raw)
+    with np.errstate(invalid="ignore"):  # a patient that the rule leaves out of both
+        values = first - second
     known = np.isfinite(values).all(axis=0)
     return pd.DataFrame(values[:, known], index=mine.index, columns=mine.columns[known])
 

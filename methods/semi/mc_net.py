@@ -5,9 +5,11 @@ arXiv:2103.02911 (MC-Net, two decoders), and "Mutual consistency learning for se
 segmentation", Medical Image Analysis 2022, arXiv:2109.09960 (MC-Net+, three: ``decoders: 3``).
 Code: https://github.com/ycwu1997/MC-Net/blob/9a9730d/mcnet/train_mcnet_3d.py
 Differences: none that is meant to change what is learnt. Sharpening is the softmax of logits over the temperature: for
-two classes the code's power form, without its 0/0. The first decoder is the network's own and predicts; the others
-replace its transposed by linear and by nearest up-sampling, or, where it is linear itself, by nearest and by another
-initialisation. Dice, the only supervised loss, has linear denominators and no background where there is one foreground
+two classes the code's power form, without its 0/0; with more classes the code sharpens each against its complement, so
+that what no class has half of vanishes. The first decoder is the network's own and predicts; the others replace its
+transposed by linear and by nearest up-sampling or, where a U-Net's is linear, that by transposed and by nearest, as the
+code's (on other encoders by nearest and by another initialisation). The learning rate is the plan's; the code's is
+constant in 2-D. Dice, the only supervised loss, has linear denominators and no background where there is one foreground
 class, as the code's for the left atrium; with several it is squared and counts the background, as the code's for ACDC,
 which lacks the factor of 2 (a perfect prediction costs 1/2): that is taken for a slip.
 """
@@ -30,6 +32,8 @@ from ..losses.overlap import dice_loss, linear_foreground_dice_loss
 from ..networks import blocks
 from ..schedules import ramp_up
 
+_TRANSPOSED = "transposed"
+
 
 @dataclass(frozen=True)
 class Hyper(HyperBase):
@@ -50,9 +54,12 @@ class MCNet(Method):
     def __init__(self, task: Task, hyper: Any, build: Build) -> None:
         super().__init__(task, hyper, build)
         linear = ("bilinear", "trilinear")[task.ndim - 2]
-        is_linear = any(isinstance(layer, nn.Upsample) for layer in self.network.decoder.modules())
-        modes = (("nearest", linear) if is_linear else (linear, "nearest"))[: hyper.decoders - 1]
-        self.decoders = nn.ModuleList(_upsampled(self.network.new_decoder(), task.ndim, mode) for mode in modes)
+        modes = (linear, "nearest")
+        if any(isinstance(layer, nn.Upsample) for layer in self.network.decoder.modules()):
+            modes = (_TRANSPOSED, "nearest") if hasattr(self.network.decoder, "ups") else ("nearest", linear)
+        self.decoders = nn.ModuleList(
+            _upsampled(self.network.new_decoder(), task.ndim, mode) for mode in modes[: hyper.decoders - 1]
+        )
 
     def losses(self, batch: Batch, clock: Clock) -> Terms:
         h = self.hyper
@@ -70,10 +77,12 @@ class MCNet(Method):
 
 
 def _upsampled(decoder: nn.Module, ndim: int, mode: str) -> nn.Module:
-    """``decoder`` with interpolation of ``mode`` wherever it raises the resolution.
+    """``decoder`` with interpolation of ``mode``, or transposed convolutions, wherever it raises the resolution.
 
     Where that was a transposed convolution, a convolution of kernel 3 follows.
     """
+    if mode == _TRANSPOSED:
+        return _with_transposed(decoder, ndim)
     raised = {"mode": mode} if mode == "nearest" else {"mode": mode, "align_corners": True}
     for parent in list(decoder.modules()):
         for name, layer in list(parent.named_children()):
@@ -82,4 +91,12 @@ def _upsampled(decoder: nn.Module, ndim: int, mode: str) -> nn.Module:
             elif isinstance(layer, nn.ConvTranspose2d | nn.ConvTranspose3d):
                 convolution = blocks.conv(ndim, layer.in_channels, layer.out_channels)
                 setattr(parent, name, nn.Sequential(nn.Upsample(scale_factor=2, **raised), convolution))
+    return decoder
+
+
+def _with_transposed(decoder: Any, ndim: int) -> nn.Module:
+    """A U-Net's ``decoder`` and head, with transposed convolutions for interpolation and what projects before it."""
+    ups = decoder[0].ups
+    for k, (up, width) in enumerate(zip(ups, decoder[0].channels, strict=True)):
+        ups[k] = blocks.conv_up(ndim, 2 * width, width if isinstance(up, nn.Sequential) else 2 * width)
     return decoder

@@ -62,22 +62,30 @@ def test_mc_net_consistency_has_gradient_on_both_of_its_sides():
 
 
 @pytest.mark.parametrize(
-    ("network", "ndim", "expected"),
-    # U-Net raises the resolution by transposed convolutions in 2-D and by interpolation in 3-D, V-Net by the former
+    ("network", "recipe", "ndim", "expected"),
+    # an empty set is a decoder of transposed convolutions
     [
-        ("unet", 2, [set(), {("bilinear", True)}, {("nearest", None)}]),
-        ("unet", 3, [{("trilinear", False)}, {("nearest", None)}, {("trilinear", True)}]),
-        ("vnet", 3, [set(), {("trilinear", True)}, {("nearest", None)}]),
+        ("unet", "wsl4mis", 2, [set(), {("bilinear", True)}, {("nearest", None)}]),
+        ("unet", "ssl4mis", 2, [{("bilinear", True)}, set(), {("nearest", None)}]),
+        ("unet", "ssl4mis", 3, [{("trilinear", False)}, set(), {("nearest", None)}]),
+        ("vnet", None, 3, [set(), {("trilinear", True)}, {("nearest", None)}]),
     ],
 )
-def test_mc_net_decoders_up_sample_differently(network: str, ndim: int, expected: list[set[Any]]):
-    m = method("mc_net", network=network, ndim=ndim, decoders=3)
+def test_mc_net_decoders_up_sample_differently(network: str, recipe: str | None, ndim: int, expected: list[set[Any]]):
+    options: Any = {} if recipe is None else {"recipe": recipe}
+    task = Task("toy", ndim, 1, ("background", "organ"), (16,) * ndim, "px")
+    build: Any = partial(networks.make, network, ndim=ndim, channels=1, classes=2, width=4, levels=3, **options)
+    cls = methods.get("mc_net")
+    m = cls(task, cls.Hyper(decoders=3), build)
     decoders = [m.network.decoder, *m.decoders]
     layers = [[layer for layer in d.modules() if isinstance(layer, nn.Upsample)] for d in decoders]
     assert [{(layer.mode, layer.align_corners) for layer in found} for found in layers] == expected
     kinds = nn.ConvTranspose2d | nn.ConvTranspose3d
     transposed = [any(isinstance(layer, kinds) for layer in d.modules()) for d in decoders]
-    assert transposed == [not expected[0], False, False]
+    assert transposed == [not modes for modes in expected]
+    features = m.network.encode(torch.randn(2, 1, *(16,) * ndim))
+    shapes = {tuple(decode(features).shape) for decode in m.decoders}
+    assert shapes == {(2, 2, *(16,) * ndim)}
 
 
 def test_mc_net_the_first_decoder_predicts():

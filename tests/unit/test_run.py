@@ -22,6 +22,7 @@ from benchmark.run import run_cell
 from benchmark.state import state_of
 from datasets.types import Batch
 from methods.base import Clock, Terms
+from methods.family import TeacherStudent
 from methods.semi.supervised import Supervised
 
 from .report_records import score
@@ -150,12 +151,12 @@ def test_every_selection_rule_scores_every_test_case_and_class_once(finished: tu
     assert len(cases) == 2
     assert sorted(rows) == sorted(
         (selection, case, name)
-        for selection in ("last", "best_val", "oracle")
+        for selection in ("last", "best_val", "oracle", "last_largest", "last_teacher")
         for case in cases
         for name in ("RV", "MYO", "LV")
     )
-    assert set(found.selections) == {"last", "best_val", "oracle"}
-    assert found.selections["last"] == 4
+    assert set(found.selections) == {"last", "best_val", "oracle", "last_largest", "last_teacher"}
+    assert found.selections["last"] == found.selections["last_largest"] == found.selections["last_teacher"] == 4
 
 
 def test_the_weights_that_were_scored_as_last_are_the_weights_that_were_saved(
@@ -235,8 +236,35 @@ def test_the_oracle_is_at_least_as_good_on_test_as_any_other_rule(
 
 def test_without_validation_there_is_one_rule(tmp_path: Path) -> None:
     cell = tiny_cell(validations=0)
-    assert run_cell(cell, places_in(tmp_path)).selections == {"last": 4}
-    assert {row["selection"] for row in rows_of(places_in(tmp_path).folder(cell))} == {"last"}
+    expected = {"last", "last_largest"}
+    assert run_cell(cell, places_in(tmp_path)).selections == dict.fromkeys(expected, 4)
+    assert {row["selection"] for row in rows_of(places_in(tmp_path).folder(cell))} == expected
+
+
+def test_another_network_is_scored_beside_the_one_that_predicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def only_the_first_organ(image: Tensor) -> Tensor:
+        return torch.tensor([0.0, 1, 0, 0]).view(1, 4, 1, 1).expand(len(image), 4, *image.shape[2:])
+
+    monkeypatch.setattr(Supervised, "other_predictions", lambda self: {"teacher": only_the_first_organ})
+    cell = tiny_cell(validations=0)
+    found = run_cell(cell, places_in(tmp_path))
+    assert found.selections == {"last": 4, "last_largest": 4, "last_teacher": 4}
+    rows = [row for row in rows_of(places_in(tmp_path).folder(cell)) if row["selection"] == "last_teacher"]
+    for row in rows:
+        n_gt, n_pred = (int(float(row[name])) for name in ("n_gt", "n_pred"))
+        assert float(row["tp"]) == (n_gt if row["class"] == "RV" else 0)
+        assert (n_pred > n_gt) == (row["class"] == "RV")
+
+
+def test_a_teacher_is_such_a_network(finished: tuple[Cell, Path, Record], tmp_path: Path) -> None:
+    cell, _, _ = finished
+    method = prepare(cell, places_in(tmp_path), tmp_path).method.eval()
+    assert isinstance(method, TeacherStudent)
+    image = torch.randn(1, 1, 32, 32)
+    (teacher,) = method.other_predictions().values()
+    torch.testing.assert_close(teacher(image), torch.softmax(method.teacher(image), dim=1))
 
 
 def test_weights_that_were_lost_on_the_way_end_no_cell_and_are_chosen_by_no_rule(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ...metrics.policy import DEFAULT_RULE
 from ..frame import Results
 from ..render import pipes
 from ..tables import Column, Number, Table
@@ -35,9 +36,9 @@ WORDS = {
 
 CAUTION = (
     "Both HD95 are one percentile of the distances of both directions together, as medpy takes it; other tables here "
-    "show the larger of two percentiles. Published deviations are over cases where a source gives any, ours are {}. "
-    "Equal tags do not make equal training: batches, optimiser, augmentation, and how empty predictions count, still "
-    "differ between codes."
+    "show the larger of two percentiles. Ours stands in voxels where the published one does. Published deviations are "
+    "over cases where a source gives any, ours are {}. Equal tags do not make equal training: batches, optimiser, "
+    "augmentation, and how empty predictions count, still differ between codes."
 )
 
 _NEAREST = "Beside each published row stands our entry of the same method with the nearest amount of labels."
@@ -81,20 +82,22 @@ class Comparison:
 
 
 def beside(
-    results: Results, entries: pd.DataFrame, published: Sequence[Published] | None = None
+    results: Results, entries: pd.DataFrame, published: Sequence[Published] | None = None, *, rule: str = DEFAULT_RULE
 ) -> tuple[Comparison, ...]:
     """The published tables that are about a plan's data and labelled amounts, with ours beside each row.
 
-    Rows from memory are never among them. A row meets the entries of the same method and hyper-parameters whose
-    labelled amount is nearest. Tables of other labelled amounts than ours are left out, unless all of them are; one
-    that does not state its amounts stays, and so does one of our data and annotation without any of our methods.
+    Rows from memory are never among them. A row meets the entries of the same method, hyper-parameters and kind of
+    labels whose labelled amount is nearest. Tables of other labelled amounts than ours are left out, unless all of them
+    are; one that does not state its amounts stays, and so does one of our data and annotation without any of our
+    methods.
 
     Args:
         results: the records.
         entries: `summary.entries`.
         published: tables; default: all that come with the project.
+        rule: what missed classes and failures count for in ``entries``.
     """
-    ours = ours_of(results, entries)
+    ours = ours_of(results, entries, rule)
     known = {one.protocol.dataset for one in ours}
     made = []
     for table in shown(load() if published is None else tuple(published)):
@@ -170,11 +173,12 @@ def csv(comparisons: Sequence[Comparison]) -> str:
 
 
 def _pairs(row: Row, ours: Sequence[Ours]) -> Iterator[Pair]:
-    """The row with every entry of its method, at the nearest labelled amount; with None if there is none."""
+    """The row with every entry of its method, at the nearest labelled amount, in its unit; with None if none is."""
     same = [
         one
         for one in ours
         if one.protocol.dataset == row.protocol.dataset
+        and row.protocol.annotation in (None, one.protocol.annotation)
         and one.method == row.method
         and all(name in one.hyper and one.hyper[name] == value for name, value in row.hyper.items())
     ]
@@ -184,7 +188,8 @@ def _pairs(row: Row, ours: Sequence[Ours]) -> Iterator[Pair]:
     gaps = [_gap(row.protocol.labelled, one) for one in same]
     for one, gap in zip(same, gaps, strict=True):
         if gap == min(gaps):
-            yield Pair(row, one, row.protocol.differing(one.protocol))
+            mine = one.beside(row.protocol)
+            yield Pair(row, mine, row.protocol.differing(mine.protocol))
 
 
 def _is_near(pair: Pair, ours: Sequence[Ours]) -> bool:
