@@ -13,7 +13,7 @@ def test_a_comparison_is_a_float_without_numbers_of_its_own(tmp_path: Path) -> N
     results, entries = results_of(tmp_path, {"method": "ua_mt", "dataset": "la", "ratio": 0.2})
     made = published.tables(published.beside(results, entries, [table(row())]))
     (text,) = render.latex(made, plan="toy", first={}).values()
-    assert r"UA-MT & 84.25 & -- & ua\_mt, 20\% & 60.0 & 4.00 mm & \shortstack{not comparable: split,\\subset" in text
+    assert r"UA-MT & 84.25 & -- & ua\_mt, 20\% & 60.0 & 4.00 px & \shortstack{not comparable: split,\\subset" in text
     assert r"\multicolumn{2}{c}{published} & \multicolumn{3}{c}{ours}" in text
     assert "numbers.csv" not in text
     assert "as medpy takes it" in text
