@@ -12,6 +12,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 COLUMN, PAGE = 3.4, 7.0
 """Widths of one column and of the text of a two-column paper, in inches."""
 
@@ -184,3 +187,15 @@ def log_axis(axes: Any, axis: str) -> None:
         shown = [tick for tick in shown if f"{tick:e}".startswith("1")]
     getattr(axes, f"set_{axis}ticks")(shown, [f"{tick:g}" for tick in shown], minor=False)
     getattr(axes, f"set_{axis}ticks")([], minor=True)
+
+
+def log_if_wide(axes: Any, values: pd.Series, *, axis: str = "y") -> None:
+    """Distances span decades once an organ is missed; zero, a perfect surface, needs a linear part."""
+    known = values[np.isfinite(values) & (values > 0)]
+    if len(known) and known.max() > 12 * max(known.quantile(0.25), 1e-9):
+        getattr(axes, f"set_{axis}scale")("symlog", linthresh=max(float(known.quantile(0.05)), 1e-3))
+        ticks = [0, *(digit * 10.0**power for power in range(-2, 5) for digit in (1, 2, 5))]
+        low, high = getattr(axes, f"get_{axis}lim")()
+        shown = [tick for tick in ticks if max(low, 0) <= tick <= high and (not tick or tick >= known.quantile(0.05))]
+        getattr(axes, f"set_{axis}ticks")(shown, [f"{tick:g}" for tick in shown], minor=False)
+        getattr(axes, f"set_{axis}ticks")([], minor=True)

@@ -278,7 +278,7 @@ def test_the_window_of_an_overlay_holds_false_positives_too() -> None:
     prediction = label.copy()
     prediction[3, 19] = 1
     example = overlays.Example("A", label, label, prediction, (2.0, 1.0))
-    left, top, side = overlays._window(example, [prediction])
+    left, top, side = overlays.window_around(example, [prediction])
     assert (left, top, side) == (-2.0, 0.0, 24.0)
 
 
