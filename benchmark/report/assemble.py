@@ -140,7 +140,7 @@ def _study(loaded: frame.Results, rule: str) -> _Study:
         classes=summary.class_entries(loaded, by_class),
         designs=designs,
         found=found,
-        fronts=costs.on_front(entries, found.columns),
+        fronts=costs.on_front(loaded, entries, found.columns),
         curves=curves,
         labels=worth.quantities(entries, curves),
         state=footnotes.state(loaded),

@@ -77,7 +77,7 @@ def pictures(
         yield from comparison(results, dataset, of, levels[0], rows) if examples else ()
     yield from against_minutes(table, curves, rows, looks)
     yield from by_size(results, table, columns, rows, looks, rule)
-    yield from pareto(table, rows, looks, fronts)
+    yield from pareto(results, table, rows, looks, fronts)
     yield from validation(results, table, columns, rows, looks)
 
 

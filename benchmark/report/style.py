@@ -10,6 +10,7 @@ import io
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -165,6 +166,12 @@ def named(label: str, look: Look) -> str:
     if look.colour == UPPER.colour:
         return f"{label} (upper bound)"
     return f"{label} (lower bound)" if look.colour == LOWER.colour else label
+
+
+def within(mean: float, spread: float, most: float = inf) -> list[list[float]]:
+    """Arms of an error bar, ``(2, 1)``: one spread each way, within what a metric can be, 0 to ``most``."""
+    spread = known(spread)
+    return [[min(spread, max(mean, 0.0))], [min(spread, max(most - mean, 0.0))]]
 
 
 def known(value: float) -> float:
