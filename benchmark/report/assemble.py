@@ -15,6 +15,7 @@ from datasets.files import atomic_write
 from ..metrics.policy import DEFAULT_RULE
 from . import (
     appendix,
+    captions,
     caveats,
     comparisons,
     costs,
@@ -73,7 +74,7 @@ def assemble(
     report = folder / "report" if out is None else Path(out)
     examples = receipts.with_examples(folder / "report") if examples is None else examples
     study = _study(loaded, rule)
-    pictures = chain(
+    drawable = chain(
         plots.pictures(
             study.results,
             study.entries,
@@ -85,12 +86,15 @@ def assemble(
         ),
         stat_figures.pictures(study.found, study.entries),
     )
+    pictures = captions.told(drawable, study.results, study.entries, study.patients, rule=rule)
     with style.settings(), drawing.drawing(pictures) as drawn:
         made = _noted(study, [part for table in _tables(study) for part in tables.panels(table)])
         contents = _files(study, made)
         contents["index.html"] = _page(study, made, drawn(), report, examples=examples).encode()
         for picture, png, pdf in drawn():
-            contents |= {f"figures/{picture.name}.png": png, f"figures/{picture.name}.pdf": pdf}
+            text = captions.latex(picture, png, plan=study.results.plan).encode()
+            name = f"figures/{picture.name}"
+            contents |= {f"{name}.png": png, f"{name}.pdf": pdf, f"{name}.tex": text}
     made_with = receipts.receipt(
         study.results, made, contents, rule=rule, selection=summary.HEADLINE, examples=examples
     )
@@ -235,7 +239,12 @@ def _write(report: Path, contents: dict[str, bytes], *, forget: bool) -> None:
     for name, content in contents.items():
         (report / name).parent.mkdir(exist_ok=True)
         atomic_write(report / name, content)
-    old = (*report.glob("figures/*.p[nd][gf]"), *report.glob("tables/*.tex"), *report.glob("exports/*"))
+    old = (
+        *report.glob("figures/*.p[nd][gf]"),
+        *report.glob("figures/*.tex"),
+        *report.glob("tables/*.tex"),
+        *report.glob("exports/*"),
+    )
     for path in sorted(old) if forget else ():
         if path.relative_to(report).as_posix() not in contents:
             path.unlink()

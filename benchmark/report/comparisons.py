@@ -68,6 +68,8 @@ def comparison(results: Results, dataset: str, of: pd.DataFrame, amount: str, ro
         f"Filled: prediction; white line: reference; number: Dice (%) of the slice, averaged over its "
         f"classes.{left_out}",
         _drawn(cases, found, found[measure].classes),
+        (dataset,),
+        ("weights",),
     )
 
 
@@ -127,7 +129,8 @@ def _nothing_to_show(dataset: str, why: str) -> Iterator[Picture]:
     axes = figure.subplots()
     axes.set_axis_off()
     axes.text(0.5, 0.5, "no examples that can be read", ha="center", va="center", transform=axes.transAxes)
-    yield Picture(f"examples_{style.slug(dataset)}", title, f"No test slice of {dataset} can be shown.", why, figure)
+    yield Picture(f"examples_{style.slug(dataset)}", title, f"No test slice of {dataset} can be shown.", why, figure,
+                  says=())  # fmt: skip
 
 
 def _prediction(examples: Examples, wanted: Example) -> np.ndarray | None:

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import conditions, style
+from . import conditions, scales, style
 from .blocks import Block
 from .frame import Results
 from .multiples import small_multiples
 from .ranks import resampled
+from .remarks import seed_marks
 from .style import Look, Picture, named
 from .summary import ENTRY, key_of
 from .tables import NOT_PLANNED, Column, Number, Row, Table, columns_of, rows_of
@@ -131,21 +132,24 @@ def pareto(
     if entries["train_seconds"].notna().sum() == 0:
         return
     least, cells = _smallest(entries), results.cells.set_index("id")
+    marks = seed_marks(_at_least(entries, least))
 
     def draw(axes: Any, dataset: str, _: str) -> None:
-        of = entries[(entries["dataset"] == dataset)]
-        amounts_of = of["annotation"].map({kind: where for (name, kind), where in least.items() if name == dataset})
-        of = of[(of["amount"] == amounts_of) | (of["role"] == "upper")]
+        of = _at_least(entries[entries["dataset"] == dataset], least)
         place = {label: number for number, label in enumerate(rows)}
         for entry in sorted(of.itertuples(), key=lambda entry: place.get(entry.label, -1)):
             look = looks.get(entry.label, style.UPPER)
             here = entry.role == "upper" or fronts.get(key_of(entry), (True,))[0]
             times = cells.loc[list(entry.ids), "train_seconds"].dropna()
-            reach = [[entry.train_seconds - times.min()], [times.max() - entry.train_seconds]]
+            alpha = 1 if here else 0.35
+            if len(times) > 1:
+                reach = (100 * entry.dice_mean, times.min(), times.max())
+                axes.hlines(*reach, color=look.colour, linewidth=0.6, alpha=0.6 * alpha, zorder=1.5)
             axes.errorbar(
-                entry.train_seconds, 100 * entry.dice_mean, xerr=reach if len(times) else None,
+                entry.train_seconds, 100 * entry.dice_mean,
                 yerr=style.within(100 * entry.dice_mean, 100 * entry.dice_sd, 100), elinewidth=0.8, capsize=1.5,
-                linestyle="none", label=named(entry.label, look), alpha=1 if here else 0.35, **look.dot(),
+                linestyle="none", label=named(entry.label, look, marks.get((entry.role, entry.label), "")),
+                alpha=alpha, **look.dot(),
             )  # fmt: skip
         for _, kind in of[of["role"] != "upper"].groupby("annotation", sort=False):
             members = [e for e in kind.itertuples() if fronts.get(key_of(e), (False,))[0]]
@@ -159,7 +163,7 @@ def pareto(
         axes.margins(0.12)
         times = of["train_seconds"].dropna()
         if len(times) and times.max() > 8 * times.min() > 0:
-            style.log_axis(axes, "x")
+            scales.log_axis(axes, "x")
 
     shown = [where for place, where in _apart(results, entries).items() if place in set(least.items())]
     front = "On the front: " + _words(entries, fronts) if fronts or not shown else "No front can be drawn."
@@ -173,8 +177,8 @@ def pareto(
         "pareto",
         "Dice against cost",
         f"Dice against training time, at the smallest amount of labels. {front}",
-        "Training time of one cell, mean and range over seeds, against Dice ± one standard deviation over seeds, at "
-        f"the smallest amount of each kind of labels. {told}{' '.join(shown)}",
+        "Training time of one cell, mean over seeds and, as a thin line, range, against Dice ± one standard deviation "
+        f"over seeds, at the smallest amount of each kind of labels. {told}{' '.join(shown)}",
         small_multiples(_panels(entries, least), draw),
     )
 
@@ -259,6 +263,12 @@ def _smallest(entries: pd.DataFrame) -> dict[tuple[str, str], str]:
     for entry in others.itertuples():
         found.setdefault((entry.dataset, entry.annotation), entry.amount)
     return found
+
+
+def _at_least(entries: pd.DataFrame, least: Mapping[tuple[str, str], str]) -> pd.DataFrame:
+    """The entries at the smallest amount of their kind, and upper bounds."""
+    keys = zip(entries["dataset"], entries["annotation"], strict=True)
+    return entries[(entries["amount"] == [least.get(key, "") for key in keys]) | (entries["role"] == "upper")]
 
 
 def _panels(entries: pd.DataFrame, least: Mapping[tuple[str, str], str]) -> dict[str, str]:

@@ -170,15 +170,34 @@ def test_too_few_structures_or_equal_ones_have_no_bins(tmp_path: Path) -> None:
     assert sizes.sized(loaded, entries, {"phantom_2d": "10%", "equal": "10%"}, "penalised").empty
 
 
-@pytest.mark.parametrize(("missed", "most"), [(0, 1.0), (6, 100.0)])
-def test_the_axis_of_failures_begins_at_none_whether_there_are_any_or_not(
-    tmp_path: Path, missed: int, most: float
-) -> None:
-    write_cell(tmp_path, [score(f"c{n}", n_gt=n, status="missed" if n <= missed else "ok") for n in range(1, 13)])
-    loaded, entries, _ = _read(tmp_path)
+def _by_size(results: Path, *, missed: int, sizes_of: range = range(1, 13), unit: str = "mm") -> style.Picture:
+    rows = [score(f"c{n}", n_gt=n, status="missed" if n <= missed else "ok", unit=unit) for n in sizes_of]
+    write_cell(results, rows)
+    loaded, entries, _ = _read(results)
     (label,) = set(entries["label"])
     look = {label: style.looks([label])[label]}
     (picture,) = sizes.by_size(loaded, entries, [("phantom_2d", "10%")], [label], look, "penalised")
-    low, high = picture.figure.axes[1].get_ylim()
-    assert high >= most
+    return picture
+
+
+def test_the_axis_of_failures_begins_at_none(tmp_path: Path) -> None:
+    low, high = _by_size(tmp_path, missed=6).figure.axes[1].get_ylim()
+    assert high >= 100
     assert low == pytest.approx(-0.05 * high)
+
+
+def test_where_nothing_failed_there_is_no_panel_of_failures_and_the_caption_says_so(tmp_path: Path) -> None:
+    picture = _by_size(tmp_path, missed=0)
+    assert len(picture.figure.axes) == 1
+    assert "No structure was missed or failed." in picture.caption
+
+
+@pytest.mark.parametrize(("unit", "word"), [("mm", "voxels"), ("px", "pixels or voxels")])
+def test_sizes_are_in_what_they_were_counted_in(tmp_path: Path, unit: str, word: str) -> None:
+    axes = _by_size(tmp_path, missed=0, unit=unit).figure.axes[0]
+    assert axes.get_xlabel() == f"Size of the structure in the reference ({word})"
+
+
+def test_sizes_within_an_octave_have_ticks_that_can_be_read(tmp_path: Path) -> None:
+    axes = _by_size(tmp_path, missed=0, sizes_of=range(1210, 1910, 10)).figure.axes[0]
+    assert len(axes.get_xticks()) > 1
