@@ -177,6 +177,15 @@ def test_maps_have_a_key_and_every_rank(tmp_path: Path) -> None:
     assert shares == ["100%", *["0%"] * 11, "first"]
 
 
+def test_kinds_of_labels_are_named_on_their_axis(tmp_path: Path) -> None:
+    for method, kind in (("pce", "skeleton"), ("pce", "points")):
+        folder = write_cell(tmp_path, [score("A")], method=method, annotation="scribble", ratio=0.5, seed=len(kind))
+        record = (folder / "record.json").read_text().replace('"amount": "50%"', f'"amount": "50% {kind}"')
+        (folder / "record.json").write_text(record)
+    axes = _pictures(tmp_path)["kinds_phantom_2d"].figure.axes[0]
+    assert axes.get_xlabel() == "Amount and kind of labels"
+
+
 # Captions ------------------------------------------------------------------------------------------------------------
 def test_captions_say_seeds_patients_weights_and_the_rule(tmp_path: Path) -> None:
     for seed in range(3):

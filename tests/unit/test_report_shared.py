@@ -63,3 +63,10 @@ def test_no_report_in_git_shows_slices_of_scans() -> None:
     pages = [ROOT / name for name in names if name.endswith("index.html")]
     assert pages, "the kept reports have pages"
     assert not [str(page) for page in pages if 'id="examples_' in page.read_text()]
+
+
+def test_the_caption_of_examples_names_the_rows_that_have_none(tmp_path: Path) -> None:
+    _cell(tmp_path)
+    write_cell(tmp_path, [score("A")], method="bcp")
+    page = (build("toy", tmp_path) / "index.html").read_text()
+    assert "No examples.npz lies beside the records of: bcp." in page
