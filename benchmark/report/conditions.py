@@ -67,7 +67,7 @@ def _listed(what: str, rows: Mapping[str, tuple[str, ...]]) -> str:
     """Such as ``Precision: bfloat16: bcp, bhpc; float32: all 16 others.``: the largest group is not spelled out."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for label, answers in rows.items():
-        groups.setdefault(answers, []).append(label)
+        groups.setdefault(answers, []).append(f'"{label}"' if "," in label else label)
     ordered = sorted(groups.items(), key=lambda group: (len(group[1]), group[0]))
     texts = [f"{_name(what, answers)}: {', '.join(labels)}" for answers, labels in ordered[:-1]]
     last, most = ordered[-1]

@@ -253,11 +253,6 @@ def within(mean: Any, spread: Any, most: float = inf) -> np.ndarray:
     return np.array([np.fmin(spread, np.fmax(mean, 0)), np.fmin(spread, np.fmax(most - mean, 0))])
 
 
-def known(value: float) -> float:
-    """A spread, or none where there is one seed only."""
-    return value if value == value else 0.0
-
-
 def slug(name: str) -> str:
     """A name as part of a file's name."""
     return "".join(sign if sign.isalnum() or sign in "_-" else "-" for sign in name)

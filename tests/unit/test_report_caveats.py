@@ -108,9 +108,10 @@ def test_rows_that_differ_in_precision_or_code_are_named_by_what_they_ran_under(
 def test_the_largest_group_of_rows_is_counted(tmp_path: Path) -> None:
     for number in range(4):
         precision = "float32" if number else "bfloat16"
-        write_cell(tmp_path, [score("p")], method=f"m{number}", receipt={"precision": precision})
+        label = f"m{number}" if number else "supervised, full batch"
+        write_cell(tmp_path, [score("p")], method=f"m{number}", label=label, receipt={"precision": precision})
     (said,) = between_rows(frame.load(tmp_path / "toy"))
-    assert said.endswith("Precision: bfloat16: m0; float32: all 3 others.")
+    assert said.endswith('Precision: bfloat16: "supervised, full batch"; float32: all 3 others.')
 
 
 @pytest.mark.slow
