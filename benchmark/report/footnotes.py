@@ -9,6 +9,7 @@ import pandas as pd
 from ..metrics.policy import RULES
 from ..shapes import EXTRA
 from .caveats import caveats, mixed_code
+from .conditions import between_rows
 from .frame import Results
 from .winners import Standings, legend
 
@@ -61,7 +62,7 @@ def everywhere(results: Results, datasets: Set[str]) -> tuple[str, ...]:
     """
     protocol = [f"Protocol: {results.protocol.strip()}"] if results.protocol else []
     of_data = (*extra_labels(results, datasets), *caveats(results, datasets), *mixed_code(results, datasets))
-    return (*protocol, *of_data)
+    return (*protocol, *of_data, *between_rows(results, datasets))
 
 
 def budget(results: Results, datasets: set[str]) -> list[str]:

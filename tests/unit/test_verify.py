@@ -71,6 +71,13 @@ def test_what_the_runs_did_not_have_in_common_is_named() -> None:
     assert _made_otherwise(before, before) == ""
     after = record(tree="b", versions={"torch": "2.13"}, hardware={"cpu": "one"}, precision="bfloat16")
     assert _made_otherwise(before, after) == "; the record was made with other code, precision"
+    flagged = record(
+        tree="a", versions={"torch": "2.13"}, hardware={"cpu": "one", "flags": ["avx2"]}, precision="float32"
+    )
+    assert _made_otherwise(before, flagged) == "", "an earlier version recorded no flags"
+    assert _made_otherwise(
+        flagged, replace(flagged, receipt=flagged.receipt | {"hardware": {"cpu": "one", "flags": []}})
+    )
 
 
 def test_a_run_that_failed_chose_no_precision_and_is_told_apart_by_none() -> None:
