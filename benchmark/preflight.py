@@ -266,6 +266,10 @@ def _weights(cells: Sequence[Cell], opened: Mapping[str, Dataset], say: Say) -> 
             ) from error
 
 
+def _reason(error: OSError) -> str:
+    return "a file of that name is there" if isinstance(error, FileExistsError) else str(error.strerror)
+
+
 def _disk(cells: Sequence[Cell], places: Places) -> None:
     for folder, variable in ((places.results, "BENCH_RESULTS"), (places.cache, "BENCH_CACHE")):
         try:
@@ -274,7 +278,7 @@ def _disk(cells: Sequence[Cell], places: Places) -> None:
                 probe.write(bytes(PROBE_BYTES))
         except OSError as error:
             raise NotReady(
-                f"{folder}: cannot be written ({error.strerror}); set {variable} to a folder that can"
+                f"{folder}: cannot be written ({_reason(error)}); set {variable} to a folder that can"
             ) from error
     free = shutil.disk_usage(places.results).free / 2**20
     needed = MIB_PER_CELL * len(cells)

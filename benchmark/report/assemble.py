@@ -15,7 +15,9 @@ from datasets.files import atomic_write
 from ..metrics.policy import DEFAULT_RULE
 from . import (
     appendix,
+    captions,
     caveats,
+    comparisons,
     costs,
     drawing,
     economics,
@@ -57,6 +59,7 @@ def assemble(
     out: Path | None = None,
     plan: Plan | None = None,
     leave_out_stale: bool = False,
+    examples: bool | None = None,
 ) -> Path:
     """See `benchmark.report.build`."""
     folder = Path(results) / plan_name
@@ -69,22 +72,35 @@ def assemble(
         )
     stale.refuse(loaded, folder, leave_out=leave_out_stale)
     report = folder / "report" if out is None else Path(out)
+    examples = receipts.with_examples(folder / "report") if examples is None else examples
     study = _study(loaded, rule)
-    pictures = chain(
+    drawable = chain(
         plots.pictures(
-            study.results, study.entries, study.patients, rule=rule, fronts=study.fronts, curves=study.curves
+            study.results,
+            study.entries,
+            study.patients,
+            rule=rule,
+            fronts=study.fronts,
+            curves=study.curves,
+            examples=examples,
         ),
         stat_figures.pictures(study.found, study.entries),
     )
+    pictures = captions.told(drawable, study.results, study.entries, study.patients, rule=rule)
     with style.settings(), drawing.drawing(pictures) as drawn:
         made = _noted(study, [part for table in _tables(study) for part in tables.panels(table)])
         by_class = appendix.class_tables(study.results, study.classes, study.entries)
         per_class = _noted(study, [part for table in by_class for part in tables.panels(table)])
         contents = _files(study, made, per_class)
-        contents["index.html"] = _page(study, made, per_class, drawn(), report).encode()
+        contents["index.html"] = _page(study, made, per_class, drawn(), report, examples=examples).encode()
         for picture, png, pdf in drawn():
-            contents |= {f"figures/{picture.name}.png": png, f"figures/{picture.name}.pdf": pdf}
-    made_with = receipts.receipt(study.results, [*made, *per_class], contents, rule=rule, selection=summary.HEADLINE)
+            text = captions.latex(picture, png, plan=study.results.plan).encode()
+            name = f"figures/{picture.name}"
+            contents |= {f"{name}.png": png, f"{name}.pdf": pdf, f"{name}.tex": text}
+    printed = [*made, *per_class]
+    made_with = receipts.receipt(
+        study.results, printed, contents, rule=rule, selection=summary.HEADLINE, examples=examples
+    )
     contents[receipts.FILE] = receipts.as_text(made_with).encode()
     report.mkdir(parents=True, exist_ok=True)
     _write(report, contents, forget=out is None)
@@ -131,7 +147,7 @@ def _study(loaded: frame.Results, rule: str) -> _Study:
         classes=summary.class_entries(loaded, by_class),
         designs=designs,
         found=found,
-        fronts=costs.on_front(entries, found.columns),
+        fronts=costs.on_front(loaded, entries, found.columns),
         curves=curves,
         labels=worth.quantities(entries, curves),
         state=footnotes.state(loaded),
@@ -224,6 +240,8 @@ def _page(
     per_class: list[tables.Table],
     drawn: list[drawing.Drawn],
     report: Path,
+    *,
+    examples: bool,
 ) -> str:
     return page.render(
         study.results,
@@ -236,6 +254,7 @@ def _page(
         draft=study.draft,
         items=study.items,
         published=published.html(study.papers),
+        figures_note="" if examples else comparisons.LEFT_OUT.format(plan=study.results.plan),
     )
 
 
@@ -249,6 +268,7 @@ def _write(report: Path, contents: dict[str, bytes], *, forget: bool) -> None:
         atomic_write(report / name, content)
     old = (
         *report.glob("figures/*.p[nd][gf]"),
+        *report.glob("figures/*.tex"),
         *report.glob("tables/*.tex"),
         *report.glob("tables/*.md"),
         *report.glob("exports/*"),

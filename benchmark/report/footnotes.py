@@ -10,6 +10,7 @@ from ..metrics.policy import RULES
 from ..shapes import EXTRA
 from . import naming
 from .caveats import caveats, mixed_code
+from .conditions import between_rows
 from .frame import Results
 from .winners import Standings, legend
 
@@ -63,7 +64,7 @@ def everywhere(results: Results, datasets: Set[str]) -> tuple[str, ...]:
     """
     protocol = [f"Protocol: {results.protocol.strip()}"] if results.protocol else []
     of_data = (*extra_labels(results, datasets), *caveats(results, datasets), *mixed_code(results, datasets))
-    return (*protocol, *of_data)
+    return (*protocol, *of_data, *between_rows(results, datasets))
 
 
 def budget(results: Results, datasets: set[str]) -> list[str]:
