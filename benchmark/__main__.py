@@ -31,6 +31,9 @@ Request = Annotated[
     str, typer.Option("--slurm", help='What a job asks for, such as "time=08:00:00 partition=gpu gres=gpu:1".')
 ]
 AtOnce = Annotated[int | None, typer.Option(min=1, help="Jobs at a time (default: all that the cluster can).")]
+Examples = Annotated[
+    bool | None, typer.Option(help="Draw slices of test images, or not: for where scans may not be shown. It stays so.")
+]
 Uri = Annotated[str | None, typer.Option(help="MLflow tracking URI (default: MLFLOW_TRACKING_URI, else mlflow.db).")]
 
 
@@ -184,14 +187,7 @@ def report(
     leave_out_stale: Annotated[
         bool, typer.Option(help="Report although cells of another version have not been computed again.")
     ] = False,
-    examples: Annotated[
-        bool | None,
-        typer.Option(
-            "--examples/--no-examples",
-            help="Draw slices of test images; without them a report may be shared where scans may not be. "
-            "Later builds keep it.",
-        ),
-    ] = None,
+    examples: Examples = None,
     check: Annotated[bool, typer.Option(help="Only say whether the report is still what the records give.")] = False,
 ) -> None:
     """Rebuild tables, plots and the page of a plan from its records."""

@@ -18,12 +18,7 @@ from methods.base import Method
 from methods.components import largest_components
 
 from .evaluate import score_case
-from .record import Score
-
-LARGEST = "last_largest"
-"""Selection of the headline's predictions of which, per class and case, only the largest component stays."""
-OTHER = "last_"
-"""Prefix of the selection of another network; its name in the method follows."""
+from .record import LARGEST, Score
 
 
 def cleaned_up(prediction: np.ndarray | None, case: Case, task: Task, scores: list[Score]) -> list[Score]:

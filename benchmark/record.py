@@ -31,6 +31,12 @@ METRICS = (
 COLUMNS = ("selection", "case", "group", "class", "status", "unit", "diagonal", "diagonal_vox", *METRICS)
 
 
+LARGEST = "last_largest"
+"""Selection of the headline's predictions of which, per class and case, only the largest component stays."""
+OTHER = "last_"
+"""Prefix of the selection of another network of a method; its name there follows."""
+
+
 class NewerRecord(ValueError):
     """A record was written by a later version of this project than the one that reads it."""
 

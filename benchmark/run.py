@@ -25,8 +25,8 @@ from .evaluate import evaluate
 from .examples import Examples
 from .plan import Cell
 from .prepare import Places, Prepared, prepare
-from .readings import OTHER, Other, cleaned_up
-from .record import METRICS, Record, Score, read, write
+from .readings import Other, cleaned_up
+from .record import METRICS, OTHER, Record, Score, read, write
 from .train import Trainer
 
 

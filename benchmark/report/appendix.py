@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import nan
 from typing import Any
 
@@ -22,50 +23,85 @@ FEWEST_CHECKPOINTS = 5
 MOST_STEPS = 6
 """Steps of checkpoints that are named one by one."""
 
-SELECTIONS = {
-    "best_val": "best on validation",
-    "oracle": "best on test (nobody may claim it: it looks at the answers)",
+
+@dataclass(frozen=True)
+class Reading:
+    """Another selection of `Score.selection` than the headline: its title, what it is of, and what is shown of it."""
+
+    title: str
+    what: str
+    metrics: tuple[str, ...] = ("dice",)
+    chosen: bool = False
+    """Among checkpoints."""
+
+
+READINGS = {
+    "best_val": Reading("of other weights: best on validation", "the weights best on validation", chosen=True),
+    "oracle": Reading(
+        "of other weights: best on test (nobody may claim it: it looks at the answers)",
+        "the weights best on test",
+        chosen=True,
+    ),
+    "last_largest": Reading(
+        "of largest components",
+        "the same predictions, of which each class keeps its largest component in each case (26-connected, in single "
+        "images 8-connected)",
+        ("dice", "hd95"),
+    ),
+    "last_teacher": Reading(
+        "of teachers", "the teacher in its student's place, for the methods that have one", ("dice", "hd95")
+    ),
 }
+"""In the order of their tables."""
 
 
 def selection_tables(results: Results, table: pd.DataFrame, patients: pd.DataFrame) -> list[Table]:
-    """Dice of other selections of weights, and what they add to the last step; none where only that was scored.
+    """What else was scored than the headline, and what it changes; none where only that was scored.
 
     The difference to the oracle is what a paper gains by choosing its checkpoint on the test set. Its numbers are
     watermarked, and never bold.
     """
-    made, columns = [], columns_of(table)
-    last = _dice_by_seed(results, patients, HEADLINE)
-    for selection, words in SELECTIONS.items():
-        if selection not in set(results.scores["selection"]):
-            continue
-        others = {key_of(entry): entry for entry in entries(results, patients, selection=selection).itertuples()}
-        gains = (100 * (_dice_by_seed(results, patients, selection) - last)).groupby(ENTRY).agg(["mean", "std"])
-        look: Look = "oracle" if selection == "oracle" else ""
+    known = set(results.scores["selection"])
+    return [
+        _reading(results, table, patients, selection, metric)
+        for selection, reading in READINGS.items()
+        if selection in known
+        for metric in reading.metrics
+    ]
 
-        def number(entry: Any, others: Any = others, gains: pd.DataFrame = gains, look: Look = look) -> Number:
-            key = key_of(entry)
-            found = mean(others[key], "dice", {})
-            gain, deviation = gains.loc[key] if key in gains.index else (nan, nan)
-            if gain != gain:
-                return found
-            added = with_spread(gain, deviation, sign="+")
-            return Number(f"{found.text}\n{added}", entry.ids, gain, look, (("", found.text), ("gain", added)))
 
-        made.append(
-            Table(
-                key=f"selection-{selection}",
-                title=f"Dice (%) of other weights: {words}",
-                columns=columns,
-                rows=tuple(rows_of(table, columns, number)),
-                notes=(
-                    f"Dice of the weights {words.split(' (')[0]}, and below it what they add to that of the {HEADLINE} "
-                    f"step of the same seed, in points. {spread(table)}. Columns sort by what is added.",
-                    *_checkpoints(results),
-                ),
-            )
-        )
-    return made
+def _reading(results: Results, table: pd.DataFrame, patients: pd.DataFrame, selection: str, metric: str) -> Table:
+    columns, reading = columns_of(table), READINGS[selection]
+    scale, digits, unit = {"dice": (100, 1, "%"), "hd95": (1, 2, "/".join(sorted(set(table["unit"]) - {""})))}[metric]
+    others = {key_of(entry): entry for entry in entries(results, patients, selection=selection).itertuples()}
+    differences = _by_seed(results, patients, selection, metric) - _by_seed(results, patients, HEADLINE, metric)
+    gains = (scale * differences).groupby(ENTRY).agg(["mean", "std"])
+    look: Look = "oracle" if selection == "oracle" else ""
+
+    def number(entry: Any) -> Number:
+        key = key_of(entry)
+        found = mean(others[key], metric, {})
+        gain, deviation = gains.loc[key] if key in gains.index else (nan, nan)
+        if gain != gain:
+            return found
+        added = with_spread(gain, deviation, digits, sign="+")
+        return Number(f"{found.text}\n{added}", entry.ids, gain, look, (("", found.text), ("gain", added)))
+
+    name, points = ("Dice", "in points") if metric == "dice" else ("HD95", f"in {unit}")
+    rows = rows_of(table, columns, number)
+    if not reading.chosen:
+        rows = [row for row in rows if any(len(number.parts) > 1 for number in row.numbers)]
+    return Table(
+        key=f"selection-{selection}" + ("" if metric == "dice" else f"-{metric}"),
+        title=f"{name} ({unit}) {reading.title}",
+        columns=columns,
+        rows=tuple(rows),
+        notes=(
+            f"{name} of {reading.what}, and below it what this adds to that of the {HEADLINE} step of the same seed, "
+            f"{points}. {spread(table)}. Columns sort by what is added.",
+            *(_checkpoints(results) if reading.chosen else ()),
+        ),
+    )
 
 
 def _checkpoints(results: Results) -> list[str]:
@@ -91,9 +127,9 @@ def _steps(steps: Sequence[int]) -> str:
     return f"step {shown[0]}" if len(shown) == 1 else f"steps {', '.join(shown[:-1])} and {shown[-1]}"
 
 
-def _dice_by_seed(results: Results, patients: pd.DataFrame, selection: str) -> pd.Series:
-    """Mean Dice of every entry and complete seed, by both."""
-    return seed_values(results, patients, selection=selection).set_index([*ENTRY, "seed"])["dice"]
+def _by_seed(results: Results, patients: pd.DataFrame, selection: str, metric: str) -> pd.Series:
+    """The mean of every entry and complete seed, by both."""
+    return seed_values(results, patients, selection=selection).set_index([*ENTRY, "seed"])[metric]
 
 
 def class_tables(results: Results, by_class: pd.DataFrame, table: pd.DataFrame) -> list[Table]:

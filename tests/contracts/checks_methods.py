@@ -19,6 +19,7 @@ from typing import Any
 
 from methods.base import Method
 
+from .checks_hyper import check_no_idle_hyper
 from .checks_identity import (
     check_builds_where_it_says,
     check_hyper,
@@ -78,8 +79,9 @@ OF_TRAINING: tuple[Check, ...] = (
     check_relabels_when_it_says,
     check_offline_labels_ignore_the_weights,
 )
+OF_TUNING: tuple[Check, ...] = (check_no_idle_hyper,)
 SLOW: tuple[Check, ...] = (check_learns,)
-EVERY: tuple[Check, ...] = OF_THE_FILE + OF_THE_CLASS + OF_TRAINING + SLOW
+EVERY: tuple[Check, ...] = OF_THE_FILE + OF_THE_CLASS + OF_TRAINING + OF_TUNING + SLOW
 
 RELEASED = {"variant": "released"}
 SMALL = {"critic_width": 2}
@@ -92,7 +94,7 @@ def checks_for(method_class: type[Method]) -> Iterator[tuple[Check, dict[str, An
         if _applies(check, method_class):
             yield check, {}
     for settings in _variants(method_class)[1:]:
-        for check in OF_TRAINING + SLOW:
+        for check in OF_TRAINING + OF_TUNING + SLOW:
             if _applies(check, method_class):
                 yield check, settings
 

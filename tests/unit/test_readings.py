@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmark.evaluate import score_case
-from benchmark.readings import LARGEST, cleaned_up
-from benchmark.record import METRICS, Score
+from benchmark.readings import cleaned_up
+from benchmark.record import LARGEST, METRICS, Score
 from datasets.types import Case, Task
 
 TASK = Task("toy", 3, 1, ("background", "wall", "cavity"), (8, 8, 8), "mm")

@@ -13,7 +13,7 @@ from benchmark import plan_file
 from benchmark.config import ConfigError
 from benchmark.plan import nominal_task
 from benchmark.prepare import network_settings
-from benchmark.record import METRICS, Record, Score
+from benchmark.record import LARGEST, METRICS, Record, Score
 from benchmark.report import frame, published, summary
 from benchmark.report.published.comparison import Pair
 from benchmark.report.published.numbers import Protocol, Published, Row, Values, load, shown
@@ -258,6 +258,22 @@ def test_a_distance_published_in_voxels_stands_beside_ours_in_voxels(tmp_path: P
     assert "| 4.50 ± 2.12 px |" in published.markdown(only)  # seeds: 3 and 6
     silent = row(protocol=dataclasses.replace(PROTOCOL, unit=None))
     assert "| 39.33 ± 0.00 mm |" in published.markdown(published.beside(results, entries, [table(silent)]))
+
+
+def test_a_number_of_largest_components_stands_beside_ours_of_largest_components(tmp_path: Path) -> None:
+    for seed in range(2):
+        rows = [in_voxels(score("a", dice=0.5, hd95=9.0), hd95_pooled_vox=6.0)]
+        rows.append(in_voxels(score("a", dice=0.6 + 0.1 * seed, hd95=4.0, selection=LARGEST), hd95_pooled_vox=2.0))
+        write_cell(tmp_path, rows, method="ua_mt", dataset="la", ratio=0.2, seed=seed)
+    results = frame.load(tmp_path / "toy")
+    entries = summary.entries(results, summary.patient_values(summary.class_values(results)))
+    cleaned = row(protocol=dataclasses.replace(PROTOCOL, components="largest"))
+    text = published.markdown(published.beside(results, entries, [table(cleaned)]))
+    assert "| 65.0 ± 7.1 |" in text
+    assert "| 2.00 ± 0.00 px |" in text
+    assert "components" not in text.split("Comparable", 1)[1]
+    whole = published.markdown(published.beside(results, entries, [table(row())]))
+    assert "| 50.0 ± 0.0 |" in whole
 
 
 def test_millimetres_cannot_be_made_of_voxels() -> None:

@@ -141,9 +141,9 @@ def test_kinds_of_annotation_are_ranked_apart() -> None:
     ]
 
 
-def test_patients_without_a_value_anywhere_are_left_out_for_all() -> None:
+def test_patients_that_a_rule_leaves_out_anywhere_are_left_out_for_all() -> None:
     tables = _ladder(0.1)
-    tables[_keys("b")[0]][2, 4] = np.nan
+    tables[_keys("b")[0]][2, 4] = np.inf
     (block,) = _blocks(tables)
     assert (len(block.patients), "p04" in block.patients) == (11, False)
 

@@ -118,6 +118,29 @@ def test_other_weights_have_the_spread_of_their_seeds_and_so_has_what_they_add(t
     assert "± standard deviation over seeds, n = 2 of 1–3 planned (complete/planned where" in table.notes[0]
 
 
+def test_largest_components_and_teachers_stand_in_tables_of_their_own(tmp_path: Path) -> None:
+    # Dice .50 and .52, of largest components .53 and .57: + 3 and 5 points; HD95 8 and 8, then 5 and 4
+    for seed in range(2):
+        last = score("A", dice=0.5 + 0.02 * seed, hd95=8.0)
+        largest = score("A", dice=0.53 + 0.04 * seed, hd95=5.0 - seed, selection="last_largest")
+        write_cell(tmp_path, [last, largest, score("A", dice=0.6, selection="last_teacher")], seed=seed)
+        write_cell(tmp_path, [last, score("A", dice=0.5, hd95=8.0, selection="last_largest")], seed=seed, method="dan")
+    loaded = frame.load(tmp_path / "toy")
+    patients = summary.patient_values(summary.class_values(loaded))
+    found = {
+        table.key: table for table in appendix.selection_tables(loaded, summary.entries(loaded, patients), patients)
+    }
+    assert list(found) == [
+        "selection-last_largest", "selection-last_largest-hd95", "selection-last_teacher", "selection-last_teacher-hd95",
+    ]  # fmt: skip
+    assert _texts(found["selection-last_largest"])["cps"] == ["55.0 ± 2.8\n+4.0 ± 1.4"]
+    assert _texts(found["selection-last_largest-hd95"])["cps"] == ["4.50 ± 0.71\n\u22123.50 ± 0.71"]
+    assert set(_texts(found["selection-last_largest"])) == {"cps", "dan"}
+    assert set(_texts(found["selection-last_teacher"])) == {"cps"}
+    assert "26-connected" in found["selection-last_largest"].notes[0]
+    assert not any("Checkpoints" in note for table in found.values() for note in table.notes)
+
+
 def test_a_mean_of_one_class_says_how_many_seeds_are_unfinished(tmp_path: Path) -> None:
     write_cell(tmp_path, [score("A")], seed=0)
     write_cell(tmp_path, seed=1, status="failed")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from math import nan
 from typing import Any, Self
 
 import pandas as pd
 
 from ...metrics.policy import DEFAULT_RULE
-from ...record import Record
+from ...record import LARGEST, Record
 from ...training import Training
 from ..frame import Results
 from ..summary import ENTRY, HEADLINE, class_values, key_of, patient_values, seed_values
@@ -44,12 +44,18 @@ class Ours:
     hd95_vox: float = nan
     hd95_vox_sd: float = nan
     unfinished: str = ""
+    largest: Mapping[str, float] = field(default_factory=dict)
+    """What `dice`, `hd95` and the like are of the largest components alone, where that was scored."""
 
     def beside(self, published: Protocol) -> Self:
-        """The same entry in the unit of a published number, where that is voxels and ours is mm; else as it is.
+        """The same entry as a published number is: of largest components, and in voxels where ours is mm.
 
         Voxels cannot be turned into mm: where ours are voxels, no size of a voxel was known.
         """
+        if published.components == "largest" and self.largest:
+            protocol = replace(self.protocol, components="largest")
+            own: Self = replace(self, protocol=protocol, largest={}, **self.largest)  # type: ignore[arg-type]
+            return own.beside(published)
         if (published.unit, self.protocol.unit) != ("px", "mm") or self.hd95_vox != self.hd95_vox:
             return self
         protocol = replace(self.protocol, unit="px")
@@ -64,7 +70,9 @@ def ours_of(results: Results, entries: pd.DataFrame, rule: str = DEFAULT_RULE) -
         entries: `summary.entries`, under ``rule``.
         rule: what missed classes and failures count for.
     """
-    found, voxels = [], _in_voxels(results, rule) if (entries["unit"] == "mm").any() else {}
+    in_mm = bool((entries["unit"] == "mm").any())
+    found, voxels = [], _in_voxels(results, rule, HEADLINE) if in_mm else {}
+    largest = _largest(results, rule, in_mm=in_mm)
     for entry in entries[entries["n"] > 0].itertuples():
         records = [results.records[name] for name in entry.ids if name in results.records]
         records = [record for record in records if record.status == "finished"]
@@ -85,6 +93,7 @@ def ours_of(results: Results, entries: pd.DataFrame, rule: str = DEFAULT_RULE) -
                 hd95_vox=voxels.get(key_of(entry), (nan, nan))[0],
                 hd95_vox_sd=voxels.get(key_of(entry), (nan, nan))[1],
                 unfinished=unfinished(entry),
+                largest=largest.get((*key_of(entry), int(entry.n)), {}),
             )
         )
     return found
@@ -120,13 +129,31 @@ def _annotation(cell: Mapping[str, Any]) -> str:
     return f"{count} point{'s' if count > 1 else ''}" if weak["kind"] == "points" else str(weak["kind"])
 
 
-def _in_voxels(results: Results, rule: str) -> dict[tuple[str, ...], tuple[float, float]]:
+def _largest(results: Results, rule: str, *, in_mm: bool) -> dict[tuple[Any, ...], dict[str, float]]:
+    """By entry and number of complete seeds the means of largest components: records of earlier versions lack them."""
+    if LARGEST not in set(results.scores["selection"]):
+        return {}
+    by_class = class_values(results, rule, metrics=("dice", "hd95_pooled"), selection=LARGEST)
+    values = seed_values(results, patient_values(by_class), selection=LARGEST)
+    voxels = _in_voxels(results, rule, LARGEST) if in_mm else {}
+    found: dict[tuple[Any, ...], dict[str, float]] = {}
+    for key, of in values.groupby(ENTRY, sort=False):
+        dice, hd95 = 100 * of["dice"], of["hd95_pooled"]
+        vox, vox_sd = voxels.get(tuple(key), (nan, nan))
+        found[*key, len(of)] = {
+            "dice": float(dice.mean()), "dice_sd": float(dice.std(ddof=1)),
+            "hd95": float(hd95.mean()), "hd95_sd": float(hd95.std(ddof=1)), "hd95_vox": vox, "hd95_vox_sd": vox_sd,
+        }  # fmt: skip
+    return found
+
+
+def _in_voxels(results: Results, rule: str, selection: str) -> dict[tuple[str, ...], tuple[float, float]]:
     """Mean and standard deviation over complete seeds of the pooled HD95 in voxels, by entry, averaged as in mm."""
     scores = results.scores
     scores = scores.assign(hd95_pooled=scores["hd95_pooled_vox"], diagonal=scores["diagonal_vox"])
     twin = replace(results, scores=scores)
-    by_class = class_values(twin, rule, metrics=("hd95_pooled",), selection=HEADLINE)
-    values = seed_values(twin, patient_values(by_class)).groupby(ENTRY, sort=False)["hd95_pooled"]
+    by_class = class_values(twin, rule, metrics=("hd95_pooled",), selection=selection)
+    values = seed_values(twin, patient_values(by_class), selection=selection).groupby(ENTRY, sort=False)["hd95_pooled"]
     return {tuple(key): (float(of.mean()), float(of.std(ddof=1))) for key, of in values}
 
 
