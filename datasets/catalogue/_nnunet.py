@@ -10,7 +10,8 @@ import numpy as np
 
 from ..base import DataError
 from ..faults import fault
-from ..io import Volume, label_map, read_image
+from ..io import Volume, read_image
+from ..labels import label_map
 from ._nnunet_channels import channel_file, find_channels, named, split_name, whole
 from ._nnunet_json import Descriptor, read_descriptor
 from ._normalise import clip_and_standardise
