@@ -21,6 +21,16 @@ from .base import DataError
 _DEPTH = {"1": np.uint8, "L": np.uint8, "RGB": np.uint8, "I;16": np.uint16, "I;16B": np.uint16, "I": np.uint16}
 """Mode of Pillow -> type of pixels; 16-bit PNG files open as "I" in older releases."""
 
+_OPAQUE = {"RGBA": "RGB", "LA": "L"}
+"""Mode with a transparency -> the same without, which is read where all pixels are equally transparent."""
+_ORIENTATION = 274
+"""Number of the EXIF tag that says how a viewer should turn an image; 1 and numbers beyond 8 say: not at all."""
+
+COLOURS = "its colours: convert it to RGB, or to grey"
+"""How a palette photograph should be saved."""
+CLASSES = "one grey value per class, or the indices if they are the classes (Pillow: Image.fromarray(np.array(image)))"
+"""How a palette mask should be saved."""
+
 _MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 
 
@@ -136,16 +146,16 @@ def _stored_sizes(image: Any) -> list[float]:
     return [float(size) for size in header["pixdim"][1 : 1 + min(3, int(header["dim"][0]))]]
 
 
-def read_image(path: Path, *, instead: str = "the values of the classes, or as RGB") -> np.ndarray:
+def read_image(path: Path, *, instead: str = COLOURS) -> np.ndarray:
     """The pixels of a PNG, JPEG, BMP or TIFF file: ``(h, w)`` or ``(h, w, 3)``, uint8 or uint16; black and white: 0, 1.
 
     Args:
         path: the file.
-        instead: how a palette image should be saved, for the message.
+        instead: how a palette image should be saved, for the message: ``COLOURS``, or ``CLASSES`` for a mask.
 
     Raises:
         DataError: the file is absent, truncated or no image; it has colour indices (a palette), transparency, several
-            pages or floating-point pixels, which nobody can map without knowing what they mean.
+            pages or floating-point pixels, which nobody can map without knowing what they mean; or viewers turn it.
     """
     from PIL import Image
 
@@ -154,6 +164,7 @@ def read_image(path: Path, *, instead: str = "the values of the classes, or as R
         with Image.open(path) as image:
             mode, pages = image.mode, getattr(image, "n_frames", 1)
             pixels = np.array(image)
+            turned = image.getexif().get(_ORIENTATION, 1)  # after the pixels: of TIFF files Pillow turns them itself
     except (OSError, SyntaxError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise _damaged(path, "an image", error) from error
     if mode == "P":
@@ -162,11 +173,19 @@ def read_image(path: Path, *, instead: str = "the values of the classes, or as R
             f"{path}: a palette image (colour indices {indices}), whose numbers mean nothing by themselves; save it "
             f"with {instead}"
         ).of("palette")
-    if mode == "RGBA" and (pixels[..., 3] == pixels[..., 3].max()).all():
-        mode, pixels = "RGB", np.ascontiguousarray(pixels[..., :3])
+    if turned in range(2, 9):
+        raise DataError(
+            f"{path}: viewers turn or mirror this image (EXIF orientation {turned}), and its mask may be drawn either "
+            "way. Turn the pixels and drop the tag (ImageMagick: mogrify -auto-orient); or, where the mask fits "
+            "the pixels as stored, drop the tag alone (exiftool -Orientation= FILE)"
+        ).of("geometry")
+    if mode in _OPAQUE and (pixels[..., -1] == pixels[..., -1].max()).all():
+        pixels = np.ascontiguousarray(pixels[..., 0] if mode == "LA" else pixels[..., :3])
+        mode = _OPAQUE[mode]
     if pages > 1 or mode not in _DEPTH or (mode == "I" and not 0 <= pixels.min() <= pixels.max() < 2**16):
         raise DataError(
-            f"{path}: {pages} page(s) of mode {mode}; allowed is one page of {', '.join(_DEPTH)}; convert the file"
+            f"{path}: {pages} page(s) of mode {mode}; allowed is one page of {', '.join(_DEPTH)}, or "
+            f"{' or '.join(_OPAQUE)} where nothing is transparent; convert the file"
         )
     return pixels.astype(_DEPTH[mode])
 
