@@ -138,6 +138,27 @@ def read_nifti(path: Path) -> Volume:
     return Volume(voxels, tuple(size * mm for size in sizes), affine)
 
 
+def read_nifti_axes(path: Path) -> np.ndarray | None:
+    """``(3, 3)``: column k is one voxel along axis k of a NIfTI file, in its unit, towards right, front and head.
+
+    No voxel is read. None where the header states no place.
+
+    Raises:
+        DataError: the file is absent or not NIfTI.
+    """
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+
+    _must_exist(path)
+    try:
+        image: Any = nibabel.load(path)
+        placed = image.header["qform_code"] > 0 or image.header["sform_code"] > 0
+        return np.asarray(image.affine)[:3, :3] if placed else None
+    except (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError) as error:
+        raise _damaged(path, "NIfTI", error) from error
+
+
 def _stored_sizes(image: Any) -> list[float]:
     """The voxel sizes that the header states: nibabel shows 1 for 0, and 1.5 for -1.5."""
     holder = image.file_map.get("header", image.file_map["image"])
