@@ -71,7 +71,7 @@ def dim(low: float, high: float) -> str:
     if not 0 <= low < high <= DIM:
         return ""
     return (
-        f"the values of all images lie between {low:.3g} and {high:.3g}: 8-bit values are divided by 255, 16-bit ones by "
+        f"the values of all images lie between {low:.3g} and {high:.3g}: 8-bit values are divided by 255, 16-bit by "
         "65535, so that 12 bits in a 16-bit file reach 0.0625. Stretch the files to their full range (12 bits: times "
         "16), or networks see little contrast"
     )
