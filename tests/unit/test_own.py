@@ -127,6 +127,14 @@ def test_a_decathlon_folder_becomes_a_plan(tmp_path: Path) -> None:
     assert next(plan.cells()).training.patch == (32, 32)
 
 
+def test_the_protocol_repeats_no_number_that_a_person_may_change_in_the_plan(tmp_path: Path) -> None:
+    plan, _ = written(pictures(tmp_path / "mine"), tmp_path)
+    assert re.findall(r"\d+", plan.protocol) == ["5"]  # folds of the folder, which no plan changes
+    assert "in px, with the last weights" in plan.protocol
+    text = (tmp_path / "results" / "plans" / "mine.yaml").read_text()
+    assert re.search(r"# .*too little to rank methods\ntraining:\n  steps: 500\n", text)
+
+
 def test_a_plan_that_a_person_changed_is_not_written_over(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "mine")
     path, _ = own.plan_for(folder, places_in(tmp_path))
@@ -166,6 +174,14 @@ def test_near_copies_on_two_sides_are_remarked_with_their_names_and_exact_ones_r
     save(folder / "test" / "images" / "p01.png", source)
     with pytest.raises(DataError, match=r"test/p01 \(test\) and train/p02 \(train\) are the same image"):
         written(folder, tmp_path)
+
+
+def test_labels_of_background_only_are_remarked_once_with_the_names_of_the_cases(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "mine")
+    for place in (2, 4, 7):
+        changed(folder, place, lambda mask: mask.fill(0))
+    _, remarks = written(folder, tmp_path)
+    assert "p02: the label is background only (likewise p04, p07)" in remarks
 
 
 # What is wrong ------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from benchmark.config import ConfigError
 from benchmark.seeding import derive
 from datasets.base import DataError
 from datasets.splits import make_split
+from datasets.telling import told
 from datasets.together import outlying, turned
 from datasets.verify import KINDS, Finding, Report, kind_of, verify
 from tests.miniatures import acdc, csv_manifest, mscmr, msd, nnunet
@@ -421,6 +422,29 @@ def test_the_exit_code_says_whether_the_data_are_sound(root: Path) -> None:
     assert called("verify", *on(root, "--allow", "exact_duplicate")).exit_code == 0
 
 
+def test_what_is_wrong_with_many_cases_alike_is_said_once_with_their_names(root: Path) -> None:
+    for stem in ("b0", "c0", "d0", "e0"):
+        mask = np.array(Image.open(place(root, "train", "mask", stem)))
+        save(place(root, "train", "mask", stem), np.where(mask, 201 if stem == "d0" else 200, 0).astype(np.uint8))
+    said = called("verify", *on(root)).stdout
+    assert said.count("State the values of the classes") == 2  # of 200 and of 201
+    assert "(likewise train/c0, train/e0)" in said
+    assert "train/mask/d0.png: unknown label value(s) [201]" in said
+    assert "unknown_label (4)" in said
+
+
+def test_cases_of_one_message_are_told_once_and_a_pair_of_images_once_whatever_the_fold() -> None:
+    empty = [Finding("empty_label", (f"t/p{n}",), f"t/p{n}: the label is background only") for n in (1, 10, 2, 3)]
+    pair = [Finding("exact_duplicate", ("a", "b"), f"a and b are the same image in fold {n}") for n in (1, 2)]
+    whole = [Finding("oddity", (), "10 files are not listed"), Finding("oddity", (), "1 file is not listed")]
+    assert told([*empty, *pair, *whole], names=2) == [
+        "t/p1: the label is background only (likewise t/p10, t/p2 and 1 more)",
+        "a and b are the same image in fold 1",
+        "10 files are not listed",
+        "1 file is not listed",
+    ]
+
+
 def test_json_on_standard_output_names_each_fault_and_its_cases(root: Path) -> None:
     save(place(root, "test", "image", "x0"), np.array(Image.open(place(root, "train", "image", "b0"))))
     content = json.loads(called("verify", *on(root, "--json")).stdout)
@@ -473,6 +497,7 @@ def test_what_is_wrong_on_the_command_line_is_said_with_the_nearest_name(root: P
         (("verify", "image_foldr"), "did you mean 'image_folder'"),
         (("verify", *on(root, "-o", "fodler=x")), "unknown key 'fodler'; did you mean 'folder'"),
         (("verify", *on(root, "-o", "folder")), "name=value"),
+        (("verify", *on(root, "-o", "patch=32,32")), "write [32,32]; on the command line -o 'patch=[32,32]'"),
         (("verify", *on(root, "--allow", "near_duplicates")), "did you mean 'near_duplicate'"),
         (("split", *on(root, "--out", "x.json", "--ratio", "20")), "ratio must be in"),
     ):
