@@ -73,6 +73,7 @@ test-all: .ready ## Run every test
 
 # METHOD is matched as a whole parameter of a test, [pce] or [pce-2d]: `pce` does not select `pce_entropy` as well
 contract: .ready ## Check what METHOD= promises as a method or dataset (all, if not given)
+	$(if $(METHOD),@$(SCANT) show $(METHOD) >/dev/null)
 	$(PYTEST) tests/contracts $(if $(METHOD),-k "[$(METHOD)] or [$(METHOD)- or -$(METHOD)- or -$(METHOD)]") $(ARGS)
 
 bench: .ready ## Run a plan: train, evaluate, track, report; finished cells are kept

@@ -184,12 +184,23 @@ def report(
     leave_out_stale: Annotated[
         bool, typer.Option(help="Report although cells of another version have not been computed again.")
     ] = False,
+    examples: Annotated[
+        bool | None,
+        typer.Option(
+            "--examples/--no-examples",
+            help="Draw slices of test images; without them a report may be shared where scans may not be. "
+            "Later builds keep it.",
+        ),
+    ] = None,
     check: Annotated[bool, typer.Option(help="Only say whether the report is still what the records give.")] = False,
 ) -> None:
     """Rebuild tables, plots and the page of a plan from its records."""
     from .report_verb import report_plan
 
-    report_plan(name, results=results, rule=rule, leave_out_stale=leave_out_stale, check=check, console=console)
+    report_plan(
+        name, results=results, rule=rule, leave_out_stale=leave_out_stale, examples=examples, check=check,
+        console=console,
+    )  # fmt: skip
 
 
 @app.command()

@@ -14,7 +14,7 @@ from datasets.cost import SOURCE, Cost, cost_of
 from datasets.files import atomic_write
 from datasets.splits import Split
 from datasets.types import Annotation
-from datasets.weak import Weakened, planes, slicing_axis, strong
+from datasets.weak import VERSIONS, Weakened, planes, slicing_axis, strong
 
 from .plan import Cell
 from .shapes import without_held_out
@@ -40,7 +40,7 @@ def summary(cell: Cell, dataset: Dataset, split: Split, cache: Path) -> dict[str
     }
     return {
         "kind": cell.weak.kind if cell.weak else cell.annotation,
-        "recipe": cell.weak.canonical() if cell.weak else None,
+        "recipe": cell.weak.canonical(dataset.task.ndim) if cell.weak else None,
         **{name: cost.as_json() for name, cost in parts.items()},
         "total": sum(parts.values(), Cost()).as_json(),
         "source": SOURCE,
@@ -49,7 +49,7 @@ def summary(cell: Cell, dataset: Dataset, split: Split, cache: Path) -> dict[str
 
 def _cost(dataset: Dataset, keys: Iterable[str], kind: Annotation, cache: Path) -> Cost:
     """The cost of some cases of one kind of annotation, from memory where they were counted before."""
-    memo = cache / f"cost-{dataset.name}-{dataset.fingerprint()}-{kind}.json"
+    memo = cache / f"cost{VERSIONS[dataset.task.ndim]}-{dataset.name}-{dataset.fingerprint()}-{kind}.json"
     try:
         known = {key: Cost(*numbers) for key, numbers in json.loads(memo.read_text()).items()}
     except (OSError, ValueError, TypeError, AttributeError):  # absent, or damaged: counted again

@@ -73,7 +73,7 @@ class Cell:
             },
         }
         settled |= {"shapes": self.shapes} if self.shapes else {}
-        settled |= {"weak": self.weak.canonical()} if self.weak else {}
+        settled |= {"weak": self.weak.canonical(len(self.training.patch or (0, 0)))} if self.weak else {}
         return json.loads(json.dumps(settled))
 
     @property

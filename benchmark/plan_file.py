@@ -121,6 +121,7 @@ def _check(plan: Plan, where: str) -> None:
         raise ConfigError(f"{where}: {_SEEDS}, got {list(plan.seeds)}")
     if not plan.folds:
         raise ConfigError(f"{where}: folds must list one fold or more, got []; leave folds out for fold 1 alone")
+    _refuse_repeats(plan, where)
     known = {f.name for f in fields(Training)}
     for entry in plan.datasets:
         if entry.name not in datasets.names():
@@ -171,6 +172,24 @@ def _check(plan: Plan, where: str) -> None:
         refuse_unclear(plan.claims, cells, len(plan.seeds))
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def _refuse_repeats(plan: Plan, where: str) -> None:
+    """Refuse what is listed twice: one of the two would not be run, and a slip looks the same."""
+    lists: dict[str, Sequence[Any]] = {
+        name: getattr(plan, name) for name in ("ratios", "labelled", "folds", "datasets")
+    }
+    lists["methods"] = plan.methods
+    for entry in plan.datasets:
+        of = f"dataset {entry.name}: "
+        lists |= {f"{of}{name}": getattr(entry, name) or () for name in ("ratios", "labelled", "folds", "methods")}
+    for name, items in lists.items():
+        for number, item in enumerate(items):
+            if item in items[:number]:
+                said = getattr(item, "name", item)
+                raise ConfigError(
+                    f"{where}: {name}: {said} is listed twice, with the same settings; keep one of the two"
+                )
 
 
 def _refuse_twins(plan: Plan, cells: Sequence[Cell], where: str) -> None:

@@ -20,6 +20,7 @@ from datasets.base import DataError, Dataset
 from datasets.contents import manifest_of
 from datasets.decode import decode_apart
 from datasets.files import atomic_write
+from datasets.splits import Split
 from datasets.store import Store
 from datasets.weak import strong
 from methods import networks
@@ -47,6 +48,9 @@ MIB_PER_CELL = 40
 MOST_NUMBERS = 2**31
 """Of the images of one batch: 8 GiB in float32, before anything is computed."""
 
+FAR_OFF = 0.05
+"""By how much a realised share may differ from the one asked for before that is said."""
+
 PROBE_BYTES = 2**16
 """Written and forgotten before a run, to see whether a folder can be written to."""
 
@@ -65,6 +69,8 @@ def check(cells: Sequence[Cell], places: Places, say: Say = lambda line: None) -
     _compile(say)
     opened: dict[str, Dataset] = {}
     stores: dict[tuple[object, ...], Store] = {}
+    amounts: dict[tuple[object, ...], Cell] = {}
+    told = {""}
     for cell in cells:
         key = _opened_as(cell)
         if key not in opened:
@@ -74,6 +80,10 @@ def check(cells: Sequence[Cell], places: Places, say: Say = lambda line: None) -
         with _named(cell):
             _cell(cell, dataset)
             split = split_of(cell, dataset)
+            _amount(cell, split, amounts)
+            if (sentence := _rounded(cell, split)) not in told:
+                told.add(sentence)
+                say(sentence)
             grid = (key, cell.fold, cell.training.patch, cell.training.interpolation, split.train_groups)
             if grid not in stores:
                 stores[grid] = open_store(cell, dataset, split, places.cache)
@@ -192,6 +202,33 @@ def _cell(cell: Cell, dataset: Dataset) -> None:
             )
 
 
+def _amount(cell: Cell, split: Split, known: dict[tuple[object, ...], Cell]) -> None:
+    """Refuse a second amount that labels the very groups of a first: tables would show one number as two results.
+
+    Raises:
+        NotReady: naming both, how many groups they label, and of how many.
+    """
+    if cell.role == "upper":
+        return
+    drawn = (cell.seed, cell.fold, cell.training.val_share, cell.training.subset, split.labelled_groups)
+    first = known.setdefault((_opened_as(cell), cell.annotation, *drawn), cell)
+    if first.amount != cell.amount:
+        n, most = len(split.labelled_groups), len(split.train_groups)
+        raise NotReady(
+            f"{cell.dataset}: {first.amount} and {cell.amount} label the same {n} of {most} training groups in fold "
+            f"{cell.fold}; keep one of the two, or count groups under the dataset, such as labelled: "
+            f"[{', '.join(str(2**i) for i in range(3) if 2**i < most)}]"
+        )
+
+
+def _rounded(cell: Cell, split: Split) -> str:
+    """A sentence where groups are too few for the share that was asked for; else nothing."""
+    if cell.ratio is None or abs(split.ratio - cell.ratio) <= FAR_OFF:
+        return ""
+    n, most = len(split.labelled_groups), len(split.train_groups)
+    return f"{cell.dataset}: {cell.amount} is {n} of {most} training groups, so {100 * split.ratio:.0f} %"
+
+
 def _size(cell: Cell, dataset: Dataset) -> None:
     training, channels = cell.training, dataset.task.channels
     assert training.patch is not None
@@ -229,6 +266,10 @@ def _weights(cells: Sequence[Cell], opened: Mapping[str, Dataset], say: Say) -> 
             ) from error
 
 
+def _reason(error: OSError) -> str:
+    return "a file of that name is there" if isinstance(error, FileExistsError) else str(error.strerror)
+
+
 def _disk(cells: Sequence[Cell], places: Places) -> None:
     for folder, variable in ((places.results, "BENCH_RESULTS"), (places.cache, "BENCH_CACHE")):
         try:
@@ -237,7 +278,7 @@ def _disk(cells: Sequence[Cell], places: Places) -> None:
                 probe.write(bytes(PROBE_BYTES))
         except OSError as error:
             raise NotReady(
-                f"{folder}: cannot be written ({error.strerror}); set {variable} to a folder that can"
+                f"{folder}: cannot be written ({_reason(error)}); set {variable} to a folder that can"
             ) from error
     free = shutil.disk_usage(places.results).free / 2**20
     needed = MIB_PER_CELL * len(cells)

@@ -19,6 +19,8 @@ import methods
 from . import ROOT
 
 _CODE = ("benchmark", "datasets", "methods")
+_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "bf16", "sve")
+"""Of a processor's, those that decide how it multiplies, and whether in bfloat16."""
 _PACKAGES = ("torch", "numpy", "scipy", "h5py", "numba", "nibabel", "pillow")
 
 
@@ -87,9 +89,18 @@ def hardware(device: torch.device | None = None) -> dict[str, Any]:
         ]
         model = names[0] if names else model
     found: dict[str, Any] = {"cpu": model, "cores": os.cpu_count(), "machine": platform.machine()}
+    if flags := _flags(info):
+        found["flags"] = flags
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name(device if device and device.type == "cuda" else 0)
     return found
+
+
+def _flags(info: Path) -> list[str]:
+    """Which of :data:`_FLAGS` the processor has: its name alone does not tell what a virtual machine lets through."""
+    lines = info.read_text().splitlines() if info.exists() else []
+    found = next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return [flag for flag in _FLAGS if flag in found]
 
 
 def where(device: torch.device, dtype: torch.dtype) -> str:

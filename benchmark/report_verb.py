@@ -13,7 +13,14 @@ from .prepare import default_places
 
 
 def report_plan(
-    name: str, *, results: str | None, rule: str, leave_out_stale: bool, check: bool, console: Console
+    name: str,
+    *,
+    results: str | None,
+    rule: str,
+    leave_out_stale: bool,
+    examples: bool | None,
+    check: bool,
+    console: Console,
 ) -> None:
     """Build the report; with ``check`` only compare it with the records.
 
@@ -37,7 +44,9 @@ def report_plan(
     if rule not in RULES:
         raise ConfigError(f"unknown rule {rule!r}{nearest(rule, RULES)}")
     try:
-        page = reports.build(found.name, folder, rule=rule, plan=found, leave_out_stale=leave_out_stale) / "index.html"
+        built = reports.build(
+            found.name, folder, rule=rule, plan=found, leave_out_stale=leave_out_stale, examples=examples
+        )
     except ReportError as error:
         raise ConfigError(str(error)) from error
-    console.print(f"report: {page}", soft_wrap=True)
+    console.print(f"report: {built / 'index.html'}", soft_wrap=True)

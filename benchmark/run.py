@@ -19,7 +19,7 @@ from datasets.base import Dataset
 from datasets.contents import manifest_of
 from datasets.splits import Split
 
-from . import annotation, receipt, weights
+from . import annotation, promises, receipt, weights
 from .config import ConfigError
 from .evaluate import evaluate
 from .examples import Examples
@@ -55,7 +55,7 @@ def run_cell(
             id=cell.id,
             cell=describe(cell),
             status="failed",
-            reason=f"{type(error).__name__}: {error}",
+            reason=f"{type(error).__name__}: {error}{promises.place(error)}",
             traceback=tracebacks.format_exc(),
             seconds={"total": time.monotonic() - started},
             receipt=_receipt(cell, "", None, None, torch.float32),
@@ -88,6 +88,7 @@ def _run(
     # before the first step: whoever edits a file or its data while the cell trains must not change what it was made of
     made_of = _receipt(cell, manifest_of(ready.dataset, places.cache), ready.split, **ready.on)
     with ready.vault.watch(f"method {cell.method} in plan {cell.plan}"):
+        promises.require_probabilities(ready.method, cell.training, **ready.on)
         ready.trainer.run()
         evaluating = time.monotonic()
         last = {name: value.detach().cpu().clone() for name, value in ready.method.state_dict().items()}

@@ -179,8 +179,9 @@ def bench_plan(
     )
     for note in tracking.log_report(plan.name, folder, uri=uri):
         console.print(note, markup=False)
-    console.print("MLflow: `make ui` (or a bare `mlflow ui`) shows every cell; views:")
-    for title, link in tracking.links(plan.name, uri=uri, results=places.results):
+    if links := tracking.links(plan.name, uri=uri, results=places.results):
+        console.print("MLflow: `make ui` (or a bare `mlflow ui`) shows every cell; views:")
+    for title, link in links:
         console.print(f"  {title}: {link}", markup=False, soft_wrap=True)
     return summary
 

@@ -21,7 +21,7 @@ from datasets.feed import Feed
 from datasets.types import Batch
 from methods.base import MAIN, Clock, Method, Terms
 
-from . import weights
+from . import promises, weights
 from .device import autocast, tiny_as_zero
 from .plan import Training
 from .pulse import SECONDS as BEAT_SECONDS
@@ -152,6 +152,7 @@ class Trainer:
         return self._descended
 
     def _descend(self, terms: Terms, player: str = MAIN) -> None:
+        promises.require_terms(self.method, terms)
         for optimizer in self.players.values():
             optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, enabled=False):

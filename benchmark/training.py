@@ -62,6 +62,11 @@ class Training:
         ):  # fmt: skip
             if not _within(getattr(self, name), interval):
                 raise ValueError(f"{name} must be in {interval}, got {getattr(self, name)}")
+        for name, holder, only in (("momentum", "optimizer", "sgd"), ("power", "schedule", "poly")):
+            if getattr(self, holder) != only and getattr(self, name) != getattr(Training, name):
+                raise ValueError(
+                    f"{name} is of {holder} {only} alone, and {holder} is {getattr(self, holder)}; remove it"
+                )
         if self.patch is not None and (not self.patch or min(self.patch) < 1):
             raise ValueError(f"patch must be sides of 1 or more pixels or voxels, got {list(self.patch)}")
         given = sorted({"ndim", "channels", "classes", "width"} & set(self.network_options))

@@ -86,21 +86,30 @@ def _made_otherwise(before: Record | None, after: Record) -> str:
     known = {"tree": "code", "versions": "versions", "hardware": "processor or GPU"}
     known |= {"precision": "precision"} if after.status == "finished" else {}  # a failed one may not have chosen any
     old, new = (record.receipt if record else {} for record in (before, after))
+    if "flags" not in old.get("hardware", {}):  # an earlier version did not record them
+        new = new | {"hardware": {key: value for key, value in new.get("hardware", {}).items() if key != "flags"}}
     other = [text for key, text in known.items() if old.get(key) != new.get(key)]
     return f"; the record was made with other {', '.join(other)}" if other else ""
 
 
 def compare(title: str, before: Path, after: Path) -> Agreement:
-    """Compare the scores of two runs of one cell, row by row."""
+    """Compare the scores of two runs of one cell, row by row; of selections that the first has scored."""
     if (before / "scores.csv").read_bytes() == (after / "scores.csv").read_bytes():
         return Agreement(title, True, 0.0)
     old, new = (_rows(folder / "scores.csv") for folder in (before, after))
+    selections = {selection for selection, *_ in old}
+    new = {key: row for key, row in new.items() if key[0] in selections}
+    if old == new:
+        return Agreement(title, True, 0.0)
     if old.keys() != new.keys():
         return Agreement(title, False, math.nan, "the two runs scored different cases or classes")
     columns = sorted({name for key in old for name in old[key] if old[key][name] != new[key].get(name)})
     pairs = [(float(old[key]["dice"]), float(new[key]["dice"])) for key in old]
     largest = max((abs(a - b) for a, b in pairs if not (math.isnan(a) or math.isnan(b))), default=0.0)
-    return Agreement(title, False, largest, f"differs in {', '.join(columns)}; Dice by at most {largest:.2g}")
+    said = f"differs in {', '.join(columns)}; Dice by at most {largest:.2g}"
+    if gone := sum(math.isnan(a) != math.isnan(b) for a, b in pairs):
+        said += f" where both have one, and {gone} rows are empty in both maps in one of the two only"
+    return Agreement(title, False, math.nan if gone else largest, said)
 
 
 def _rows(path: Path) -> dict[tuple[str, ...], dict[str, str]]:

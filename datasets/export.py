@@ -146,7 +146,7 @@ def _origin(weak: Weakened) -> dict[str, Any]:
         "version": weak.version,
         "options": asdict(weak.options),
         "fingerprint": weak.dense.fingerprint(),
-        "recipe": weak.weak.canonical(),
+        "recipe": weak.weak.canonical(weak.task.ndim),
     }
 
 

@@ -2,8 +2,8 @@
 
 Marks depend on the recipe, the case's key and the slice's number alone: equal on every machine, for every method, and
 whatever else was loaded. They are drawn in native geometry, on the slices along the first axis (which is how 2-D tasks
-see volumes), in 3-D tasks along the axis of the largest voxel size. Scribbles that the dataset has itself are left
-aside; test and validation cases keep their dense labels.
+see volumes), in 3-D tasks along the axis of the largest voxel size, or across axial slices where sizes are equal.
+Scribbles that the dataset has itself are left aside; test and validation cases keep their dense labels.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from .cost import Cost, Tool, cost_of
 from .streams import stream
 from .types import IGNORE, Annotation, Case, Task
 
-VERSION = "1"
-"""Raise it when the same recipe draws other marks."""
+VERSIONS = {2: "1", 3: "2"}
+"""By the dimensions of a task. Raise one when the same recipe draws other marks there."""
 SAME_SPACING = 0.01
 """Share of the largest voxel size within which another is as large: headers round."""
 
@@ -80,9 +80,9 @@ class Weak:
         )
         return " ".join([*([self.kind] if self.kind != "slices" else []), *settings.values()])
 
-    def canonical(self) -> dict[str, Any]:
-        """What identity is made of: a setting added later leaves today's recipes what they are."""
-        return {"kind": self.kind, "version": VERSION, **self.changed}
+    def canonical(self, ndim: int = 2) -> dict[str, Any]:
+        """What identity is made of in ``ndim`` dimensions: settings added later leave earlier recipes as they are."""
+        return {"kind": self.kind, "version": VERSIONS[ndim], **self.changed}
 
     def mark(self, label: np.ndarray, rng: np.random.Generator) -> scribbles.Marks:
         """Weak labels of one ``(h, w)`` image or slice."""
@@ -158,11 +158,11 @@ class Weakened(Dataset):
         return self.dense.lists()
 
     def fingerprint(self) -> str:
-        text = json.dumps([self.dense.fingerprint(), self.weak.canonical()], sort_keys=True)
+        text = json.dumps([self.dense.fingerprint(), self.weak.canonical(self.task.ndim)], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
     def settings(self) -> str:
-        return json.dumps([self.dense.settings(), self.weak.canonical()], sort_keys=True)
+        return json.dumps([self.dense.settings(), self.weak.canonical(self.task.ndim)], sort_keys=True)
 
     def manifest(self) -> str:
         return self.dense.manifest()
@@ -194,14 +194,18 @@ def strong(dataset: Dataset) -> Dataset:
 def slicing_axis(case: Case, task: Task) -> int | None:
     """Along which axis annotators leaf through a case: the first in 2-D tasks, else that of the largest voxel size.
 
-    None = a single image. Where sizes are equal (to within ``SAME_SPACING``) or unknown, the first axis.
+    None = a single image. Where sizes are equal (to within ``SAME_SPACING``) or unknown, the axis across the task's
+    slices, so that isotropic volumes are marked on axial ones; where that is not among the largest, the first that is.
     """
     if len(case.space) == 2:
         return None
-    if task.ndim == 2 or case.spacing is None:
+    if task.ndim == 2:
         return 0
+    through = 3 - sum(task.in_plane)
+    if case.spacing is None:
+        return through
     largest = np.asarray(case.spacing) >= (1 - SAME_SPACING) * max(case.spacing)
-    return int(np.argmax(largest))
+    return through if largest[through] else int(np.argmax(largest))
 
 
 def planes(volume: np.ndarray, axis: int | None) -> Iterator[np.ndarray]:

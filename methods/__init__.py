@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib
 import pkgutil
+import re
 import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
 from .base import Method
+from .hyper import undeclared
 
 _FAMILIES = ("semi", "scribble")
 _OURS = ("benchmark", "methods", "datasets")
@@ -50,8 +53,13 @@ def get(name: str) -> type[Method]:
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        if (Path(__file__).parent / f"{name}.py").is_file():
+            hint = f"; methods/{name}.py is none: a method's file lies in methods/semi or methods/scribble"
         raise KeyError(f"unknown method {name!r}{hint} (known: {', '.join(known)})")
     file = f"methods/{known[name]}/{name}.py"
+    if not re.fullmatch("[a-z][a-z0-9_]*", name):
+        raise BrokenMethod(f"method {name} cannot be loaded: {file} is its name in tables and plans too; rename it to "
+                           "small letters, digits and _, beginning with a letter")  # fmt: skip
     try:
         module = importlib.import_module(f"{__name__}.{known[name]}.{name}")
     except Exception as error:  # whatever may be raised by a file that somebody is writing
@@ -67,6 +75,11 @@ def get(name: str) -> type[Method]:
             f"method {name} cannot be loaded: {file} must define exactly one Method class, found {told}; the name of a "
             "file without a method begins with _"
         )
+    if not dataclasses.is_dataclass(found[0].Hyper):
+        raise BrokenMethod(f"method {name} cannot be loaded: {file}: Hyper must be a frozen dataclass; put @dataclass("
+                           "frozen=True) above it")  # fmt: skip
+    if told := undeclared(found[0].Hyper):
+        raise BrokenMethod(f"method {name} cannot be loaded: {file}: {told}")
     return found[0]
 
 

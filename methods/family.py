@@ -80,9 +80,13 @@ class PartialCE(Method):
 
     def losses(self, batch: Batch, clock: Clock) -> Terms:
         logits = self.network(batch.labelled.image)
-        return {"partial_ce": cross_entropy(logits, batch.labelled.label)} | self.regularise(
-            logits, batch.labelled, clock
-        )
+        further = self.regularise(logits, batch.labelled, clock)
+        if not isinstance(further, Mapping) or "partial_ce" in further:
+            raise TypeError(
+                f"{self.name()}: regularise must return named terms, of which none is called partial_ce, got "
+                f"{sorted(further) if isinstance(further, Mapping) else type(further).__name__}"
+            )
+        return {"partial_ce": cross_entropy(logits, batch.labelled.label)} | further
 
     def regularise(self, logits: Tensor, samples: Labelled, clock: Clock) -> Terms:
         """Further weighted terms of the same forward pass. Default: none."""

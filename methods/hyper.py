@@ -39,15 +39,29 @@ class Range:
 
 @dataclass(frozen=True)
 class HyperBase:
-    """Base of every ``Hyper``: checks each value against its declared range when constructed."""
+    """Base of every ``Hyper``: checks each value against its declared range when constructed.
+
+    Raises:
+        TypeError: a field was not declared by :func:`hyper`.
+        ValueError: a value outside its range.
+    """
 
     def __post_init__(self) -> None:
+        if undeclared(type(self)):
+            raise TypeError(f"{_owner(type(self))}: {undeclared(type(self))}")
         for field in dataclasses.fields(self):
             value, valid = getattr(self, field.name), field.metadata["valid"]
             if not _finite(value):
                 raise ValueError(f"{_owner(type(self))}: {field.name} must be finite and {valid}, got {value!r}")
             if not valid.holds(value):
                 raise ValueError(f"{_owner(type(self))}: {field.name} must be {valid}, got {value!r}")
+
+
+def undeclared(cls: type) -> str:
+    """What is wrong with a ``Hyper`` whose fields were not all declared by :func:`hyper`; "" if they were."""
+    plain = [f.name for f in dataclasses.fields(cls) if "valid" not in f.metadata]
+    example = "hyper(0.5, 'what it is', valid=(0, 1))"
+    return f"hyper-parameter {plain[0]!r} has no range; declare it as {plain[0]}: float = {example}" if plain else ""
 
 
 def hyper(

@@ -106,6 +106,15 @@ RULES: dict[str, Rule] = {
 DEFAULT_RULE = "penalised"
 
 
+def only_empty_left_out(metric: str, rule: str = DEFAULT_RULE) -> bool:
+    """Whether a rule leaves out no row of a metric but those of classes that are in neither map.
+
+    >>> only_empty_left_out("dice"), only_empty_left_out("hd95", "monai_skip")
+    (True, False)
+    """
+    return {status for status, worth in RULES[rule].worths(metric).items() if worth == "exclude"} <= {"both_empty"}
+
+
 def apply_rule(
     values: Sequence[float] | np.ndarray,
     statuses: Sequence[str] | np.ndarray,

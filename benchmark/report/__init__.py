@@ -19,6 +19,7 @@ def build(
     out: Path | None = None,
     plan: Plan | None = None,
     leave_out_stale: bool = False,
+    examples: bool | None = None,
 ) -> Path:
     """Write tables, ``figures/`` and ``index.html`` below ``results/<plan>/report``; see ``docs/report_files.md``.
 
@@ -29,6 +30,7 @@ def build(
         out: where to write instead.
         plan: the plan, to name missing cells; None: the plan file of that name, where there is one.
         leave_out_stale: report although cells that another version of this project computed have not been repeated.
+        examples: whether slices of test images are drawn; None: as in the report that lies there, in a first one yes.
 
     Returns:
         The folder; the page in it is ``index.html``.
@@ -41,7 +43,9 @@ def build(
     # drawing needs matplotlib, which training must work without
     from .assemble import assemble
 
-    return assemble(plan_name, results, rule=rule, out=out, plan=plan, leave_out_stale=leave_out_stale)
+    return assemble(
+        plan_name, results, rule=rule, out=out, plan=plan, leave_out_stale=leave_out_stale, examples=examples
+    )
 
 
 def outdated(plan_name: str, results: Path) -> list[str]:

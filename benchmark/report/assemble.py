@@ -15,7 +15,9 @@ from datasets.files import atomic_write
 from ..metrics.policy import DEFAULT_RULE
 from . import (
     appendix,
+    captions,
     caveats,
+    comparisons,
     costs,
     drawing,
     economics,
@@ -57,6 +59,7 @@ def assemble(
     out: Path | None = None,
     plan: Plan | None = None,
     leave_out_stale: bool = False,
+    examples: bool | None = None,
 ) -> Path:
     """See `benchmark.report.build`."""
     folder = Path(results) / plan_name
@@ -69,20 +72,35 @@ def assemble(
         )
     stale.refuse(loaded, folder, leave_out=leave_out_stale)
     report = folder / "report" if out is None else Path(out)
+    examples = receipts.with_examples(folder / "report") if examples is None else examples
     study = _study(loaded, rule)
-    pictures = chain(
+    drawable = chain(
         plots.pictures(
-            study.results, study.entries, study.patients, rule=rule, fronts=study.fronts, curves=study.curves
+            study.results,
+            study.entries,
+            study.patients,
+            rule=rule,
+            fronts=study.fronts,
+            curves=study.curves,
+            examples=examples,
         ),
         stat_figures.pictures(study.found, study.entries),
     )
+    pictures = captions.told(drawable, study.results, study.entries, study.patients, rule=rule)
     with style.settings(), drawing.drawing(pictures) as drawn:
         made = _noted(study, [part for table in _tables(study) for part in tables.panels(table)])
-        contents = _files(study, made)
-        contents["index.html"] = _page(study, made, drawn(), report).encode()
+        by_class = appendix.class_tables(study.results, study.classes, study.entries)
+        per_class = _noted(study, [part for table in by_class for part in tables.panels(table)])
+        contents = _files(study, made, per_class)
+        contents["index.html"] = _page(study, made, per_class, drawn(), report, examples=examples).encode()
         for picture, png, pdf in drawn():
-            contents |= {f"figures/{picture.name}.png": png, f"figures/{picture.name}.pdf": pdf}
-    made_with = receipts.receipt(study.results, made, contents, rule=rule, selection=summary.HEADLINE)
+            text = captions.latex(picture, png, plan=study.results.plan).encode()
+            name = f"figures/{picture.name}"
+            contents |= {f"{name}.png": png, f"{name}.pdf": pdf, f"{name}.tex": text}
+    printed = [*made, *per_class]
+    made_with = receipts.receipt(
+        study.results, printed, contents, rule=rule, selection=summary.HEADLINE, examples=examples
+    )
     contents[receipts.FILE] = receipts.as_text(made_with).encode()
     report.mkdir(parents=True, exist_ok=True)
     _write(report, contents, forget=out is None)
@@ -115,7 +133,7 @@ def _study(loaded: frame.Results, rule: str) -> _Study:
     by_class = summary.class_values(loaded, rule)
     patients = summary.patient_values(by_class)
     entries = summary.entries(loaded, patients)
-    designs = verdicts.designs(loaded, patients)
+    designs = verdicts.designs(loaded, patients, rule)
     found = evidence.gather(loaded, designs)
     curves = economics.curves(loaded, entries, designs)
     notes = (*loaded.notes, *sensitivity.flips(loaded, entries, rule=rule), *worth.cost_note(curves))
@@ -129,20 +147,20 @@ def _study(loaded: frame.Results, rule: str) -> _Study:
         classes=summary.class_entries(loaded, by_class),
         designs=designs,
         found=found,
-        fronts=costs.on_front(entries, found.columns),
+        fronts=costs.on_front(loaded, entries, found.columns),
         curves=curves,
         labels=worth.quantities(entries, curves),
         state=footnotes.state(loaded),
         draft=setup_text.paragraphs(loaded, entries, rule=rule),
         items=setup_text.checklist(loaded),
-        papers=published.beside(loaded, entries),
+        papers=published.beside(loaded, entries, rule=rule),
     )
 
 
 def _tables(study: _Study) -> list[tables.Table]:
     """Every table in print, in its order."""
     loaded, entries, found = study.results, study.entries, study.found
-    shown = winners.standings(found.judged, found.pairs)
+    shown = winners.standings(found.judged, found.pairs, entries)
     over = tables.build(loaded, entries, rule=study.rule, standings=shown)
     if entries["dataset"].nunique() == 1:  # the main table says it all
         over = [table for table in over if table.key == "cells"]
@@ -151,7 +169,7 @@ def _tables(study: _Study) -> list[tables.Table]:
         *(table for table in over if table.leads),
         *verdict_tables.verdict_tables(entries, found.judged, looked=loaded.looks is not None),
         *verdict_tables.overall_tables(entries, found),
-        *worth.tables(study.labels, entries),
+        *_worth(study),
         *(table for table in over if not table.leads),
         *costs.table(loaded, entries, study.fronts),
         *stat_tables.rank_tables(entries, found.rankings, found.columns),
@@ -159,6 +177,17 @@ def _tables(study: _Study) -> list[tables.Table]:
         *stat_tables.look_tables(loaded),
         *appendix.selection_tables(loaded, entries, study.patients),
     ]
+
+
+def _worth(study: _Study) -> list[tables.Table]:
+    """What labels are worth; of whole curves those of datasets where a curve has two points or more."""
+    curved = set(study.labels.loc[study.labels["quantity"] == worth.AREA, "dataset"])
+    made = []
+    for table in worth.tables(study.labels, study.entries):
+        if table.key == "economics":
+            table = tables.only(table, curved)
+        made += [tables.typeset(table)] if table.columns else []
+    return made
 
 
 def _noted(study: _Study, made: list[tables.Table]) -> list[tables.Table]:
@@ -170,15 +199,17 @@ def _noted(study: _Study, made: list[tables.Table]) -> list[tables.Table]:
     return [replace(table, shared=tuple(dict.fromkeys(notes))) for table, notes in zip(made, shared, strict=True)]
 
 
-def _files(study: _Study, made: list[tables.Table]) -> dict[str, bytes]:
+def _files(study: _Study, made: list[tables.Table], per_class: list[tables.Table]) -> dict[str, bytes]:
     """Everything but the page, the figures and the receipt."""
     loaded, entries, found = study.results, study.entries, study.found
     means = entries.merge(intervals.intervals(entries, study.designs), on=summary.ENTRY, how="left")
-    floats = render.latex(made, plan=loaded.plan)
+    first = sources.firsts([*made, *per_class])
+    papers = _noted(study, published.tables(study.papers))
+    floats = render.latex([*made, *per_class, *papers], plan=loaded.plan, first=first)
     texts = {
         "table.md": render.markdown(made, title=loaded.title, state=study.state) + published.markdown(study.papers),
         "table.csv": render.csv(means),
-        "numbers.csv": render.flat_csv(sources.numbers(made)),
+        "numbers.csv": render.flat_csv(sources.numbers([*made, *per_class])),
         "verdicts.csv": render.flat_csv(found.judged),
         "overall.csv": render.flat_csv(found.overall),
         "pairs.csv": render.flat_csv(found.pairs),
@@ -186,10 +217,14 @@ def _files(study: _Study, made: list[tables.Table]) -> dict[str, bytes]:
         "components.csv": render.flat_csv(found.components),
         "economics.csv": render.flat_csv(study.labels.assign(ids=study.labels["ids"].map(" ".join))),
         **({"published.csv": published.csv(study.papers)} if study.papers else {}),
-        "table.tex": render.inputs(list(floats)),
+        "table.tex": render.inputs([table.key for table in made]),
         "table_standalone.tex": render.standalone(loaded.title),
         **{f"tables/{key}.tex": text for key, text in floats.items()},
-        "numbers.tex": render.macros(made),
+        **{
+            f"tables/{table.key}.md": render.markdown([table], title=loaded.title, state=study.state, first=first)
+            for table in per_class
+        },
+        "numbers.tex": render.macros([*made, *per_class], plan=loaded.plan),
         "setup.md": setup_text.markdown(study.draft, study.items, title=loaded.title),
         "setup.tex": setup_text.latex(study.draft),
         "scores.csv": render.flat_csv(study.cells.drop(columns="cell")),
@@ -199,8 +234,15 @@ def _files(study: _Study, made: list[tables.Table]) -> dict[str, bytes]:
     return files | {f"exports/{name}": content for name, content in exports.exports(study.designs).items()}
 
 
-def _page(study: _Study, made: list[tables.Table], drawn: list[drawing.Drawn], report: Path) -> str:
-    per_class = [part for table in appendix.class_tables(study.classes, study.entries) for part in tables.panels(table)]
+def _page(
+    study: _Study,
+    made: list[tables.Table],
+    per_class: list[tables.Table],
+    drawn: list[drawing.Drawn],
+    report: Path,
+    *,
+    examples: bool,
+) -> str:
     return page.render(
         study.results,
         made,
@@ -212,6 +254,7 @@ def _page(study: _Study, made: list[tables.Table], drawn: list[drawing.Drawn], r
         draft=study.draft,
         items=study.items,
         published=published.html(study.papers),
+        figures_note="" if examples else comparisons.LEFT_OUT.format(plan=study.results.plan),
     )
 
 
@@ -223,7 +266,13 @@ def _write(report: Path, contents: dict[str, bytes], *, forget: bool) -> None:
     for name, content in contents.items():
         (report / name).parent.mkdir(exist_ok=True)
         atomic_write(report / name, content)
-    old = (*report.glob("figures/*.p[nd][gf]"), *report.glob("tables/*.tex"), *report.glob("exports/*"))
+    old = (
+        *report.glob("figures/*.p[nd][gf]"),
+        *report.glob("figures/*.tex"),
+        *report.glob("tables/*.tex"),
+        *report.glob("tables/*.md"),
+        *report.glob("exports/*"),
+    )
     for path in sorted(old) if forget else ():
         if path.relative_to(report).as_posix() not in contents:
             path.unlink()

@@ -153,7 +153,9 @@ def _block(place: tuple[str, str, str], tables: dict[Member, Design], left_out: 
     values = {}
     for endpoint in ENDPOINTS:
         raw = np.array([_aligned(table[endpoint.metric], seeds, groups) for table in tables.values()])
-        values[endpoint.name] = endpoint.values(raw) * (1 if endpoint.higher_is_better else -1)
+        values[endpoint.name] = endpoint.values(endpoint.with_right_answers(raw)) * (
+            1 if endpoint.higher_is_better else -1
+        )
     known = np.logical_and.reduce([np.isfinite(array).all(axis=(0, 1)) for array in values.values()])
     if known.sum() < FEWEST_PATIENTS:
         return []

@@ -103,5 +103,5 @@ _COLUMNS = [
 
 
 def _complete(design: Design, endpoint: Endpoint) -> np.ndarray:
-    values = endpoint.values(design[endpoint.metric].to_numpy(np.float64))
+    values = endpoint.values(endpoint.with_right_answers(design[endpoint.metric].to_numpy(np.float64)))
     return values[:, np.isfinite(values).all(axis=0)]

@@ -132,7 +132,12 @@ def mean_squares(values: np.ndarray) -> tuple[np.ndarray, MeanSquares]:
 
 
 def standard_error(squares: MeanSquares, seeds: int, patients: int) -> tuple[np.ndarray, np.ndarray]:
-    """Standard error of the mean and its degrees of freedom, at least ``seeds − 1``."""
+    """Standard error of the mean and its degrees of freedom, at least those of the factor with fewer levels.
+
+    Satterthwaite's estimate may fall below; where patients are fewer than seeds and vary more, ``seeds − 1`` would be
+    too many (10 to 15 % false findings instead of 5 with 3 or 4 patients and 10 seeds).
+    """
+    least = min(seeds, patients) - 1
     # an estimated component of variance may come out negative; the sum is at least what either factor alone shows
     total = np.maximum.reduce(
         [squares.seed + squares.patient - squares.residual, np.asarray(squares.seed), np.asarray(squares.patient)]
@@ -143,7 +148,7 @@ def standard_error(squares: MeanSquares, seeds: int, patients: int) -> tuple[np.
         + squares.residual**2 / ((seeds - 1) * (patients - 1))
     )
     with np.errstate(divide="ignore", invalid="ignore"):
-        df = np.where(noise > 0, np.maximum(total**2 / noise, seeds - 1), seeds - 1)
+        df = np.where(noise > 0, np.maximum(total**2 / noise, least), least)
     return np.sqrt(total / (seeds * patients)), df
 
 

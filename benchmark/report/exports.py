@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping
+from math import inf, nan
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,8 @@ def exports(designs: Mapping[Key, Mapping[str, pd.DataFrame]]) -> dict[str, byte
     """
     tasks: dict[str, Task] = {}
     challenges: dict[str, dict[str, Task]] = {}
-    for (role, label, dataset, amount), design in designs.items():
+    known = {key: {name: table.replace(inf, nan) for name, table in of.items()} for key, of in designs.items()}
+    for (role, label, dataset, amount), design in known.items():
         if role != "upper":
             tasks.setdefault(f"{dataset} {amount}", {})[label] = design
             challenges.setdefault(dataset, {}).setdefault(amount, {})[label] = design

@@ -8,7 +8,9 @@ import pandas as pd
 
 from ..metrics.policy import RULES
 from ..shapes import EXTRA
+from . import naming
 from .caveats import caveats, mixed_code
+from .conditions import between_rows
 from .frame import Results
 from .winners import Standings, legend
 
@@ -29,7 +31,7 @@ def state(results: Results) -> str:
     return sentence
 
 
-def notes(results: Results, table: pd.DataFrame, standings: Standings) -> tuple[str, ...]:
+def notes(results: Results, table: pd.DataFrame) -> tuple[str, ...]:
     """What every table of means says below: bounds, order, protocol, label budget, tuning, what is missing."""
     sentences = []
     roles = set(table["role"])
@@ -42,7 +44,8 @@ def notes(results: Results, table: pd.DataFrame, standings: Standings) -> tuple[
             "Dense labels name every pixel, scribble labels a few strokes: at the same share of patients they are not "
             "the same amount of work, and methods of one kind are to be read against the lower bound of that kind."
         )
-    sentences.append(f"Rows are sorted by mean Dice. {legend(standings)}")
+    over = " less that of all rows, averaged over the columns of a table" if _columns(table) > 1 else ""
+    sentences.append(f"Rows are sorted by mean Dice{over}; upper bounds come first, rows with unfinished seeds last.")
     if results.tuned:
         sentences.append(f"Hyper-parameters: {results.tuned}.")
     if results.protocol:
@@ -61,7 +64,7 @@ def everywhere(results: Results, datasets: Set[str]) -> tuple[str, ...]:
     """
     protocol = [f"Protocol: {results.protocol.strip()}"] if results.protocol else []
     of_data = (*extra_labels(results, datasets), *caveats(results, datasets), *mixed_code(results, datasets))
-    return (*protocol, *of_data)
+    return (*protocol, *of_data, *between_rows(results, datasets))
 
 
 def budget(results: Results, datasets: set[str]) -> list[str]:
@@ -70,6 +73,7 @@ def budget(results: Results, datasets: set[str]) -> list[str]:
     sentences = []
     for dataset, of_dataset in cells.groupby("dataset", sort=False):
         parts, train, test = [], set(), set()
+        what = naming.groups(results, [str(dataset)])
         for (_, amount), rows in of_dataset.groupby(["level", "amount"]):
             splits = [results.records[name].split for name in rows["id"] if name in results.records]
             splits = [split for split in splits if split]
@@ -80,7 +84,7 @@ def budget(results: Results, datasets: set[str]) -> list[str]:
                 test |= {split.get("test_groups", 0) for split in splits}
         if parts:
             sentences.append(
-                f"Label budget of {dataset}, in patients or videos, labelled + validation: {'; '.join(parts)}; of "
+                f"Label budget of {dataset}, in {what}, labelled + validation: {'; '.join(parts)}; of "
                 f"{_range(train)} for training. Test: {_range(test)}."
             )
     return sentences
@@ -98,19 +102,37 @@ def extra_labels(results: Results, datasets: Set[str]) -> list[str]:
     return list(found)
 
 
-def means_note(table: pd.DataFrame, rule: str) -> tuple[str, ...]:
-    """What a mean is, how many seeds it is of, and what failures count for."""
-    folds = "; all folds of a seed are one set of patients" if any(table["planned"] < table["ids"].map(len)) else ""
+def means_note(results: Results, table: pd.DataFrame, rule: str, standings: Standings) -> tuple[str, ...]:
+    """What a caption says first (seeds, patients, bold and signs), how means are taken, what failures count for."""
+    folds = " All folds of a seed are one set of patients." if any(table["planned"] < table["ids"].map(len)) else ""
+    mixed = table.loc[table["role"] != "upper", "annotation"].nunique() > 1
+    on = naming.tested(results, list(dict.fromkeys(table["dataset"])))
     return (
-        f"Mean ± standard deviation over seeds, {count_of_seeds(table)}{folds}. "
-        "Scans are averaged within a patient, then classes, then patients, then seeds. Weights of the last step.",
+        f"{spread(table)}{f', on {on}' if on else ''}. {legend(standings, mixed=mixed)}",
+        f"Scans are averaged within a patient, then classes, then patients, then seeds.{folds} Weights of the last "
+        "step.",
         f"Rule for empty masks and failures: {rule}. {RULES[rule].description}",
     )
 
 
+def spread(table: pd.DataFrame) -> str:
+    """What stands behind a number and of how many seeds, such as ``Mean ± standard deviation over seeds, n = 3``."""
+    what = "Mean ± standard deviation over seeds" if several(table) else "Mean of one seed, without a spread"
+    return f"{what}, {count_of_seeds(table)}"
+
+
+def several(table: pd.DataFrame) -> bool:
+    """Whether some mean of `summary.entries` is over two seeds or more, so that there is a spread to explain."""
+    return bool((table["n"] > 1).any())
+
+
 def count_of_seeds(table: pd.DataFrame) -> str:
-    """How many seeds a mean is of, for a sentence."""
-    return f"n = {_range(table['planned'])} (complete/planned where a seed is unfinished)"
+    """How many seeds the means are of, for a sentence; where some are unfinished, of how many that are planned."""
+    if (table["n"] == table["planned"]).all():
+        return f"n = {_range(table['planned'])}"
+    known = table.loc[table["n"] > 0, "n"]
+    some = _range(known) if len(known) else "0"
+    return f"n = {some} of {_range(table['planned'])} planned (complete/planned where a seed is unfinished)"
 
 
 def failed_cells(results: Results) -> tuple[str, ...]:
@@ -126,3 +148,7 @@ def failed_cells(results: Results) -> tuple[str, ...]:
 def _range(values: Iterable[int]) -> str:
     found = sorted(set(values))
     return str(found[0]) if len(found) == 1 else f"{found[0]}–{found[-1]}"
+
+
+def _columns(table: pd.DataFrame) -> int:
+    return len(table.loc[table["role"] != "upper", ["dataset", "amount"]].drop_duplicates())

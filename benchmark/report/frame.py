@@ -30,8 +30,11 @@ METRICS = ("dice", "jaccard", "hd95", "hd95_pooled", "assd", "nsd")
 CHUNK = 64 * 2**20
 """Bytes of csv parsed at once."""
 
+VOXELS = ("hd95_pooled_vox", "diagonal_vox")
+"""Distances in voxels, beside those in mm: papers print them, and a published number is compared in its own unit."""
+
 _TEXTS = ("selection", "case", "group", "class", "status", "unit")
-_NUMBERS = ("diagonal", "n_gt")
+_NUMBERS = ("diagonal", "n_gt", *VOXELS)
 
 _NO_PLAN = "The plan itself is not at hand: only recorded cells are shown, and missing ones cannot be named."
 _AGAIN = "delete the folder of this cell and run the plan again: only this cell is recomputed."
@@ -53,8 +56,8 @@ class Results:
             plot by), ``is_share``, ``seed``, ``fold``, ``status`` (finished, failed, killed, missing), ``reason``,
             ``train_seconds``, ``total_seconds``, ``predict_seconds`` (per case), ``memory_mib``, ``parameters``.
         scores: one row per cell (``cell`` is the row number in ``cells``), selection, case and class, with
-            ``group``, ``status``, ``unit``, ``diagonal``, ``n_gt`` (pixels or voxels of the reference) and
-            :data:`METRICS`, raw: NaN and infinity as measured.
+            ``group``, ``status``, ``unit``, ``diagonal``, ``n_gt`` (pixels or voxels of the reference), :data:`METRICS`
+            and :data:`VOXELS`, raw: NaN and infinity as measured.
         records: the records by id.
         folders: their folders by id.
         strays: records in the folder that are no cells of the plan (settings or versions have changed since).

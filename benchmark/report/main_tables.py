@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from . import naming
 from .footnotes import means_note, notes
 from .frame import Results
 from .style import slug
@@ -15,7 +16,7 @@ from .winners import Standings
 
 _FAILED = (
     "Failed: pairs of test case and class that were missed, spurious or not predicted, of all pairs of a seed that are "
-    "in the reference or the prediction; mean ± standard deviation over seeds."
+    "in the reference or the prediction."
 )
 
 
@@ -46,11 +47,11 @@ def main_tables(results: Results, table: pd.DataFrame, *, rule: str, standings: 
         made.append(
             Table(
                 key=f"main-{slug(str(dataset))}",
-                title=f"{dataset}: Dice, HD95 and failed predictions",
+                title=f"{naming.title(results, str(dataset))}: Dice, HD95 and failed predictions",
                 columns=tuple(Column(column.amount, head) for column in columns for head in heads),
                 rows=tuple(rows),
-                notes=(*means_note(of, rule), _FAILED),
-                shared=notes(results, table, standings),
+                notes=(*means_note(results, of, rule, standings), _FAILED),
+                shared=notes(results, table),
             )
         )
     return made

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import style
+from . import scales, style
 from .economics import Curve
 from .multiples import small_multiples
-from .style import Look, Picture, known, named
+from .remarks import seed_marks
+from .style import Look, Picture, named
 from .summary import key_of
 
 
@@ -28,6 +29,7 @@ def against_minutes(
     if not panels:
         return
     means = {key_of(entry): entry for entry in table.itertuples()}
+    marks = seed_marks(table[table["dataset"].isin(list(panels))])
     place = {label: number for number, label in enumerate(rows)}
 
     def draw(axes: Any, dataset: str, _: str) -> None:
@@ -38,12 +40,13 @@ def against_minutes(
             own = [i for i, key in enumerate(curve.keys) if key[0] == curve.role]
             marker = {} if curve.role == "upper" else {"marker": markers[curve.kind]}
             entries = [means[curve.keys[i]] for i in own]
+            mean, sd = (np.array([100 * getattr(entry, f"dice_{how}") for entry in entries]) for how in ("mean", "sd"))
+            name = named(curve.label, look, marks.get((curve.role, curve.label), ""))
             axes.errorbar(
-                curve.minutes[own], [100 * entry.dice_mean for entry in entries],
-                yerr=[100 * known(entry.dice_sd) for entry in entries], elinewidth=0.8, capsize=1.5,
-                label=f"{named(curve.label, look)}, {curve.kind}", **(look.line() | marker),
+                curve.minutes[own], mean, yerr=style.within(mean, sd, 100), elinewidth=0.8, capsize=1.5,
+                label=f"{name}, {curve.kind}", **(look.line() | marker),
             )  # fmt: skip
-        style.log_axis(axes, "x")
+        scales.log_axis(axes, "x")
         axes.set_xlabel("Annotation of the training labels (estimated minutes)")
         axes.set_ylabel("Dice (%)")
         axes.grid()
@@ -58,6 +61,7 @@ def against_minutes(
         "of labels of one method. Minutes are estimated from strokes (source in the receipts) and good for a factor of "
         "two at best.",
         small_multiples(panels, draw),
+        tuple(panels),
     )
 
 

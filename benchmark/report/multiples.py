@@ -10,7 +10,11 @@ import pandas as pd
 
 from . import style
 from .frame import Results
+from .remarks import seed_marks
 from .style import Look, Picture, named
+
+MOST_BELOW, MOST_LETTERS = 8, 52
+"""Rows of a legend, and letters of one, that fit below a panel as wide as one column."""
 
 
 def validation(
@@ -20,6 +24,8 @@ def validation(
     """Validation Dice against the step, where it was measured more than once."""
     smallest = smallest_amounts(columns)
     drawn: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+    lower = set(table.loc[table["role"] == "lower", "label"])
+    marks = seed_marks(_at(table, smallest))
     for (dataset, amount), of in table[table["role"] != "upper"].groupby(["dataset", "amount"], sort=False):
         if smallest.get(dataset) == amount:
             drawn[dataset, amount] = {entry.label: _mean_curve(results, entry.ids) for entry in of.itertuples()}
@@ -31,7 +37,8 @@ def validation(
             curve = drawn[dataset, amount].get(label, np.empty((0, 2)))
             if len(curve):
                 look = looks[label]
-                axes.plot(curve[:, 0], 100 * curve[:, 1], label=named(label, look), **look.line())
+                text = named(label, look, marks.get(("lower" if label in lower else "method", label), ""))
+                axes.plot(curve[:, 0], 100 * curve[:, 1], label=text, **look.line())
         axes.set_xlabel("Step")
         axes.set_ylabel("Validation Dice (%)")
         axes.grid(axis="y")
@@ -42,6 +49,7 @@ def validation(
         "Validation Dice against the training step, at the smallest amount of labels.",
         "Mean over finished seeds, at the smallest amount of labels of each dataset.",
         small_multiples({name: amount for name, amount in smallest.items() if (name, amount) in drawn}, draw),
+        says=("seeds",),
     )
 
 
@@ -56,18 +64,15 @@ def small_multiples(panels: dict[str, str], draw: Callable[[Any, str, str], None
     down = -(-len(panels) // across)
     figure = style.canvas(style.COLUMN if across == 1 else style.PAGE, 0.5 + 2.2 * down)
     grid = figure.subplots(down, across, squeeze=False).ravel()
-    found: dict[str, Any] = {}
     for axes, (dataset, amount) in zip(grid, panels.items(), strict=False):
         draw(axes, dataset, amount)
-        axes.set_title(f"{dataset}, {amount}" if amount else dataset)
-        found |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        style.titled(axes, f"{dataset}, {amount}" if amount else dataset, figure.get_figwidth() / across)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
-    # a handle and its gaps are as wide as eight letters; 20 letters are an inch
-    widest = max((len(label) for label in found), default=1) + 8
-    columns = max(1, min(3, int(20 * figure.get_figwidth()) // widest))
-    figure.set_figheight(0.25 + 2.2 * down + 0.17 * -(-len(found) // columns))
-    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
+    found = style.handles(figure)
+    if len(found) > MOST_BELOW or max(map(len, found), default=0) > MOST_LETTERS:
+        figure.set_figwidth(style.PAGE)  # one column would be mostly legend
+    style.legend(figure, found, 0.25 + 2.2 * down)
     return figure
 
 
@@ -80,6 +85,11 @@ def _mean_curve(results: Results, ids: Sequence[str]) -> np.ndarray:
     ]
     steps = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
     return np.array([(step, np.mean([curve[step] for curve in curves])) for step in steps]).reshape(-1, 2)
+
+
+def _at(table: pd.DataFrame, smallest: dict[str, str]) -> pd.DataFrame:
+    """Methods and lower bounds at the smallest amount of their dataset."""
+    return table[(table["role"] != "upper") & (table["amount"] == table["dataset"].map(smallest))]
 
 
 def smallest_amounts(columns: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -21,8 +21,8 @@ from .verdicts import ENDPOINTS, Design, Endpoint, Key, comparisons, paired, ver
 
 COLUMNS = [
     "role", "label", "annotation", "endpoint", "against", "reference", "datasets", "columns", "planned", "difference",
-    "low", "high", "p", "p_holm", "superiority", "wins", "ties", "losses", "false_claim", "detectable", "df", "seeds",
-    "verdict",
+    "low", "high", "low_90", "high_90", "p", "p_holm", "superiority", "wins", "ties", "losses", "false_claim",
+    "detectable", "df", "seeds", "verdict",
 ]  # fmt: skip
 
 
@@ -31,10 +31,10 @@ def overall(results: Results, designs: Mapping[Key, Design]) -> pd.DataFrame:
 
     Returns:
         One row per endpoint, method and reference: ``datasets`` and ``columns`` (dataset × amount) with a comparison,
-        of those ``planned``; ``difference`` with ``low``, ``high``, ``df``; ``p`` and ``p_holm`` (over all rows of the
-        endpoint); ``superiority``: P(method > reference) for a random dataset, seed and patient; ``wins``, ``ties``,
-        ``losses``: columns with a difference above the margin, within it, below it; ``false_claim``: posterior
-        probability that who is ahead is in truth behind; ``detectable``; ``verdict``.
+        of those ``planned``; ``difference`` with ``low``, ``high``, ``low_90``, ``high_90``, ``df``; ``p`` and
+        ``p_holm`` (over all rows of the endpoint); ``superiority``: P(method > reference) for a random dataset, seed
+        and patient; ``wins``, ``ties``, ``losses``: columns with a difference above the margin, within it, below it;
+        ``false_claim``: posterior probability that who is ahead is in truth behind; ``detectable``; ``verdict``.
     """
     methods = results.cells[results.cells["role"] == "method"]
     kinds = dict(zip(methods["label"], methods["annotation"], strict=True))
@@ -136,13 +136,14 @@ def _judged(rows: Sequence[dict], found: Sequence[Crossed], family: int) -> pd.D
             continue
         test = stacked([found[place] for place in mine])
         low, high = test.interval()
+        low_90, high_90 = test.interval(1 - 2 * ALPHA)
         p = test.p_value()
         adjusted = np.array(holm(p, family))
         parts.append(
             pd.DataFrame([rows[place] for place in mine]).assign(
-                difference=test.mean, low=low, high=high, p=p, p_holm=adjusted, df=test.df, seeds=test.seeds,
-                false_claim=test.false_claim(), detectable=test.detectable(ALPHA / family, endpoint.margin),
-                verdict=verdict(test, adjusted, endpoint),
+                difference=test.mean, low=low, high=high, low_90=low_90, high_90=high_90, p=p, p_holm=adjusted,
+                df=test.df, seeds=test.seeds, false_claim=test.false_claim(),
+                detectable=test.detectable(ALPHA / family, endpoint.margin), verdict=verdict(test, adjusted, endpoint),
             )
         )  # fmt: skip
     return pd.concat(parts, ignore_index=True)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS)

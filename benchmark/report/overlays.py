@@ -1,27 +1,21 @@
-"""Pictures of predictions: one cell's examples, and methods side by side on the same slices.
+"""Pictures of predictions: tiles of test slices, and the examples of one cell.
 
 Predictions are filled, the reference is a line on top of them: what sticks out or is missing can be seen at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from datasets.files import atomic_write
 
 from . import style
-from .frame import Results
-from .style import Picture
-
-MOST_TILES = 8
-"""Tiles side by side; further methods go into a second band."""
 
 MARGIN = 0.25
 """Border around everything segmented, as a share of its size."""
@@ -101,86 +95,14 @@ def overlay_png(examples_npz: Path, out_png: Path) -> None:
     found = read_examples(examples_npz)
     with style.settings():
         columns = ["Image", "Reference", "Prediction"]
-        figure, grid = _grid(len(found.shown), columns, found.classes)
+        figure, grid = tile_grid(len(found.shown), columns, found.classes)
         for axes, example in zip(grid, found.shown, strict=True):
-            window = _window(example, [example.prediction])
-            _tile(axes[0], example, None, window)
-            _tile(axes[1], example, example.label, window)
-            _tile(axes[2], example, example.prediction, window, reference=True)
-            _side(axes[0], _named(example))
+            window = window_around(example, [example.prediction])
+            put_tile(axes[0], example, None, window)
+            put_tile(axes[1], example, example.label, window)
+            put_tile(axes[2], example, example.prediction, window, reference=True)
+            put_side(axes[0], case_name(example))
         atomic_write(out_png, style.png(figure))
-
-
-def comparison(results: Results, dataset: str, of: pd.DataFrame, amount: str, rows: Sequence[str]) -> Iterator[Picture]:
-    """The same slices under every method of a dataset at one amount; nothing where no cell has examples.
-
-    The cases are the best, the median and the worst of one method that all others are measured by: the lower bound,
-    or where there is none the first row. Of each method the first seed with examples is shown; damaged ones are told.
-    """
-    found: dict[str, Examples] = {}
-    damaged: list[str] = []
-    wanted = of[(of["role"] == "upper") | (of["amount"] == amount)]
-    place = {label: number for number, label in enumerate(rows)}
-    for entry in sorted(wanted.itertuples(), key=lambda entry: place.get(entry.label, -1)):
-        for name in entry.ids:
-            path = results.folders.get(name, Path("/nonexistent")) / "examples.npz"
-            if path.is_file():
-                try:
-                    found[entry.label] = read_examples(path)
-                except Unreadable:
-                    damaged.append(name)
-                    continue
-                break
-    left_out = (
-        f" Left out: examples.npz of {', '.join(damaged)}, which cannot be read; no number depends on it. Delete the "
-        "folder of such a cell and run the plan again to have it anew."
-        if damaged
-        else ""
-    )
-    if not found:
-        yield from _nothing_to_show(dataset, left_out.strip()) if damaged else ()
-        return
-    lower = [label for label in wanted.loc[wanted["role"] == "lower", "label"] if label in found]
-    measure = (lower or [label for label in rows if label in found] or list(found))[0]
-    cases, labels = found[measure].shown, list(found)
-    bands = [labels[i : i + MOST_TILES - 2] for i in range(0, len(labels), MOST_TILES - 2)]
-    figure, grid = _grid(len(cases) * len(bands), ["Image", "Reference", *bands[0]], found[measure].classes)
-    for band, members in enumerate(bands):
-        for i, example in enumerate(cases):
-            axes = grid[band * len(cases) + i]
-            same = {label: _prediction(found[label], example) for label in labels}
-            window = _window(example, [prediction for prediction in same.values() if prediction is not None])
-            _tile(axes[0], example, None, window)
-            _tile(axes[1], example, example.label, window)
-            _side(axes[0], _named(example))
-            for tile, label in zip(axes[2:], members, strict=False):
-                shown = same[label]
-                if shown is not None:
-                    _tile(tile, replace(example, prediction=shown), shown, window, reference=True)
-                if i == 0:
-                    _title(tile, label)
-    rule = (
-        f"Best, median and worst test case of {measure} by mean Dice of the whole case; they need not be those of "
-        "another method"
-        if all(example.rank for example in cases)
-        else "First, middle and last test case, as an earlier version kept them"
-    )
-    yield Picture(
-        f"examples_{style.slug(dataset)}",
-        f"Examples of {dataset}",
-        f"Test slices of {dataset} with reference and predictions; rows: {', '.join(map(_named, cases))}.",
-        f"{rule}. At {amount}, first finished seed of every method, the slice with most foreground. Filled: "
-        f"prediction; white line: reference; number: Dice (%) of the slice, averaged over its classes.{left_out}",
-        figure,
-    )
-
-
-def _nothing_to_show(dataset: str, why: str) -> Iterator[Picture]:
-    figure, title = style.canvas(style.PAGE, 0.4), f"Examples of {dataset}"
-    axes = figure.subplots()
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, "no examples that can be read", ha="center", va="center", transform=axes.transAxes)
-    yield Picture(f"examples_{style.slug(dataset)}", title, f"No test slice of {dataset} can be shown.", why, figure)
 
 
 def slice_dice(prediction: np.ndarray, label: np.ndarray) -> float:
@@ -197,17 +119,13 @@ def slice_dice(prediction: np.ndarray, label: np.ndarray) -> float:
     return float(np.mean(scores)) if scores else float("nan")
 
 
-def _prediction(examples: Examples, wanted: Example) -> np.ndarray | None:
-    """What a cell predicted for the same slice; None where it kept other cases."""
-    found = examples.predictions.get(wanted.name)
-    return found if found is not None and found.shape == wanted.label.shape else None
-
-
-def _named(example: Example) -> str:
+def case_name(example: Example) -> str:
+    """The case, and which one of its cell it is."""
     return f"{example.rank}: {example.name}" if example.rank else example.name
 
 
-def _grid(rows: int, columns: Sequence[str], classes: Sequence[str]) -> tuple[Any, np.ndarray]:
+def tile_grid(rows: int, columns: Sequence[str], classes: Sequence[str]) -> tuple[Any, np.ndarray]:
+    """A figure with axes for tiles, ``(rows, columns)``: titles above, a legend of the classes below."""
     from matplotlib.patches import Patch
 
     side = min(style.PAGE / len(columns), 1.7)
@@ -219,17 +137,19 @@ def _grid(rows: int, columns: Sequence[str], classes: Sequence[str]) -> tuple[An
         for spine in axes.spines.values():
             spine.set_visible(False)
     for axes, title in zip(grid[0], columns, strict=True):
-        _title(axes, title)
+        put_title(axes, title)
     patches = [Patch(color=_colour(k), label=name) for k, name in enumerate(classes) if k]
     figure.legend(handles=patches, loc="outside lower center", ncols=min(5, len(patches)), handlelength=1)
     return figure, grid
 
 
-def _title(axes: Any, text: str) -> None:
+def put_title(axes: Any, text: str) -> None:
+    """What a column of tiles shows."""
     axes.set_title(_wrapped(text), loc="center", fontsize=6.5, fontweight="normal")
 
 
-def _side(axes: Any, text: str) -> None:
+def put_side(axes: Any, text: str) -> None:
+    """What a row of tiles shows."""
     axes.set_ylabel(_wrapped(text), fontsize=6)
 
 
@@ -239,7 +159,7 @@ def _wrapped(text: str) -> str:
     return "\n".join(line.replace("_ ", "_") for line in lines)
 
 
-def _tile(
+def put_tile(
     axes: Any,
     example: Example,
     labels: np.ndarray | None,
@@ -267,7 +187,7 @@ def _tile(
     axes.set(xlim=(left, left + side), ylim=(top + side, top), aspect="equal")
 
 
-def _window(example: Example, predictions: Sequence[np.ndarray]) -> tuple[float, float, float]:
+def window_around(example: Example, predictions: Sequence[np.ndarray]) -> tuple[float, float, float]:
     """Left, top and side of a square around all that anybody segmented, in the unit of the spacing.
 
     Predictions count as well as the reference: a zoom on the reference alone would hide false positives far away.

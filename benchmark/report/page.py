@@ -38,6 +38,7 @@ def render(
     draft: Sequence[str] = (),
     items: Sequence[Item] = (),
     published: str = "",
+    figures_note: str = "",
 ) -> str:
     """The page as text.
 
@@ -51,6 +52,7 @@ def render(
         report: folder that the page will lie in, to link the files of each cell.
         draft, items: `setup_text.paragraphs` and `setup_text.checklist`.
         published: published numbers beside ours, as HTML; without, there is no such section.
+        figures_note: a sentence below the figures.
     """
     anchors = {name: number for number, ids in enumerate(_entry_ids(results)) for name in ids}
     main = [table for table in tables if table.leads]
@@ -59,7 +61,8 @@ def render(
         "State": _state(results, state),
         "Results": "\n".join([_search("tables", "table.sortable"), *(_table(table, anchors) for table in main)]),
         "Reading the tables": _list(shared),
-        "Figures": "\n".join(_figure(picture, png) for picture, png in figures) or "<p>No figure yet.</p>",
+        "Figures": ("\n".join(_figure(picture, png) for picture, png in figures) or "<p>No figure yet.</p>")
+        + (f'\n<p class="faint">{escape(figures_note)}</p>' if figures_note else ""),
         "Further tables": "\n".join(_table(table, anchors) for table in tables if table not in main),
         "Classes": "\n".join(_folded(table, anchors) for table in per_class) or "<p>No class has a number yet.</p>",
         **({"Published numbers": published} if published else {}),

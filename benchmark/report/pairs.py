@@ -96,9 +96,10 @@ def against_rivals(pairs: pd.DataFrame, rivals: pd.DataFrame) -> pd.DataFrame:
             rivals, on=["dataset", "amount", "annotation", "label", "other"]
         )
         test = Crossed(*(mine[name].to_numpy(np.float64) for name in ("difference", "se", "df", "seeds", "patients")))
+        low_90, high_90 = test.interval(1 - 2 * ALPHA)
         parts.append(
             mine.assign(
-                against=STRONGEST, reference=mine["other"], look=1, family=family,
+                low_90=low_90, high_90=high_90, against=STRONGEST, reference=mine["other"], look=1, family=family,
                 detectable=test.detectable(ALPHA / max(family, 1), endpoint.margin),
                 verdict=verdict(test, mine["p_holm"].to_numpy(np.float64), endpoint),
             )

@@ -41,7 +41,13 @@ _ASKED = ("commit", "diff", "tree", "lock", "versions", "hardware", "precision")
 
 
 def receipt(
-    results: Results, tables: Sequence[Table], outputs: Mapping[str, bytes], *, rule: str, selection: str
+    results: Results,
+    tables: Sequence[Table],
+    outputs: Mapping[str, bytes],
+    *,
+    rule: str,
+    selection: str,
+    examples: bool = True,
 ) -> dict[str, Any]:
     """The receipt of a report.
 
@@ -50,6 +56,7 @@ def receipt(
         tables: all tables in print, in the order of ``numbers.csv``.
         outputs: every other file of the report, by its path in it.
         rule, selection: what the numbers are under.
+        examples: whether slices of test images are drawn where there are any.
     """
     first = firsts(tables)
     answers = {name: _answers(rec) for name, rec in results.records.items() if rec.status == "finished"}
@@ -57,6 +64,7 @@ def receipt(
         "plan": results.plan,
         "rule": rule,
         "selection": selection,
+        "examples": examples,
         "built_by": built_by(),
         "cells": {name: _cell(results, name) for name in results.cells["id"] if name in results.records},
         "strays": list(results.strays),
@@ -75,6 +83,14 @@ def built_by() -> str:
     paths = [*here.rglob("*.py"), *here.rglob("*.yaml"), *here.glob("page.*"), here.parent / "metrics" / "policy.py"]
     parts = (f"{path.relative_to(ROOT).as_posix()}|{digest(path.read_bytes())}" for path in sorted(paths))
     return digest("\n".join(parts).encode())
+
+
+def with_examples(report: Path) -> bool:
+    """Whether slices of test images belong to the report that lies there; to a first one they do."""
+    try:
+        return bool(json.loads((report / FILE).read_text()).get("examples", True))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return True
 
 
 def outdated(plan_folder: Path, report: Path) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -31,15 +31,16 @@ _LATEX = {
 }  # fmt: skip
 
 
-def markdown(tables: Sequence[Table], *, title: str, state: str) -> str:
-    """All tables as one Markdown document."""
-    parts, first = [f"# {title}\n", f"{state}\n"], sources.firsts(tables)
+def markdown(tables: Sequence[Table], *, title: str, state: str, first: Mapping[str, int] | None = None) -> str:
+    """All tables as one Markdown document; ``first`` as for `latex`."""
+    parts = [f"# {title}\n", f"{state}\n"]
+    first = sources.firsts(tables) if first is None else first
     for table in tables:
         parts.append(f"## {table.title}\n")
         head = [table.head, *(f"{_head(column)}" for column in table.columns)]
         lines = [pipes(head), pipes(["---", *["---:"] * len(table.columns)])]
         lines += [pipes([name(row), *(_marked(number) for number in row.numbers)]) for row in table.rows]
-        if table.rows:
+        if table.rows and table.key in first:
             last = first[table.key] + len(table.rows) * len(table.columns) - 1
             lines.append(f"<!-- row by row, numbers {first[table.key]} to {last} of numbers.csv -->")
         parts.append("\n".join(lines) + "\n")
@@ -65,34 +66,48 @@ def flat_csv(frame: pd.DataFrame) -> str:
     return text.getvalue()
 
 
-def latex(tables: Sequence[Table], *, plan: str) -> dict[str, str]:
-    """Each table as a float of its own, by key: caption and notes included, the source of each row in a comment."""
-    first = sources.firsts(tables)
-    return {table.key: _HEAD + _float(table, plan, first[table.key]) for table in tables}
+def latex(tables: Sequence[Table], *, plan: str, first: Mapping[str, int] | None = None) -> dict[str, str]:
+    """Each table as a float of its own, by key: caption and notes included, the source of each row in a comment.
+
+    The protocol stands below the first table that has it; the others refer to that one.
+
+    Args:
+        tables: what to write.
+        plan: its name, for labels.
+        first: where the numbers of each table begin in ``numbers.csv``; default: as if these were all tables. Tables
+            that it lacks get no comments.
+    """
+    first = sources.firsts(tables) if first is None else first
+    told = next((table.key for table in tables if any(map(_is_protocol, table.shared))), "")
+    return {table.key: _HEAD + _float(table, plan, first.get(table.key), told) for table in tables}
 
 
 def inputs(keys: Sequence[str]) -> str:
-    """All tables at once."""
+    """Several tables at once."""
     return _HEAD + "".join(f"\\input{{tables/{key}}}\n" for key in keys)
 
 
-def macros(tables: Sequence[Table]) -> str:
-    r"""Every number as a macro, for running text: ``\scant{dice/cps/acdc/10pc}``; an unknown key does not compile.
+def macros(tables: Sequence[Table], *, plan: str) -> str:
+    r"""Every number as a macro, for running text: ``\scant{demo/dice/cps/acdc/10pc}``; an unknown key does not compile.
 
-    The key is that of the table, then row, column group and column; of what is not a letter, digit or one of ``_.+-``
-    only ``%`` stays, as "pc".
+    The key is the plan's name and that of the table, then row, column group and column; of what is not a letter, digit
+    or one of ``_.+-`` only ``%`` stays, as "pc". The value is plain text, such as ``72.0 $\pm$ 2.0``: no bold, no sign.
+    What has parts has a macro for each: ``demo/verdicts-dice/cps/acdc/10pc/verdict``, or ``difference``, ``interval``
+    and ``p``. Several plans may be read in one after the other.
     """
     lines = [
-        "% Made from records. \\input this file, then write \\scant{table/row/group/column} for a number.",
-        r"\newcommand{\scant}[1]{\ifcsname scant@#1\endcsname\csname scant@#1\endcsname"
-        r"\else\errmessage{There is no number #1: the table it was in has changed}\fi}",
+        "% Made from records. \\input this file, then write \\scant{plan/table/row/group/column} for a number.",
+        r"\providecommand{\scant}[1]{\ifcsname scant@#1\endcsname\csname scant@#1\endcsname"
+        r"\else\errmessage{There is no number #1: the table it was in has changed}\fi}%",
     ]
     for table in tables:
         for row in table.rows:
             for column, number in zip(table.columns, row.numbers, strict=True):
-                parts = (table.key, name(row), column.dataset, column.amount)
-                key = "/".join(_key(part) for part in parts)
-                lines.append(rf"\expandafter\def\csname scant@{key}\endcsname{{{_latex_number(number)}}}")
+                names = (plan, table.key, name(row), column.dataset, column.amount)
+                for part, text in number.parts or (("", number.text),):
+                    key = "/".join(_key(each) for each in (*names, *filter(None, [part])))
+                    value = escape(text.replace("\n", ", "))
+                    lines.append(rf"\expandafter\def\csname scant@{key}\endcsname{{{value}}}%")
     return "\n".join(lines) + "\n"
 
 
@@ -130,15 +145,18 @@ def name(row: Row) -> str:
     return f"{row.label} ({', '.join(row.marks)})" if row.marks else row.label
 
 
-def _float(table: Table, plan: str, first: int) -> str:
+def _is_protocol(note: str) -> bool:
+    return note.startswith("Protocol: ")
+
+
+def _float(table: Table, plan: str, first: int | None, told: str) -> str:
     columns = "l" + "c" * len(table.columns)
     groups, rules, start = [], [], 2
     for dataset, width in table.spans:
         groups.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(dataset)}}}")
         rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
         start += width
-    protocol = [note for note in table.shared if note.startswith("Protocol: ")]
-    caption = [f"{table.title}.", *table.notes[:1], *protocol]
+    caption = [f"{table.title}.", *table.notes[:1]]
     lines = [
         r"\begin{table*}[!htbp]",
         r"\centering\footnotesize\setlength{\belowcaptionskip}{4pt}",
@@ -155,17 +173,22 @@ def _float(table: Table, plan: str, first: int) -> str:
         r"\midrule",
     ]
     for place, row in enumerate(table.rows):
-        start = first + place * len(table.columns)
-        source = f" % numbers {start} to {start + len(table.columns) - 1} of numbers.csv"
+        start = (first or 0) + place * len(table.columns)
+        source = f" % numbers {start} to {start + len(table.columns) - 1} of numbers.csv" if first else ""
         numbers = (
             _latex_number(number) if width == 1 else rf"\multicolumn{{{width}}}{{c}}{{{_latex_number(number)}}}"
             for number, width in table.cells(row)
         )
-        lines.append(" & ".join([escape(name(row)), *numbers]) + r" \\" + source)
+        end = r" \\[3pt]" if any("\n" in number.text for number in row.numbers) else r" \\"
+        lines.append(" & ".join([escape(name(row)), *numbers]) + end + source)
         if row.role == "upper" and place + 1 < len(table.rows) and table.rows[place + 1].role != "upper":
             lines.append(r"\midrule")
     lines += [r"\bottomrule", r"\end{tabular}}}", ""]
-    below = [escape(note) for note in (*table.notes[1:], *table.shared) if note not in protocol]
+    elsewhere = rf"Protocol: see Table~\ref{{tab:{plan}-{told}}}."
+    below = [
+        elsewhere if _is_protocol(note) and told != table.key else escape(note)
+        for note in (*table.notes[1:], *table.shared)
+    ]
     if below:
         lines += [r"\par\smallskip\raggedright\scriptsize", "\\\\\n".join(below)]
     return "\n".join([*lines, r"\end{table*}", ""])

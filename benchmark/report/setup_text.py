@@ -12,9 +12,10 @@ import pandas as pd
 
 from ..metrics.policy import RULES
 from ..record import Record
+from . import naming
 from .components import seeds_draw
-from .crossed import ALPHA
-from .footnotes import budget
+from .crossed import ALPHA, FEWEST_SEEDS
+from .footnotes import budget, several
 from .frame import Results
 from .render import escape
 from .summary import amounts, order
@@ -40,7 +41,7 @@ def paragraphs(results: Results, table: pd.DataFrame, *, rule: str) -> list[str]
     return [
         _data(results, table, done),
         _training(results, table, done),
-        _evaluation(table, done, rule),
+        _evaluation(results, table, done, rule),
         _compute(done),
     ]
 
@@ -52,7 +53,7 @@ def checklist(results: Results) -> list[Item]:
     commits, data = _distinct(done, "commit"), {str(r.receipt.get("data", "")) for r in done}
     dirty = sum(bool(record.receipt.get("dirty")) for record in done)
     off_lock = sorted({name for r in done for name in (r.receipt.get("lock") or {}).get("differs", ())})
-    seeds = sorted(set(results.cells["seed"]))
+    seeds = sorted({int(record.cell.get("seed", 0)) for record in done})
     openings = {tuple(record.receipt.get("openings", ())) for record in done}
     machines = _distinct(done, "hardware")
     unknown = sum("scores" not in record.receipt for record in done)
@@ -60,7 +61,7 @@ def checklist(results: Results) -> list[Item]:
         (
             bool(done) and "unknown" not in commits and not dirty,
             f"Code: {_several('commit', commits)}"
-            + (f"; {dirty} cells with uncommitted changes" if dirty else "")
+            + (f"; {_counted(dirty, 'cell')} with uncommitted changes" if dirty else "")
             + ".",
         ),
         (
@@ -77,8 +78,8 @@ def checklist(results: Results) -> list[Item]:
         ),
         (
             len(seeds) >= 3,
-            f"Runs: {len(seeds)} seeds ({', '.join(map(str, seeds))}), the same for all methods; each draws "
-            f"{' or '.join(sorted(set(seeds_draw(results).values()))) or 'what no record tells'}.",
+            f"Runs: {_counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))}), the same for all methods; each "
+            f"draws {' or '.join(sorted(set(seeds_draw(results).values()))) or 'what no record tells'}.",
         ),
         (
             openings == {("final evaluation",)},
@@ -114,16 +115,33 @@ def _data(results: Results, table: pd.DataFrame, done: Sequence[Record]) -> str:
     names = list(dict.fromkeys(table["dataset"]))
     split = [record.split for record in done if record.split]
     validation = sorted({item.get("val_groups", 0) for item in split})
-    labels = "; ".join(f"{_and(amount for name, amount in amounts(table) if name == d)} ({d})" for d in names)
-    parts = [f"We use {_and(names)}, with labels for {labels}.", *budget(results, set(names))]
+    called = {name: naming.title(results, name) for name in names}
+    levels = {name: _and(amount for other, amount in amounts(table) if other == name) for name in names}
+    labels = "; ".join(f"{level} ({called[d]})" if len(names) > 1 else level for d, level in levels.items())
+    parts = [f"We use {_and(called.values())}, with labels for {labels}.", *budget(results, set(names))]
+    parts += _weak(table, done)
+    what = naming.groups(results, names)
     parts.append(
-        f"Validation cases ({_range(validation)} patients or videos) are those that a dataset publishes, or else are "
-        "taken from the training side and counted as labels."
+        f"Validation cases ({_range(validation)} {what}) are those that a dataset publishes, or else are taken from "
+        "the training side and counted as labels."
         if any(validation)
         else "No validation cases are set aside."
     )
-    parts.append("Labelled subsets are nested: a smaller one lies within every larger one of the same seed.")
+    if any(len({amount for name, amount in amounts(table) if name == dataset}) > 1 for dataset in names):
+        parts.append("Labelled subsets are nested: a smaller one lies within every larger one of the same seed.")
     return " ".join(parts)
+
+
+def _weak(table: pd.DataFrame, done: Sequence[Record]) -> list[str]:
+    """Which rows learn from labels that are not dense, and where these come from; nothing where all are dense."""
+    sentences = []
+    for kind, rows in table[table["annotation"] != "dense"].groupby("annotation", sort=False):
+        weak = [record.cell.get("weak") or {} for record in done if record.cell.get("annotation") == kind]
+        recipes = sorted({str(recipe["kind"]) for recipe in weak if recipe})
+        origin = f"simulated from dense ones: {_and(recipes)}" if recipes else "as the dataset publishes them"
+        labels = dict.fromkeys(rows["label"])
+        sentences.append(f"{_and(labels)} learn from {kind} labels ({origin}); all others from dense ones.")
+    return sentences
 
 
 def _training(results: Results, table: pd.DataFrame, done: Sequence[Record]) -> str:
@@ -133,31 +151,45 @@ def _training(results: Results, table: pd.DataFrame, done: Sequence[Record]) -> 
     def of(key: str, unit: str = "") -> str:
         return _setting(done, key, unit)
 
+    batches = f"batches of {of('labelled_batch')} labelled"
+    if any(record.split.get("unlabelled_groups") for record in done if record.cell.get("role") != "upper"):
+        batches += f" and {of('unlabelled_batch')} unlabelled"
     changed = any(record.cell["training"].get("network_options") for record in done)
     options = f", {of('network_options')}" if changed else ""
     return (
         f"We compare {_and(methods) or 'no method'}" + (f" with {_and(bounds)} as bounds" if bounds else "") + ". All "
         f"methods share network ({of('network')} of width {of('width')}{options}), patches of {of('patch')}, "
         f"{of('steps')} optimiser steps with {of('optimizer')} (learning rate {of('lr')}, schedule {of('schedule')}, "
-        f"weight decay {of('weight_decay')}), batches of {of('labelled_batch')} labelled and {of('unlabelled_batch')} "
-        f"unlabelled samples, and augmentation ({of('augment')}). Training ran in "
+        f"weight decay {of('weight_decay')}), {batches} samples, and augmentation ({of('augment')}). Training ran in "
         f"{_and(sorted({str(record.receipt.get('precision', '')) for record in done}))}. "
         + (f"Hyper-parameters were {results.tuned}." if results.tuned else "Hyper-parameters are those of the plan.")
     )
 
 
-def _evaluation(table: pd.DataFrame, done: Sequence[Record], rule: str) -> str:
-    seeds = sorted({int(record.cell.get("seed", 0)) for record in done})
+def _evaluation(results: Results, table: pd.DataFrame, done: Sequence[Record], rule: str) -> str:
+    on = naming.tested(results, list(dict.fromkeys(table["dataset"])))
     units = _and(sorted(set(table["unit"]) - {""})) or "mm"
     margins = f"{100 * ENDPOINTS[0].margin:g} Dice points"
     return (
         f"The weights of the last step are scored once, on whole test cases in native geometry; no checkpoint is "
         f"chosen on the test set. We report Dice and HD95 in {units} (the larger of the two directed 95th percentiles) "
-        f"as mean ± standard deviation over {len(seeds)} seeds; scans are averaged within a patient, then classes, "
-        f"then patients. {RULES[rule].description} Differences are tested by a t test on crossed seeds and patients "
-        f"with Satterthwaite's degrees of freedom at {ALPHA:g} after Holm's correction, with a margin of {margins}, on "
-        "Dice and log(1 + HD95)."
+        f"{_of_seeds(table)}{f', on {on}' if on else ''}; scans are averaged within a patient, then classes, then "
+        f"patients. {RULES[rule].description} "
+        + (
+            f"Differences are tested by a t test on crossed seeds and patients with Satterthwaite's degrees of freedom "
+            f"at {ALPHA:g} after Holm's correction, with a margin of {margins}, on Dice and log(1 + HD95)."
+            if table["n"].max() >= FEWEST_SEEDS
+            else f"Differences are not tested: that takes {FEWEST_SEEDS} seeds."
+        )
     )
+
+
+def _of_seeds(table: pd.DataFrame) -> str:
+    """Such as ``as mean ± standard deviation over 3 seeds``; one seed has no spread."""
+    known = sorted({int(n) for n in table["n"] if n > 0})
+    if not several(table):
+        return "of one seed" if known else "as the mean over seeds"
+    return f"as mean ± standard deviation over {_range(known)} seeds"
 
 
 def _compute(done: Sequence[Record]) -> str:
@@ -167,7 +199,7 @@ def _compute(done: Sequence[Record]) -> str:
     named = f"Python {versions[0].get('python')} and PyTorch {versions[0].get('torch')}" if len(versions) == 1 else OPEN
     where = "; ".join(sorted(set(machines))) or OPEN
     return (
-        f"The {len(done)} cells took {hours:.1f} hours in all on {where}, with {named} "
+        f"The {_counted(len(done), 'cell').removeprefix('1 ')} took {hours:.1f} hours in all on {where}, with {named} "
         f"({_several('commit', _distinct(done, 'commit'))})."
     )
 
@@ -186,6 +218,10 @@ def _setting(done: Sequence[Record], key: str, unit: str) -> str:
     by_dataset = [f"{text} ({_and(sorted(names))})" for text, names in sorted(values.items())]
     distinct = sum(len(names) for names in values.values()) == len(set().union(*values.values()))
     return _and(by_dataset) if distinct else f"{_and(sorted(values))} (differs between methods)"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _distinct(done: Sequence[Record], key: str) -> list[str]:

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from ..metrics.policy import FAILED_STATUSES
-from . import style
+from . import scales, style
 from .frame import Results
 from .multiples import smallest_amounts
+from .remarks import seed_marks
 from .style import Look, Picture, named
 from .summary import ENTRY, HEADLINE, worth
 
@@ -74,43 +75,49 @@ def by_size(
     for dataset in dict.fromkeys(frame["dataset"]):
         of = frame[frame["dataset"] == dataset]
         of = of.sort_values(["role", "label"], key=lambda column: column.map(place).fillna(-1), kind="stable")
-        figure = style.canvas(style.PAGE, 2.25 + 0.17 * (-(-len(rows) // 3) + 1))
-        panels = figure.subplots(1, 2)
+        figure = style.canvas(style.PAGE, 2.25)
+        failing = bool((of["failed"] > 0).any())
+        panels = figure.subplots(1, 2 if failing else 1, squeeze=False)[0]
         spread = of.groupby(["role", "label", "bin", "size"], sort=False)[["dice", "failed"]].agg(["mean", "std"])
         bands = len(rows) <= MOST_BANDS
+        shown = table[(table["dataset"] == dataset)]
+        marks = seed_marks(shown[(shown["amount"] == amounts.get(dataset)) | (shown["role"] == "upper")])
         for (role, label), line in spread.reset_index().groupby(["role", "label"], sort=False):
             look = style.UPPER if role == "upper" else looks[label]
-            _line(panels, line.sort_values("size"), named(label, look), look, bands=bands)
-        for axes, name in zip(panels, ("Dice (%)", "Missed or failed (%)"), strict=True):
-            style.log_axis(axes, "x")
-            axes.set_xlabel("Size of the structure in the reference (pixels or voxels)")
+            text = named(label, look, marks.get((role, label), ""))
+            _line(panels, line.sort_values("size"), text, look, bands=bands)
+        counted = "voxels" if set(shown["unit"]) - {""} == {"mm"} else "pixels or voxels"  # "px" is either
+        for axes, name in zip(panels, ("Dice (%)", "Missed or failed (%)"), strict=False):
+            scales.log_axis(axes, "x")
+            axes.set_xlabel(f"Size of the structure in the reference ({counted})")
             axes.set_ylabel(name)
             axes.grid(axis="y")
-        highest = max(1.0, panels[1].get_ylim()[1])  # where nothing failed, an axis of its own would go below 0
-        panels[1].set_ylim(-0.05 * highest, highest)
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)))
-        title = f"{dataset}, {amounts.get(dataset, '')}"
-        figure.suptitle(title, x=0.01, ha="left", fontsize=8.5, fontweight="bold")
+        if failing:
+            highest = max(1.0, panels[1].get_ylim()[1])
+            panels[1].set_ylim(-0.05 * highest, highest)
+        style.legend(figure, style.handles(figure), 2.4)
+        style.headed(figure, f"{dataset}, {amounts.get(dataset, '')}")
         yield Picture(
             f"sizes_{style.slug(dataset)}",
             f"Size of structures in {dataset}",
-            f"Dice and share of failures on {dataset} against the size of the structure in the reference. "
-            + _numbers(spread),
+            f"Dice{' and share of failures' * failing} on {dataset} against the size of the structure in the "
+            "reference. " + _numbers(spread),
             f"Test structures (case × class) at {amounts.get(dataset, '')}, in bins of equally many by their size in "
             "the reference; the same bins for all methods. Lines: means over seeds. "
-            + ("Bands: ± one standard deviation over seeds." if bands else ""),
+            + ("Bands: ± one standard deviation over seeds. " if bands else "")
+            + ("" if failing else "No structure was missed or failed."),
             figure,
+            (dataset,),
         )
 
 
 def _line(panels: Any, line: pd.DataFrame, label: str, look: Look, *, bands: bool) -> None:
     x = line["size"].to_numpy()
-    for axes, metric in zip(panels, ("dice", "failed"), strict=True):
+    for axes, metric in zip(panels, ("dice", "failed"), strict=False):
         mean, spread = (100 * line[(metric, how)].to_numpy() for how in ("mean", "std"))
         if bands:
-            low, high = (np.clip(mean + sign * np.nan_to_num(spread), 0, 100) for sign in (-1, 1))
-            axes.fill_between(x, low, high, color=look.colour, alpha=0.1, linewidth=0)
+            below, above = style.within(mean, spread, 100)
+            axes.fill_between(x, mean - below, mean + above, color=look.colour, alpha=0.1, linewidth=0)
         axes.plot(x, mean, label=label, **look.line())
 
 

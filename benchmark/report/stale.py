@@ -81,8 +81,9 @@ def _mixed_data(results: Results) -> Iterator[str]:
         split=[_receipt(results, name, "split") for name in results.cells["id"]],
     )
     cells = cells[cells["status"] == "finished"]
-    for what, keys in (("data", ["dataset"]), ("split", ["dataset", "amount", "role", "seed", "fold"])):
-        # the upper bound has a split of its own, methods and lower bounds share theirs
+    for what, keys in (("data", ["dataset"]), ("split", ["dataset", "amount", "annotation", "role", "seed", "fold"])):
+        # the upper bound has a split of its own, methods and lower bounds share theirs, and where some patients lack
+        # scribbles, others are drawn
         known = cells[cells[what] != ""].assign(role=cells["role"].where(cells["role"] == "upper", "method"))
         for _, of in known.groupby(keys, sort=False):
             if of[what].nunique() > 1:

@@ -28,6 +28,12 @@ MOST_NAMES = 10
 MOST_TOLD = 12
 """Decided pairs that a map's description names."""
 
+MOST_LETTERS = 34
+"""Of a name beside a panel."""
+
+MOST_RANKS = 25
+"""Of an axis whose every rank is written."""
+
 BETTER, WORSE, EQUAL = "#9ecae9", "#f6b78c", "#e4e4e4"
 
 
@@ -66,14 +72,15 @@ def _ranks(annotation: str, found: Sequence[Ranking], looks: dict[str, Look], le
     members = list(dict.fromkeys(members))
     across = min(3, len(chosen))
     down = -(-len(chosen) // across)
-    figure = style.canvas(style.COLUMN if across == 1 else style.PAGE, down * (0.75 + 0.17 * len(members)))
+    long = max(len(_label(member)) for member in members) > MOST_LETTERS // 2
+    figure = style.canvas(style.PAGE if across > 1 or long else style.COLUMN, down * (0.75 + 0.17 * len(members)))
     grid = figure.subplots(down, across, squeeze=False, sharey=True)
     for axes, each in zip(grid.ravel(), chosen, strict=False):
         _rank_panel(axes, each, members, looks)
-        axes.set_title(each.dataset + (f", {each.amount}" if each.amount else ""))
+        style.titled(axes, each.dataset + (f", {each.amount}" if each.amount else ""), figure.get_figwidth() / across)
     for axes in grid.ravel()[len(chosen) :]:
         axes.set_axis_off()
-    grid[0, 0].set_yticks(range(len(members)), [_label(member) for member in members])
+    grid[0, 0].set_yticks(range(len(members)), style.shortened([_label(member) for member in members], MOST_LETTERS))
     grid[0, 0].set_ylim(len(members) - 0.4, -0.6)
     first = chosen[0]
     told = "; ".join(
@@ -85,8 +92,9 @@ def _ranks(annotation: str, found: Sequence[Ranking], looks: dict[str, Look], le
         f"Ranks, {annotation} labels",
         f"Ranks of methods with {annotation} labels with 95 % intervals. {first.dataset}: {told}.",
         f"Mark: rank by mean Dice; line: 95 % interval over {RESAMPLES} resamples of seeds and patients; number: how "
-        "often it came first (%). Where there are several amounts of labels, Dice is averaged over them.",
+        "often it came first. Where there are several amounts of labels, Dice is averaged over them.",
         figure,
+        tuple(dict.fromkeys(each.dataset for each in chosen if each.dataset != OVERALL)) if not overall else (),
     )  # fmt: skip
 
 
@@ -96,12 +104,12 @@ def _rank_panel(axes: Any, found: Ranking, members: Sequence[Member], looks: dic
         at, look = members.index(member), looks[member[1]]
         axes.hlines(at, found.low[place], found.high[place], color=look.colour, linewidth=1.4)
         axes.plot(found.rank[place], at, linestyle="none", **look.dot())
-        share = 100 * found.first[place]
-        if share >= 0.5:
-            axes.annotate(f"{share:.0f}", (most + 0.7, at), va="center", ha="left", fontsize=6.5, annotation_clip=False)
+        share = f"{100 * found.first[place]:.0f}%"
+        axes.annotate(share, (most + 0.7, at), va="center", ha="left", fontsize=6.5, annotation_clip=False)
     axes.annotate("first", (most + 0.7, -0.75), va="center", ha="left", fontsize=6.5, annotation_clip=False)
     axes.set_xlim(0.5, most + 0.5)
-    axes.set_xticks(range(1, most + 1, 1 + most // 9))
+    axes.set_xticks(range(1, most + 1, 1 + most // MOST_RANKS))
+    axes.tick_params(axis="x", labelsize=7 if most <= MOST_NAMES else 5.5)
     axes.set_xlabel("Rank")
     axes.grid(axis="x")
 
@@ -112,13 +120,16 @@ def _maps(dataset: str, annotation: str, pairs: pd.DataFrame, columns: Sequence[
     across = min(2, len(chosen))
     down = -(-len(chosen) // across)
     side = 0.6 + (0.3 if most <= MOST_NAMES else 0.14) * most
-    figure = style.canvas(style.COLUMN if across == 1 else style.PAGE, down * side)
+    longest = max(len(_label(member)) for found in chosen for member in found.members)
+    wide = across > 1 or longest > MOST_LETTERS // 2 or most > MOST_NAMES
+    figure = style.canvas(style.PAGE if wide else style.COLUMN, down * side + 0.3)
     grid = figure.subplots(down, across, squeeze=False)
     for axes, found in zip(grid.ravel(), chosen, strict=False):
         _map_panel(axes, found, pairs[pairs["amount"] == found.amount])
-        axes.set_title(f"{dataset}, {found.amount}")
+        style.titled(axes, f"{dataset}, {found.amount}", 0.6 * figure.get_figwidth() / across)
     for axes in grid.ravel()[len(chosen) :]:
         axes.set_axis_off()
+    _key(figure)
     decided = [row for found in chosen for row in pairs.itertuples() if row.amount == found.amount]
     decided = [f"at {row.amount} {row.label} over {row.other}" for row in decided if row.verdict == "better"]
     told = "; ".join(decided[:MOST_TOLD]) + (f"; and {len(decided) - MOST_TOLD} more" * (len(decided) > MOST_TOLD))
@@ -131,6 +142,7 @@ def _maps(dataset: str, annotation: str, pairs: pd.DataFrame, columns: Sequence[
         "intervals with Holm's correction over all pairs of a panel and the margin of the verdicts."
         + (" Numbers: difference in Dice points." if most <= MOST_NAMES else ""),
         figure,
+        (dataset,),
     )
 
 
@@ -145,19 +157,19 @@ def _map_panel(axes: Any, found: Ranking, pairs: pd.DataFrame) -> None:
         where = members[row.role, row.label], members[row.other_role, row.other]
         kinds[where], gains[where] = codes.get(row.verdict, 0), 100 * row.difference
     axes.imshow(kinds, cmap=ListedColormap(["white", BETTER, WORSE, EQUAL]), vmin=0, vmax=3, aspect="auto")
-    for code, marker in ((1, "+"), (2, "_"), (3, "$≈$")):
+    for code, sign in enumerate(_signs().values(), start=1):
         rows, columns = np.nonzero(kinds == code)
         shift = 0.28 if size <= MOST_NAMES else 0.0
-        axes.plot(
-            columns, rows - shift, linestyle="none", marker=marker, color=style.INK, markersize=3.2, markeredgewidth=0.7
-        )
+        axes.plot(columns, rows - shift, linestyle="none", color=style.INK, **sign)
     if size <= MOST_NAMES:
         for row, column in zip(*np.nonzero(np.isfinite(gains)), strict=True):
             axes.text(column, row + 0.12, f"{gains[row, column]:+.1f}", ha="center", va="center", fontsize=6)
-    shown = range(0, size, 1 + size // 10)
+    shown = range(0, size, 1 + size // MOST_RANKS)
     axes.set_xticks(shown, [str(found.rank[place]) for place in shown])
     axes.set_yticks([])
-    names = [f"{_label(member)}  {rank}" for member, rank in zip(members, found.rank, strict=True)]
+    axes.tick_params(axis="x", labelsize=7 if size <= MOST_NAMES else 5.5)
+    short = style.shortened([_label(member) for member in members], MOST_LETTERS)
+    names = [f"{name}  {rank}" for name, rank in zip(short, found.rank, strict=True)]
     widest = max(names, key=len)
     for place, name in enumerate(names):  # texts, of which one is laid out: a hundred tick labels take seconds
         text = axes.text(-0.5 - 0.02 * size, place, name, ha="right", va="center", fontsize=7)
@@ -170,6 +182,36 @@ def _map_panel(axes: Any, found: Ranking, pairs: pd.DataFrame) -> None:
     axes.set_ylim(size - 0.5, -0.5)
     axes.plot(range(size), range(size), linestyle="none", marker="s", color=style.FAINT, markersize=1.5)
     axes.set_xlabel("Rank of the other")
+
+
+def _signs() -> dict[str, dict[str, Any]]:
+    """How each verdict is written into a map. "≈" is drawn: as a letter it would be parsed as a formula."""
+    from matplotlib.path import Path
+
+    wave = np.array([(-1, 0), (-0.4, 0.75), (0.4, -0.75), (1, 0)])
+    codes = [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4]
+    apart = np.array([0, 0.35])
+    waves = Path(np.concatenate([wave + apart, wave - apart]), codes * 2)
+    return {
+        "better": {"marker": "+", "markersize": 3.2, "markeredgewidth": 0.7},
+        "worse": {"marker": "_", "markersize": 3.2, "markeredgewidth": 0.7},
+        "equivalent": {"marker": waves, "markersize": 4.5, "markeredgewidth": 0.7, "fillstyle": "none"},
+    }
+
+
+def _key(figure: Any) -> None:
+    """What the colours and signs of a map say, below it."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    colours, signs = (BETTER, WORSE, EQUAL), _signs()
+    pairs = [
+        (Patch(facecolor=colour, edgecolor="#dddddd"), Line2D([], [], linestyle="none", color=style.INK, **sign))
+        for colour, sign in zip(colours, signs.values(), strict=True)
+    ]
+    blank = Patch(facecolor="white", edgecolor="#bbbbbb")
+    labels = [f"row {word}" for word in signs]
+    figure.legend([*pairs, blank], [*labels, "not separable"], loc="outside lower center", ncols=4, handlelength=1.4)
 
 
 def _label(member: Member) -> str:

@@ -13,6 +13,7 @@ from . import sequential
 from .blocks import Block
 from .components import DIFFERENCE, METHOD
 from .frame import Results
+from .numerals import fixed
 from .ranks import OVERALL, RESAMPLES, TOP, Ranking
 from .tables import Column, Number, Row, Table, columns_of, rows_of
 from .verdict_tables import EMPTY
@@ -33,7 +34,9 @@ def rank_tables(table: pd.DataFrame, rankings: Sequence[Ranking], blocks: Sequen
         found, at = places[column, (role, label)]
         text = f"{found.rank[at]}{'*' if found.top[at] else ''} [{found.low[at]}–{found.high[at]}]"
         cells = ids.get((role, label, found.dataset, found.amount), ())
-        return Number(f"{text}\n{100 * found.first[at]:.0f} %", cells, float(found.rank[at]))
+        first = f"{100 * found.first[at]:.0f} %"
+        parts = (("", f"{found.rank[at]}"), ("interval", f"[{found.low[at]}–{found.high[at]}]"), ("first", first))
+        return Number(f"{text}\n{first}", cells, float(found.rank[at]), parts=parts)
 
     rows = [
         replace(row, numbers=tuple(number(column, row.role, row.label) for column in columns))
@@ -50,10 +53,14 @@ def rank_tables(table: pd.DataFrame, rankings: Sequence[Ranking], blocks: Sequen
     for found in rankings:
         kind = f" ({found.annotation} labels)" if len({r.annotation for r in rankings}) > 1 else ""
         median, low, high = found.tau
-        again = EMPTY if np.isnan(median) else Number(f"{median:.2f} [{low:.2f}, {high:.2f}]", sort=median)
+        again = (
+            EMPTY
+            if np.isnan(median)
+            else Number(f"{fixed(median, 2)} [{fixed(low, 2)}, {fixed(high, 2)}]", sort=median)
+        )
         by_column.setdefault(f"resampled seeds and patients{kind}", {})[_column(found)] = again
         for name, tau in found.sensitivity.items():
-            text = "–" if np.isnan(tau) else f"{tau:.2f}"
+            text = "–" if np.isnan(tau) else fixed(tau, 2)
             by_column.setdefault(name + kind, {})[_column(found)] = Number(text, sort=tau)
     stability = tuple(
         Row(name, "method", tuple(numbers.get(column, EMPTY) for column in columns))

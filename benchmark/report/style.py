@@ -7,10 +7,14 @@ wine of Paul Tol's "muted" scheme (SRON/EPS/TN/09-002). Every method also has a 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from math import inf
+from textwrap import fill
 from typing import Any
+
+import numpy as np
 
 COLUMN, PAGE = 3.4, 7.0
 """Widths of one column and of the text of a two-column paper, in inches."""
@@ -97,26 +101,52 @@ class Picture:
     alt: str
     caption: str
     figure: Any
+    datasets: tuple[str, ...] = ()
+    """Whose records it shows; none named: all."""
+    says: tuple[str, ...] = ("seeds", "patients", "weights", "failures")
+    """What `captions` adds to its caption."""
 
 
 UPPER = Look("#000000", "*", (0, (5, 2)))
 LOWER = Look("#707070", "o", (0, (2, 1.2)), filled=False)
 
 
-def looks(methods: Sequence[str], lower: Sequence[str] = ()) -> dict[str, Look]:
-    """A look per method, by sorted name; lower bounds are grey and dashed with open markers."""
-    found = {}
-    for number, method in enumerate(sorted(set(methods) - set(lower))):
-        round_ = number // len(COLOURS)
-        found[method] = Look(
-            COLOURS[number % len(COLOURS)],
-            MARKERS[number % len(MARKERS)],
-            DASHES[round_ % len(DASHES)],
-            filled=round_ % 2 == 0,
-        )
-    for number, method in enumerate(sorted(set(lower))):
-        found[method] = Look(LOWER.colour, MARKERS[number % len(MARKERS)], LOWER.dashes, filled=False)
+LOWERS = ("supervised", "pce")
+"""Lower bounds that plans have; others come after them."""
+
+
+def looks(rows: Sequence[str], lower: Sequence[str] = ()) -> dict[str, Look]:
+    """A look per row, in every report the same for a method; lower bounds are grey and dashed with open markers.
+
+    A method's look follows from its place among all methods of the project. Rows of other names, such as variants, come
+    after these, by sorted name. Colour, marker and filling together are another for each of the first 128.
+
+    Args:
+        rows: labels of methods and lower bounds.
+        lower: which of them are lower bounds.
+    """
+    import methods  # which imports torch
+
+    names = methods.names()
+    places = {name: place for place, name in enumerate(names)}
+    wanted = sorted(set(rows) - set(lower))
+    places |= {label: len(names) + i for i, label in enumerate(label for label in wanted if label not in places)}
+    found = {label: _look(places[label]) for label in wanted}
+    known = [*LOWERS, *sorted(set(lower) - set(LOWERS))]
+    for label in sorted(set(lower)):
+        marker = MARKERS[known.index(label) % len(MARKERS)]
+        found[label] = Look(LOWER.colour, marker, LOWER.dashes, filled=False)
     return found
+
+
+def _look(place: int) -> Look:
+    round_ = place // len(COLOURS)
+    return Look(
+        COLOURS[place % len(COLOURS)],
+        MARKERS[(place + round_) % len(MARKERS)],
+        DASHES[round_ % len(DASHES)],
+        filled=(round_ + round_ // len(MARKERS)) % 2 == 0,
+    )
 
 
 def settings() -> AbstractContextManager[None]:
@@ -157,30 +187,72 @@ def pdf(figure: Any) -> bytes:
     return buffer.getvalue()
 
 
-def named(label: str, look: Look) -> str:
-    """Bounds are named as such; they are grey and black, which nobody can know from the label."""
-    if look.colour == UPPER.colour:
-        return f"{label} (upper bound)"
-    return f"{label} (lower bound)" if look.colour == LOWER.colour else label
+def named(label: str, look: Look, mark: str = "") -> str:
+    """Bounds are named as such; they are grey and black, which nobody can know from the label.
+
+    ``mark``: what is to be said of the row, see `remarks.seed_marks`.
+    """
+    bound = {UPPER.colour: " (upper bound)", LOWER.colour: " (lower bound)"}.get(look.colour, "")
+    return f"{label}{bound}{mark}"
 
 
-def known(value: float) -> float:
-    """A spread, or none where there is one seed only."""
-    return value if value == value else 0.0
+def shortened(names: Sequence[str], most: int) -> list[str]:
+    """Names of at most so many letters, with an ellipsis in the middle; longer where two would be the same.
+
+    >>> shortened(["supervised", "cvcl [contrast=a, places=mined]"], 15)
+    ['supervised', 'cvcl [c…=mined]']
+    """
+    while True:
+        found = [name if len(name) <= most else f"{name[: most // 2]}…{name[most // 2 + 1 - most :]}" for name in names]
+        if len(set(found)) == len(set(names)):
+            return found
+        most += 8
+
+
+def titled(axes: Any, text: str, inches: float, size: float = 8) -> None:
+    """A title in as many lines as a panel of that width needs."""
+    axes.set_title(fill(text, max(8, int(104 * inches / size))), fontsize=size)
+
+
+def headed(figure: Any, text: str) -> None:
+    """What the whole figure is of, above it."""
+    text = fill(text, int(11 * figure.get_figwidth()))
+    figure.suptitle(text, x=0.01, ha="left", fontsize=8.5, fontweight="bold")
+
+
+def legend(figure: Any, found: Mapping[str, Any], height: float) -> None:
+    """A legend below the panels, in as many columns as there is room for; the figure grows by its rows.
+
+    Args:
+        figure: to be given its height.
+        found: handles by label.
+        height: of the figure in inches without a legend.
+    """
+    names = shortened(list(found), 60 if figure.get_figwidth() > COLUMN else 48)
+    rows, columns = len(names), 1
+    for wanted in (4, 3, 2):
+        down = -(-len(names) // wanted)
+        parts = [names[i : i + down] for i in range(0, len(names), down)]
+        # a handle and its gaps are as wide as eight letters; 18 letters are an inch
+        if len(parts) == wanted and sum(8 + max(map(len, part)) for part in parts) <= 18 * figure.get_figwidth():
+            rows, columns = down, wanted
+            break
+    figure.set_figheight(height + 0.17 * rows)
+    figure.legend(found.values(), names, loc="outside lower center", ncols=columns)
+
+
+def handles(figure: Any) -> dict[str, Any]:
+    """What the panels of a figure name in a legend: handles by label."""
+    panels = [axes.get_legend_handles_labels() for axes in figure.axes]
+    return {label: handle for drawn in panels for handle, label in zip(*drawn, strict=True)}
+
+
+def within(mean: Any, spread: Any, most: float = inf) -> np.ndarray:
+    """Arms of error bars, ``(2, n)``: one spread each way, within what a metric can be, 0 to ``most``."""
+    mean, spread = np.atleast_1d(np.asarray(mean, np.float64)), np.nan_to_num(np.atleast_1d(np.asarray(spread, float)))
+    return np.array([np.fmin(spread, np.fmax(mean, 0)), np.fmin(spread, np.fmax(most - mean, 0))])
 
 
 def slug(name: str) -> str:
     """A name as part of a file's name."""
     return "".join(sign if sign.isalnum() or sign in "_-" else "-" for sign in name)
-
-
-def log_axis(axes: Any, axis: str) -> None:
-    """A logarithmic axis with 1, 2 and 5 of every decade as plain numbers, as far as there is room for them."""
-    getattr(axes, f"set_{axis}scale")("log")
-    low, high = getattr(axes, f"get_{axis}lim")()
-    ticks = [digit * 10.0**power for power in range(-4, 9) for digit in (1, 2, 5)]
-    shown = [tick for tick in ticks if low <= tick <= high]
-    if len(shown) > 7:
-        shown = [tick for tick in shown if f"{tick:e}".startswith("1")]
-    getattr(axes, f"set_{axis}ticks")(shown, [f"{tick:g}" for tick in shown], minor=False)
-    getattr(axes, f"set_{axis}ticks")([], minor=True)

@@ -125,7 +125,7 @@ def class_entries(results: Results, by_class: pd.DataFrame, *, selection: str = 
 
 
 def order(table: pd.DataFrame, metric: str = "dice") -> list[str]:
-    """Labels of the methods and lower bounds, best mean first.
+    """Labels of the methods and lower bounds, best mean first; those with unfinished seeds behind all others.
 
     Where a method lacks a column, the columns that it has are compared with the mean of the others there, so that being
     absent from a hard column does not lift a method. Methods without any number come last, by name.
@@ -133,8 +133,10 @@ def order(table: pd.DataFrame, metric: str = "dice") -> list[str]:
     rows = table[table["role"] != "upper"]
     column = rows[f"{metric}_mean"] - rows.groupby(["dataset", "amount"])[f"{metric}_mean"].transform("mean")
     means = column.groupby(rows["label"]).mean()
+    unfinished = (rows["n"] < rows["planned"]).groupby(rows["label"]).any()
     sign = -1 if metric in ("dice", "jaccard", "nsd") else 1
-    return sorted(means.index, key=lambda label: (np.isnan(means[label]), sign * np.nan_to_num(means[label]), label))
+    place = {label: (np.isnan(mean), unfinished[label], sign * np.nan_to_num(mean)) for label, mean in means.items()}
+    return sorted(means.index, key=lambda label: (*place[label], label))
 
 
 def amounts(table: pd.DataFrame) -> list[tuple[str, str]]:

@@ -5,15 +5,17 @@ A `Table` knows what is printed and which cells each number comes from; `render`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
 
 from ..metrics.policy import DEFAULT_RULE
+from . import numerals
 from .footnotes import failed_cells, means_note, notes
 from .frame import Results
+from .numerals import with_spread
 from .summary import amounts, key_of, order
 from .winners import Standing, Standings
 
@@ -25,7 +27,7 @@ NOT_PLANNED = "n/a"
 
 FAILURES = (
     "Pairs of test case and class that were missed, spurious or not predicted, of all pairs that are in the reference "
-    "or the prediction; in brackets their share, mean ± standard deviation over complete seeds. +k: pairs in neither, "
+    "or the prediction; in brackets their share, over complete seeds. +k: pairs in neither, "
     "which the rule for empty masks deals with."
 )
 
@@ -46,13 +48,15 @@ class Column:
 class Number:
     """One printed number, or several lines, and the cells that it comes from.
 
-    ``look``: "" as it is; "winner" is printed bold; "oracle" is watermarked, for nobody may claim it.
+    ``look``: "" as it is; "winner" is printed bold; "oracle" is watermarked, for nobody may claim it. ``parts``: what
+    running text may want of it, by name ("" is the value itself), without signs; none: all of ``text``.
     """
 
     text: str
     ids: tuple[str, ...] = ()
     sort: float = float("nan")
     look: Look = ""
+    parts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,8 +122,8 @@ def build(
     units = {dataset: "/".join(sorted(set(rows["unit"]) - {""})) for dataset, rows in table.groupby("dataset")}
     unit = next(iter(set(units.values()))) if len(set(units.values())) == 1 else ""
     in_title = f" ({unit})" if unit else " (unit in the header)" if any(units.values()) else ""
-    shared = notes(results, table, shown)
-    means = means_note(table, rule)
+    shared = notes(results, table)
+    means = means_note(results, table, rule, shown)
     kinds: list[tuple[str, str, Callable[[Any], Number], tuple[str, ...]]] = [
         ("dice", "Dice (%), higher is better", lambda e: mean(e, "dice", shown), means),
         ("hd95", f"HD95{in_title}, lower is better", lambda e: mean(e, "hd95", shown), means),
@@ -138,6 +142,22 @@ def build(
 def columns_of(table: pd.DataFrame) -> tuple[Column, ...]:
     """The columns of every table of `summary.entries`."""
     return tuple(Column(dataset, amount) for dataset, amount in amounts(table))
+
+
+def only(table: Table, datasets: Collection[str]) -> Table:
+    """The columns of some datasets."""
+    kept = [place for place, column in enumerate(table.columns) if column.dataset in datasets]
+    rows = tuple(replace(row, numbers=tuple(row.numbers[place] for place in kept)) for row in table.rows)
+    return replace(table, columns=tuple(table.columns[place] for place in kept), rows=rows)
+
+
+def typeset(table: Table) -> Table:
+    """The table with the signs of its numbers as `numerals` prints them."""
+    rows = (
+        replace(row, numbers=tuple(replace(n, text=numerals.typeset(n.text)) for n in row.numbers))
+        for row in table.rows
+    )
+    return replace(table, rows=tuple(rows))
 
 
 def panels(table: Table) -> list[Table]:
@@ -191,17 +211,13 @@ def mean(entry: Any, metric: str, standings: Standings) -> Number:
         return Number(f"–{unfinished(entry)}", entry.ids)
     text = with_spread(scale * value, scale * spread, digits) + unfinished(entry)
     standing = standings.get((metric, *key_of(entry)), Standing())
-    return Number(text + standing.sign, entry.ids, value, "winner" if standing.winner else "")
+    look: Look = "winner" if standing.winner else ""
+    return Number(text + standing.sign, entry.ids, value, look, (("", text),))
 
 
 def unfinished(entry: Any) -> str:
     """Such as `` (2/3)``, seeds that are complete and planned; nothing where all are."""
     return "" if entry.n == entry.planned else f" ({entry.n}/{entry.planned})"
-
-
-def with_spread(value: float, spread: float, digits: int = 1, sign: str = "") -> str:
-    """Such as ``72.0 ± 2.0``; without a spread where one seed has none."""
-    return f"{value:{sign}.{digits}f}" + (f" ± {spread:.{digits}f}" if spread == spread else "")
 
 
 def _failures(entry: Any) -> Number:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from .evidence import Evidence
+from .numerals import fixed, probability
 from .pairs import STRONGEST
 from .summary import key_of
 from .tables import Column, Number, Table, columns_of, rows_of
-from .verdicts import ALPHA, BASELINE, ENDPOINTS, FEWEST_PATIENTS, FEWEST_SEEDS, LOWER, POWER, Endpoint
+from .verdicts import ALPHA, BASELINE, ENDPOINTS, FEWEST_PATIENTS, FEWEST_SEEDS, LOWER, POWER, Endpoint, Key
 
 EMPTY = Number("–")
 
@@ -21,6 +23,15 @@ SEEDS, SEEDS_AT_FEW_LABELS, FEW_LABELS = 5, 10, 0.05
 
 MOST = 100
 """Where an MDE ends in print: Dice has no more points, and 1 + HD95 changes a hundredfold only from a hit to a miss."""
+
+FAILING = 0.5
+"""Share of failed predictions from which a method does not do its task, however like another one it is."""
+
+BOTH_FAIL = "both fail"
+_BOTH_FAIL = (
+    f"Both fail: equivalent, but {100 * FAILING:g} % or more of the predictions of either are missed, spurious or "
+    "absent (failed predictions): neither does its task."
+)
 
 _OVERALL = ("difference", "p (Holm)", "P(A > B)", "won/tied/lost", "false claim", "verdict")
 
@@ -34,7 +45,8 @@ def verdict_tables(table: pd.DataFrame, judged: pd.DataFrame, *, looked: bool = 
         looked: whether verdicts were looked at more than once.
     """
     made, columns = [], columns_of(table)
-    cells = {(entry.label, entry.dataset, entry.amount): entry.ids for entry in table.itertuples()}
+    cells = {key_of(entry): entry.ids for entry in table.itertuples()}
+    rates = {key_of(entry): entry.failure_rate_mean for entry in table.itertuples()}
     for against in (LOWER, BASELINE, STRONGEST):
         for endpoint in ENDPOINTS:
             mine = judged[(judged["endpoint"] == endpoint.name) & (judged["against"] == against)]
@@ -43,26 +55,24 @@ def verdict_tables(table: pd.DataFrame, judged: pd.DataFrame, *, looked: bool = 
                 continue
 
             def number(
-                entry: Any, found: dict = found, endpoint: Endpoint = endpoint, named: bool = against == STRONGEST
+                entry: Any, found: dict = found, endpoint: Endpoint = endpoint, against: str = against
             ) -> Number:
                 row = found.get(key_of(entry))
-                return (
-                    EMPTY
-                    if row is None
-                    else Number(
-                        _verdict_text(row, endpoint, named=named),
-                        (*entry.ids, *cells.get((row.reference, entry.dataset, entry.amount), ())),
-                        row.difference,
-                    )
-                )
+                if row is None:
+                    return EMPTY
+                other = _reference(row, against)
+                parts = _parts(row, endpoint, both_fail=min(rates[key_of(entry)], rates.get(other, 0)) >= FAILING)
+                text = _text(parts, named=row.reference if against == STRONGEST else "")
+                return Number(text, (*entry.ids, *cells.get(other, ())), row.difference, "", tuple(parts.items()))
 
             rows = tuple(rows_of(table[table["role"] == "method"], columns, number))
             what = "difference in Dice points" if not endpoint.log else "ratio of 1 + HD95"
             whom = {LOWER: "the lower bound", STRONGEST: "the strongest rival"}.get(
                 against, f"the baseline {mine['reference'].iloc[0]}"
             )
-            note = _verdict_note(endpoint, against, whom, what, int(mine["family"].iloc[0]), looked=looked)
-            notes = (note, *screening(table, mine))
+            note = _verdict_note(mine, endpoint, whom, what, looked=looked)
+            fail = [_BOTH_FAIL] if any(BOTH_FAIL in number.text for row in rows for number in row.numbers) else []
+            notes = (note, *fail, *screening(table, mine))
             key = (
                 f"verdicts-{endpoint.metric}"
                 if against == LOWER
@@ -89,8 +99,10 @@ def screening(table: pd.DataFrame, mine: pd.DataFrame) -> list[str]:
 
 
 def overall_tables(table: pd.DataFrame, evidence: Evidence) -> list[Table]:
-    """The overall effects, where there is more than one column to average over; else none."""
+    """The overall effects, where there is more than one dataset to average over; else none."""
     whole = evidence.overall
+    if table["dataset"].nunique() < 2:
+        return []
     ids = {(row.role, row.label): () for row in table.itertuples()}
     for row in table.itertuples():
         ids[row.role, row.label] += row.ids
@@ -115,12 +127,12 @@ def overall_tables(table: pd.DataFrame, evidence: Evidence) -> list[Table]:
             Table(
                 f"overall-{against.split()[0]}", f"Over all datasets, against {whom}", tuple(columns), tuple(rows),
                 (
-                    "Difference (Dice in points; HD95 as ratio of 1 + HD95) averaged over the amounts of a dataset, "
-                    "then over datasets with equal weight (entries of one dataset that share patients count as one), "
-                    "with its 95 % interval. P(A > B): share of random datasets, "
-                    "seeds and patients in which the method is ahead. Won, tied, lost: columns with a difference "
-                    "beyond the margin, within it, and the other way. False claim: posterior probability that who is "
-                    "ahead is in truth behind. “–”: incomplete in some dataset.",
+                    "Difference (Dice in points; HD95 as ratio of 1 + HD95, tested on its logarithm) averaged over the "
+                    "amounts of a dataset, then over datasets with equal weight (entries of one dataset that share "
+                    "patients count as one), with its 95 % interval, or the 90 % one that equivalence is read off. "
+                    "P(A > B): share of random datasets, seeds and patients in which the method is ahead. Won, tied, "
+                    "lost: columns with a difference beyond the margin, within it, and the other way. False claim: "
+                    "posterior probability that who is ahead is in truth behind. “–”: incomplete in some dataset.",
                 ),
             )
         )  # fmt: skip
@@ -135,54 +147,75 @@ def least(detectable: float, endpoint: Endpoint) -> str:
 
 
 def _shown(value: float, endpoint: Endpoint, sign: str = "") -> str:
-    return f"{np.exp(value):.2f}" if endpoint.log else f"{100 * value:{sign}.1f}"
+    return fixed(np.exp(value), 2) if endpoint.log else fixed(100 * value, 1, sign)
 
 
-def _verdict_text(row: Any, endpoint: Endpoint, *, named: bool = False) -> str:
-    """Such as ``+9.4 [6.1, 12.7]`` and below it ``better``; ``×0.62 [0.51, 0.75]`` where logarithms were compared."""
-    text = ("×" if endpoint.log else "") + _shown(row.difference, endpoint, "+")
-    if row.low == row.low:
-        text += f" [{_shown(row.low, endpoint)}, {_shown(row.high, endpoint)}]"
-    if named:
-        text += f"\nto {row.reference}"
+def _reference(row: Any, against: str) -> Key:
+    return ("lower" if against == LOWER else "method", row.reference, row.dataset, row.amount)
+
+
+def _parts(row: Any, endpoint: Endpoint, *, both_fail: bool = False) -> dict[str, str]:
+    """What is printed of a comparison: ``+9.4``, ``[6.1, 12.7]``, ``p = .003``, ``better``; only what there is.
+
+    ``×0.62 [0.51, 0.75]`` where logarithms were compared. An equivalence shows the interval that it is read off.
+    """
+    found = {"difference": ("×" if endpoint.log else "") + _shown(row.difference, endpoint, "+")}
+    same = row.verdict == "equivalent"
+    low, high = (row.low_90, row.high_90) if same else (row.low, row.high)
+    if low == low:
+        found["interval"] = f"[{_shown(low, endpoint)}, {_shown(high, endpoint)}]" + (" (90 %)" if same else "")
+    if row.p_holm == row.p_holm:
+        shown = probability(row.p_holm)
+        found["p"] = f"p {shown}" if shown.startswith("<") else f"p = {shown}"
     if row.verdict == "not separable":
-        return f"{text}\nnot separable (MDE {least(row.detectable, endpoint)})"
-    return f"{text}\n{row.verdict}".rstrip()
+        found["verdict"] = f"not separable (MDE {least(row.detectable, endpoint)})"
+    elif row.verdict:
+        found["verdict"] = f"{row.verdict}, {BOTH_FAIL}" if same and both_fail else row.verdict
+    return found
 
 
-def _verdict_note(endpoint: Endpoint, against: str, whom: str, what: str, family: int, *, looked: bool) -> str:
+def _text(parts: Mapping[str, str], *, named: str = "") -> str:
+    """Difference and interval, whom it is to (``named``), p and verdict, a line each."""
+    lines = [("difference", "interval"), ("p", "verdict")]
+    first, last = ([parts[name] for name in names if name in parts] for names in lines)
+    return "\n".join(filter(None, [" ".join(first), f"to {named}" if named else "", ", ".join(last)]))
+
+
+def _verdict_note(mine: pd.DataFrame, endpoint: Endpoint, whom: str, what: str, *, looked: bool) -> str:
+    what = f"{what[0].upper()}{what[1:]} to {whom}"
+    none = f"No verdict below {FEWEST_SEEDS} seeds or {FEWEST_PATIENTS} patients."
+    if not (mine["verdict"] != "").any():
+        return f"{what}; nothing is tested. {none}"
     margin = f"{100 * endpoint.margin:g} points" if not endpoint.log else f"{100 * np.expm1(endpoint.margin):.0f} %"
     first = (
         "The rival of each method is the best other one of the column by mean Dice, picked after seeing the results: "
-        "Holm's correction is therefore over all pairs of methods, and these verdicts are exploratory."
-        if against == STRONGEST
-        else f"Better or worse: p < {ALPHA:g} after Holm's correction over the {family} planned comparisons of this "
-        "endpoint" + (", and over all looks" if looked else "") + f", and a difference of at least {margin}."
+        "Holm's correction of p is therefore over all pairs of methods, and these verdicts are exploratory."
+        if mine["against"].iloc[0] == STRONGEST
+        else f"Better or worse: p < {ALPHA:g} after Holm's correction over the {mine['family'].iloc[0]} planned "
+        "comparisons of this endpoint" + (", and over all looks" if looked else "") + ", which p here includes, and a "
+        f"difference of at least {margin}."
     )
+    scale = "; tested as a difference of log(1 + HD95)" if endpoint.log else ""
     return (
-        f"{what[0].upper()}{what[1:]} to {whom}, 95 % interval over crossed seeds and patients (uncorrected), and "
-        f"verdict. {first} Equivalent: the 90 % interval (uncorrected) lies within ± {margin}. Else not separable, "
-        f"with the smallest difference (MDE) that this budget would detect in {100 * POWER:g} % of studies. No verdict "
-        f"below {FEWEST_SEEDS} seeds or {FEWEST_PATIENTS} patients."
+        f"{what}, 95 % interval over crossed seeds and patients (uncorrected), p and verdict{scale}. {first} "
+        f"Equivalent: the 90 % interval (uncorrected), which is then the one printed, lies within ± {margin}. Else not "
+        f"separable, with the smallest difference (MDE) that this budget would detect in {100 * POWER:g} % of studies. "
+        f"{none}"
     )
 
 
 def _overall_numbers(row: Any, endpoint: Endpoint, ids: tuple[str, ...], against: str) -> tuple[Number, ...]:
-    text = _verdict_text(row, endpoint, named=against == STRONGEST).rpartition("\n")[0]
-    verdict = (
-        f"{row.verdict} (MDE {least(row.detectable, endpoint)})" if row.verdict == "not separable" else row.verdict
-    )
+    parts = _parts(row, endpoint)
+    verdict = parts.get("verdict", "")
+    alone = {name: text for name, text in parts.items() if name in ("difference", "interval")}
+    text = _text(alone, named=row.reference if against == STRONGEST else "")
     part = f"{row.wins:.0f}/{row.ties:.0f}/{row.losses:.0f}"
     part += f" of {row.planned:.0f}" if row.columns < row.planned else ""
     return (
-        Number(text, ids, row.difference),
-        Number(_probability(row.p_holm), sort=row.p_holm),
+        Number(text, ids, row.difference, "", tuple(alone.items())),
+        Number(probability(row.p_holm), sort=row.p_holm),
         Number(f"{100 * row.superiority:.0f} %", sort=row.superiority),
         Number(part, sort=row.wins),
-        Number(_probability(row.false_claim), sort=row.false_claim),
+        Number(probability(row.false_claim), sort=row.false_claim),
         Number(verdict),
     )
-
-
-def _probability(p: float) -> str:
-    return "–" if np.isnan(p) else "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import log1p, nan
+from math import inf, log1p, nan
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import pandas as pd
 
 from ..claims import Spending
 from ..looks import Looks
+from ..metrics.policy import DEFAULT_RULE, only_empty_left_out
 from . import sequential
 from .crossed import ALPHA, FEWEST_PATIENTS, FEWEST_SEEDS, POWER, Crossed, crossed, holm, stacked, superiority
 from .frame import Results
@@ -46,16 +47,27 @@ class Endpoint:
     margin: float
     higher_is_better: bool
     log: bool = False
+    right: float = 1.0
+    """What predicting nothing is worth where nothing is."""
 
     def values(self, raw: np.ndarray) -> np.ndarray:
         """On the scale that is tested."""
         return np.log1p(raw) if self.log else raw
 
+    def with_right_answers(self, raw: np.ndarray) -> np.ndarray:
+        """``(..., patients)`` of several seeds or entries, with the patients in whom some of them predicted nothing.
+
+        Where nothing of any class is there and nothing is predicted, a patient has no value (NaN). Where others predict
+        something in that patient, this is no gap but the right answer, or they would be compared without their errors.
+        """
+        seen = np.isfinite(raw).any(axis=tuple(range(raw.ndim - 1)))
+        return np.where(np.isnan(raw) & seen, self.right, raw)
+
 
 ENDPOINTS = (
     Endpoint("Dice", "dice", 0.005, higher_is_better=True),
     # distances are skewed and a missed organ costs the image diagonal: on the raw scale such a test has no power
-    Endpoint("log(1 + HD95)", "hd95", log1p(0.05), higher_is_better=False, log=True),
+    Endpoint("log(1 + HD95)", "hd95", log1p(0.05), higher_is_better=False, log=True, right=0.0),
 )
 """Jaccard, NSD and ASSD are described, never tested: they say the same as these two."""
 
@@ -78,12 +90,15 @@ def verdict(difference: Crossed, p_adjusted: Any, endpoint: Endpoint, *, level: 
     return words if words.ndim else str(words)
 
 
-def designs(results: Results, patients: pd.DataFrame) -> dict[Key, Design]:
+def designs(results: Results, patients: pd.DataFrame, rule: str = DEFAULT_RULE) -> dict[Key, Design]:
     """The table of seeds × patients of every entry and metric; a seed counts once all its folds have finished.
+
+    NaN: nothing of any class is in a patient, and nothing was predicted. Infinite: the rule leaves the patient out.
 
     Args:
         results: the records.
-        patients: `summary.patient_values` under the report's rule.
+        patients: `summary.patient_values` under the rule.
+        rule: of the report.
     """
     cells = results.cells
     complete = (cells["status"] == "finished").groupby([cells[key] for key in [*ENTRY, "seed"]]).transform("all")
@@ -101,7 +116,7 @@ def designs(results: Results, patients: pd.DataFrame) -> dict[Key, Design]:
                 metric: pd.DataFrame(
                     _means(rows[1], columns[1], values[metric].to_numpy()[mine]),
                     index=rows[0], columns=groups.categories[columns[0]],
-                )
+                ).fillna(nan if only_empty_left_out(metric, rule) else inf)
                 for metric in ("dice", "hd95")
             }  # fmt: skip
     return found
@@ -121,10 +136,10 @@ def judge(results: Results, designs: Mapping[Key, Design]) -> pd.DataFrame:
     Returns:
         One row per endpoint and comparison: :data:`ENTRY` of the method, ``endpoint``, ``against`` (lower bound or
         baseline), ``reference`` (its label), ``difference`` (method − reference; Dice in [0, 1], or log(1 + HD95)),
-        ``low`` and ``high`` (95 %), ``p`` (for all looks together), ``p_holm``, ``superiority`` (share of (seed,
-        patient) pairs where the method is ahead, ties half), ``detectable`` (80 % power at the strictest step of
-        Holm), ``df``, ``seeds``, ``patients``, ``look`` (the last one, from 1), ``family`` (comparisons that were
-        corrected for), ``verdict``.
+        ``low`` and ``high`` (95 %), ``low_90`` and ``high_90`` (which equivalence is read off), ``p`` (for all looks
+        together), ``p_holm``, ``superiority`` (share of (seed, patient) pairs where the method is ahead, ties half),
+        ``detectable`` (80 % power at the strictest step of Holm), ``df``, ``seeds``, ``patients``, ``look`` (the last
+        one, from 1), ``family`` (comparisons that were corrected for), ``verdict``.
     """
     looks = results.looks
     rows, found, p_values = [], [], []
@@ -180,20 +195,25 @@ def comparisons(results: Results) -> Iterator[tuple[Key, str, Key]]:
 
 
 def paired(mine: pd.DataFrame, other: pd.DataFrame, endpoint: Endpoint) -> pd.DataFrame:
-    """Differences over the seeds and patients that both have; patients without a value in some seed are left out."""
+    """Differences over the seeds and patients that both have; patients of whom there is nothing to say are left out.
+
+    See :meth:`Endpoint.with_right_answers` for those in whom one of the two predicted nothing.
+    """
     if not (mine.index.equals(other.index) and mine.columns.equals(other.columns)):
         seeds, groups = mine.index.intersection(other.index), mine.columns.intersection(other.columns)
         mine, other = mine.loc[seeds, groups], other.loc[seeds, groups]
-    first, second = (endpoint.values(table.to_numpy(np.float64)) for table in (mine, other))
-    values = first - second
+    raw = endpoint.with_right_answers(np.array([mine.to_numpy(np.float64), other.to_numpy(np.float64)]))
+    first, second = endpoint.values(raw)
+    with np.errstate(invalid="ignore"):  # a patient that the rule leaves out of both
+        values = first - second
     known = np.isfinite(values).all(axis=0)
     return pd.DataFrame(values[:, known], index=mine.index, columns=mine.columns[known])
 
 
 _FIRST = [*ENTRY, "endpoint", "against", "reference", "superiority", "look"]
 _LAST = [
-    *ENTRY, "endpoint", "against", "reference", "difference", "low", "high", "p", "p_holm", "superiority", "detectable",
-    "df", "seeds", "patients", "look", "family", "verdict",
+    *ENTRY, "endpoint", "against", "reference", "difference", "low", "high", "low_90", "high_90", "p", "p_holm",
+    "superiority", "detectable", "df", "seeds", "patients", "look", "family", "verdict",
 ]  # fmt: skip
 
 
@@ -217,10 +237,11 @@ def _judged(
             return np.array(sequential.levels(alpha, counts, spending))[reached]
 
         low, high = tests.interval(1 - level(ALPHA))
+        low_90, high_90 = tests.interval(1 - level(2 * ALPHA))
         parts.append(
             rows.iloc[of].assign(
-                difference=tests.mean, low=low, high=high, p=p, p_holm=adjusted, df=tests.df,
-                detectable=tests.detectable(level(ALPHA / family), endpoint.margin),
+                difference=tests.mean, low=low, high=high, low_90=low_90, high_90=high_90, p=p, p_holm=adjusted,
+                df=tests.df, detectable=tests.detectable(level(ALPHA / family), endpoint.margin),
                 seeds=tests.seeds, patients=tests.patients, family=family,
                 verdict=verdict(tests, adjusted, endpoint, level=1 - level(2 * ALPHA)),
             )

@@ -78,7 +78,9 @@ def _of_curve(curve: Curve, found: Sequence[Curve], ids: Mapping[Key, tuple[str,
     for quantity, reference in ((AREA, None), (GAIN, rival)):
         mean = area(curve, *_ends(found, curve), reference) if quantity == AREA or reference else None
         if mean is not None and mean.mean == mean.mean:
-            yield row(quantity, Reading(mean.mean, *mean.interval(), nan, nan), reference=reference)
+            least = 0.0 if quantity == AREA else -1.0
+            low, high = (float(np.clip(end, least, 1.0)) for end in mean.interval())
+            yield row(quantity, Reading(mean.mean, low, high, nan, nan), reference=reference)
     bound = _of_role(found, "upper", curve.dataset, "dense")
     for share, quantity in REACH.items() if bound else ():
         assert bound is not None

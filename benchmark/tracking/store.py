@@ -89,6 +89,8 @@ def first_line(error: BaseException) -> str:
     """The part of an error that fits into a sentence."""
     if _is_silence(error):
         return "the server does not answer"
+    if "file is not a database" in str(error) or "disk image is malformed" in str(error):
+        return "the file is damaged: move it away, and sync makes it anew from the records"
     text = re.sub(r"^\((?:\w+\.)*\w+\) ", "", str(error).strip()) or type(error).__name__
     return text.splitlines()[0][:300]
 

@@ -1,10 +1,23 @@
-"""Published divisions of ACDC's 100 patients, each list in its published order: "the first n" means its first n."""
+"""Published divisions of ACDC's 100 patients, each list in its published order: "the first n" means its first n.
+
+Source of the diseases: the order of the patients in the challenge, whose ``Info.cfg`` names the group of each: twenty
+after twenty.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 PATIENTS = tuple(range(1, 101))
+DISEASES = ("DCM", "HCM", "MINF", "NOR", "RV")
+"""Dilated, hypertrophic cardiomyopathy, infarction, normal, abnormal right ventricle: patients 1-20, 21-40, and on."""
+
+ONE_DISEASE = (
+    "every fold tests the twenty patients of one group (fold 1 dilated, 2 hypertrophic cardiomyopathy, 3 infarction, 4 "
+    "normal, 5 abnormal right ventricle) and trains on none of it; one fold alone says nothing of the others"
+)
+"""What five folds in the order of the patients come to."""
 
 
 class Division(NamedTuple):
@@ -44,3 +57,17 @@ def five_folds(fold: int) -> Division:
     """WSL4MIS's fold ``fold`` of five: it tests patients 20(fold - 1) + 1 to 20 fold; no validation list."""
     test = PATIENTS[20 * (fold - 1) : 20 * fold]
     return Division(tuple(patient for patient in PATIENTS if patient not in test), (), test)
+
+
+def patient_names(patients: Iterable[int]) -> tuple[str, ...]:
+    """Patient numbers as files have them: ``patient001``."""
+    return tuple(f"patient{number:03d}" for number in patients)
+
+
+def disease_of(patient: int) -> str:
+    """One of :data:`DISEASES`, of a patient's number.
+
+    >>> disease_of(20), disease_of(21), disease_of(100)
+    ('DCM', 'HCM', 'RV')
+    """
+    return DISEASES[(patient - 1) // 20]

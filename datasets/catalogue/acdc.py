@@ -16,12 +16,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..base import DataError, Dataset, Partition
 from ..io import read_h5_attributes
 from ..types import Annotation, Card, Case, Task
-from ._acdc_lists import DIVISIONS, PATIENTS, five_folds
+from ._acdc_lists import DIVISIONS, ONE_DISEASE, PATIENTS, disease_of, five_folds, patient_names
 from ._h5 import lacking, planes_unlike, read_case
 from ._slices import scribble_oddities
 
@@ -69,7 +69,8 @@ class ACDC(Dataset):
         known_issues=(
             "No spacing in the files: HD95 is in voxels, not comparable with figures in mm.",
             "116 scribbled voxels contradict the dense label.",
-            "Published figures of WSL4MIS and its followers select the model on the test fold; ours never do.",
+            f"Five folds: {ONE_DISEASE}.",
+            "WSL4MIS validates on the test fold and scores the last step, MaskMixAdv the best step of that fold.",
         ),
         facts={
             "size": "100 patients, 200 volumes, 1902 slices of 154×154 to 512×428 pixels, 6 to 18 per volume",
@@ -83,12 +84,15 @@ class ACDC(Dataset):
     folds = 5
 
     @classmethod
+    def caveat(cls, options: Mapping[str, Any]) -> str:
+        return ONE_DISEASE if options.get("protocol", "folds") == "folds" else ""
+
+    @classmethod
     def nominal_task(cls, options: ACDCOptions) -> Task:
         return Task("acdc", 2, 1, CLASSES, (256, 256), "mm" if options.spacing_mm else "px", ("dense", "scribble"))
 
     def make_task(self) -> Task:
-        files = self.files()
-        if not files:
+        if not (files := self.files()):
             raise self.missing(f"file patient001_frame01.h5 or the like in {str(self.root / VOLUMES)!r}")
         nominal = self.nominal_task(self.options)
         return replace(nominal, unit="mm") if "spacing" in read_h5_attributes(files[0]) else nominal
@@ -100,9 +104,8 @@ class ACDC(Dataset):
         files = sorted(path for path in (self.root / VOLUMES).glob("*.h5") if not path.name.startswith("."))
         strays = [str(path) for path in files if not re.fullmatch(r"patient\d{3}_frame\d{2}\.h5", path.name)]
         if strays:
-            raise DataError(
-                f"acdc: {strays[0]!r} is not named like patient001_frame01.h5; rename it or move it elsewhere"
-            )
+            words = "is not named like patient001_frame01.h5; rename it or move it elsewhere"
+            raise DataError(f"acdc: {strays[0]!r} {words}")
         return files
 
     def groups(self) -> Mapping[str, str]:
@@ -114,10 +117,8 @@ class ACDC(Dataset):
         case = read_case("acdc", path, key.split("_")[0], CLASSES, unlabelled=4, has_spacing=stored)
         low, high = float(case.image.min()), float(case.image.max())
         if low < 0 or high > 1:
-            raise DataError(
-                f"acdc: case {key!r}: image values span {low:g} to {high:g}, the published conversion scales every "
-                f"volume to [0, 1]; convert {path} the same way"
-            )
+            words = f"the published conversion scales every volume to [0, 1]; convert {path} the same way"
+            raise DataError(f"acdc: case {key!r}: image values span {low:g} to {high:g}, {words}")
         return replace(case, spacing=fixed) if fixed else case
 
     def partition(self, fold: int) -> Partition:
@@ -126,13 +127,13 @@ class ACDC(Dataset):
             raise ValueError(f"acdc: fold must be in 1..{folds} with protocol {self.options.protocol!r}, got {fold}")
         division = DIVISIONS.get(self.options.protocol) or five_folds(fold)
         keys = self.groups()
-        absent = sorted(set(_names(PATIENTS)) - set(keys.values()))
+        absent = sorted(set(patient_names(PATIENTS)) - set(keys.values()))
         if len(keys) < 2 * len(PATIENTS) and not self.options.partial:
             raise DataError(
                 f"acdc: {len(keys)} of the 200 published volumes in {str(self.root / VOLUMES)!r}, {len(absent)} "
                 "patients have none; complete the copy, or set the option partial: true (then comparable with nothing)"
             )
-        parts = {part: sorted(_names(numbers)) for part, numbers in division._asdict().items()}
+        parts = {part: sorted(patient_names(numbers)) for part, numbers in division._asdict().items()}
         return Partition(**{part: tuple(n for n in names if n not in absent) for part, names in parts.items()})
 
     def unannotated(self, annotation: Annotation) -> frozenset[str]:
@@ -143,8 +144,7 @@ class ACDC(Dataset):
 
     def published_order(self) -> Sequence[str]:
         division = DIVISIONS.get(self.options.protocol)
-        return _names(division.train if division else PATIENTS)
+        return patient_names(division.train if division else PATIENTS)
 
-
-def _names(patients: Sequence[int]) -> tuple[str, ...]:
-    return tuple(f"patient{number:03d}" for number in patients)
+    def strata(self) -> Mapping[str, str]:
+        return dict(zip(patient_names(PATIENTS), map(disease_of, PATIENTS), strict=True))

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..base import DataError, Dataset, Partition
 from ..io import read_list
@@ -79,6 +79,13 @@ class PancreasCT(Dataset):
     )
     Options = PancreasCTOptions
     folder = "Pancreas-CT"
+
+    @classmethod
+    def caveat(cls, options: Mapping[str, Any]) -> str:
+        leaks = (
+            "Scans 2, 25 and 70 are one scan and counted as three: with the list of 62 and 20, 25 tests and they train."
+        )
+        return f"{cls.card.caveat} {leaks}" if options.get("duplicates") == "as_published" else cls.card.caveat
 
     @classmethod
     def nominal_task(cls, options: PancreasCTOptions) -> Task:

@@ -11,6 +11,7 @@ import pytest
 import datasets
 from datasets.base import DataError, Dataset
 from datasets.catalogue import acdc
+from datasets.splits import make_split
 from datasets.types import IGNORE
 from tests.miniatures import acdc as miniature
 
@@ -78,6 +79,33 @@ def test_the_scribbled_thirty_five_come_first_in_the_published_order(root: Path)
 def test_the_lists_of_valvano_et_al_have_one_division(root: Path) -> None:
     with pytest.raises(ValueError, match=r"fold must be in 1\.\.1"):
         opened(root, protocol="maag").partition(2)
+
+
+def test_each_of_the_five_folds_tests_one_disease_and_says_so(complete: Dataset) -> None:
+    # the challenge's patients by group, twenty after twenty
+    for fold, disease in enumerate(("DCM", "HCM", "MINF", "NOR", "RV"), 1):
+        part, strata = complete.partition(fold), complete.strata()
+        assert {strata[patient] for patient in part.test} == {disease}
+        assert disease not in {strata[patient] for patient in part.train}
+    cls = datasets.get("acdc")
+    assert "trains on none of it" in cls.caveat({"protocol": "folds"}) == cls.caveat({})
+    assert cls.caveat({"protocol": "ssl4mis"}) == cls.caveat({"protocol": "maag"}) == ""
+
+
+def test_the_first_seven_of_the_semi_supervised_lists_are_neither_normal_nor_dilated(root: Path) -> None:
+    dataset = opened(root, protocol="ssl4mis")
+    first = [dataset.strata()[patient] for patient in dataset.published_order()[:7]]
+    assert first[:3] == ["RV", "HCM", "MINF"]  # semi_supervised §4.3
+    assert not {"NOR", "DCM"} & set(first)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_stratified_subset_has_every_disease(complete: Dataset, root: Path, seed: int) -> None:
+    dataset = opened(root, protocol="ssl4mis", partial=False)
+    split = make_split(
+        dataset.groups(), dataset.partition(1), count=5, seed=seed, subset="stratified", strata=dataset.strata()
+    )
+    assert {dataset.strata()[patient] for patient in split.labelled_groups} == {"DCM", "HCM", "MINF", "NOR", "RV"}
 
 
 def test_a_partial_copy_is_refused_unless_asked_for(root: Path) -> None:

@@ -39,6 +39,12 @@ def test_a_cell_without_weak_labels_is_identified_as_before_there_were_any() -> 
     }
 
 
+def test_a_volumes_weak_labels_are_identified_by_a_version_of_their_own() -> None:
+    entry = {"name": "phantom_3d", "weak": "points"}
+    (cell,) = tiny_plan(datasets=[entry], methods=["pce"], ratios=[1.0], training={"patch": None}).cells()
+    assert cell.canonical()["weak"] == {"kind": "points", "version": "2"}
+
+
 def test_each_recipe_is_an_amount_of_its_own() -> None:
     cell = weak_cell({"kind": "points", "radius": 3})
     assert cell.amount == "100% points radius=3"
@@ -143,7 +149,7 @@ def test_costs_are_counted_once_per_machine(tmp_path: Path, monkeypatch: Any) ->
     monkeypatch.setattr(annotation, "case_cost", lambda d, key, kind: counted.append(key) or original(d, key, kind))
     assert annotation.summary(cell, dataset, split, places.cache) == first
     assert counted == []
-    for memo in places.cache.glob("cost-*"):
+    for memo in places.cache.glob("cost*"):
         memo.write_text("{")  # a damaged memory is no memory
     assert annotation.summary(cell, dataset, split, places.cache) == first
     assert sorted(counted) == sorted((*split.labelled, *split.val))

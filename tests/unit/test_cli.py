@@ -75,6 +75,12 @@ def test_list_names_every_method_dataset_and_plan(scant: Command) -> None:
             "from ..base import Method\n\nclass A(Method): ...\nclass B(Method): ...\n",
             "must define exactly one Method class, found 2 (A, B)",
         ),
+        (
+            "from dataclasses import dataclass\nfrom ..base import Method\nfrom ..hyper import HyperBase\n\n"
+            "@dataclass(frozen=True)\nclass Hyper(HyperBase):\n    ramp: float = 0.3\n\n"
+            "class A(Method):\n    Hyper = Hyper\n",
+            "hyper-parameter 'ramp' has no range; declare it as ramp: float = hyper(",
+        ),
     ],
 )
 def test_a_broken_method_is_one_message_and_takes_nothing_else_along(

@@ -55,6 +55,9 @@ def test_the_list_that_leaks_opens_as_published_where_that_is_asked_for(root: Pa
     dataset = opened(root, duplicates="as_published")
     assert "image0025_norm" in dataset.partition(1).test
     assert {"image0002_norm", "image0070_norm"} <= set(dataset.partition(1).train)
+    cls = datasets.get("pancreas_ct")
+    assert "are one scan" in cls.caveat({"duplicates": "as_published"})
+    assert cls.caveat({"duplicates": "one_group"}) == cls.card.caveat
     # verify still says that the same image is on both sides
     kinds = {fault.kind for fault in verify(datasets.get("pancreas_ct"), root, dataset.options).faults()}
     assert "exact_duplicate" in kinds

@@ -311,6 +311,11 @@ def test_a_patch_of_the_wrong_dimension_is_refused() -> None:
         ({"steps": 0}, r"steps must be in \[1, inf\), got 0"),
         ({"overlap": 1.0}, r"overlap must be in \[0, 0.95\], got 1.0"),
         ({"val_share": 0.6}, r"val_share must be in \[0, 0.5\], got 0.6"),
+        (
+            {"optimizer": "adam", "momentum": 0.5},
+            "momentum is of optimizer sgd alone, and optimizer is adam; remove it",
+        ),
+        ({"schedule": "step", "power": 2.0}, "power is of schedule poly alone, and schedule is step; remove it"),
         ({"momentum": 1.5}, r"momentum must be in \[0, 1\), got 1.5"),
         ({"momentum": 1}, r"momentum must be in \[0, 1\), got 1.0"),
         ({"momentum": nan}, r"momentum must be in \[0, 1\), got nan"),

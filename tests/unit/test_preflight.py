@@ -111,6 +111,22 @@ def test_amounts_that_the_data_do_not_have_are_refused_with_the_cells_name(
         checked(tmp_path, tiny_cell(method, **{"ratios": []} | changes))
 
 
+def test_two_amounts_that_label_the_same_groups_are_refused(tmp_path: Path) -> None:
+    # six patients: two test, one is carved for validation, three train; 5 % and 30 % of three are one patient each
+    cells = list(tiny_plan(methods=["cps"], ratios=[0.05, 0.3], bounds=True).cells())
+    message = r"phantom_2d: 5% and 30% label the same 1 of 3 training groups in fold 1; .* labelled: \[1, 2\]$"
+    with pytest.raises(NotReady, match=message):
+        checked(tmp_path, *cells)
+    # all three labelled are what the upper bound has too, and that is no second amount
+    checked(tmp_path, *tiny_plan(methods=["supervised"], ratios=[], labelled=[1, 3], bounds=True).cells())
+
+
+def test_a_share_that_the_groups_are_too_few_for_is_said_once(tmp_path: Path) -> None:
+    cells = list(tiny_plan(methods=["cps"], ratios=[0.05], seeds=2, bounds=True).cells())
+    said = checked(tmp_path, *cells)
+    assert said == ["phantom_2d: checking 6 cases once", "phantom_2d: 5% is 1 of 3 training groups, so 33 %"]
+
+
 def test_two_views_need_an_even_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("methods.semi.cps.CPS.views", 2)
     with pytest.raises(NotReady, match=r"cps phantom_2d 34% s0: .*even labelled batch; got 2 and 3"):

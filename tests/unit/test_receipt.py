@@ -75,3 +75,10 @@ def test_the_lock_names_what_is_installed_in_another_version(checkout: Path, mon
 
 def test_no_lock_is_said_by_an_empty_digest_of_nothing(checkout: Path) -> None:
     assert receipt.lock() == {"digest": receipt._hash(b""), "differs": []}
+
+
+def test_flags_of_the_processor_that_decide_how_it_multiplies_are_recorded(tmp_path: Path) -> None:
+    info = tmp_path / "cpuinfo"
+    assert receipt._flags(info) == []
+    info.write_text("model name\t: one\nflags\t\t: fpu amx_bf16 avx2 avx512_bf16\n\nflags\t: of another core\n")
+    assert receipt._flags(info) == ["avx2", "avx512_bf16", "amx_bf16"]

@@ -11,6 +11,7 @@ import pytest
 import datasets
 from benchmark.report import build, footnotes, frame
 from benchmark.report.caveats import caveats, mixed_code
+from benchmark.report.conditions import between_rows
 from benchmark.report.render import escape
 from tests.unit.report_records import score, write_cell
 
@@ -84,6 +85,35 @@ def test_records_before_there_was_a_hash_of_the_code_are_of_one_version(tmp_path
     assert len(mixed_code(frame.load(tmp_path / "toy"))) == 1
 
 
+def test_rows_that_differ_in_precision_or_code_are_named_by_what_they_ran_under(tmp_path: Path) -> None:
+    trees = {"a": "0123456789", "b": "abcdefabcd", "c": "0123456789", "d": "0123456789"}
+    for method, tree in trees.items():
+        precision = "bfloat16" if method in "ab" else "float32"
+        for seed in range(2):
+            # of c one seed is of other code
+            own = "abcdefabcd" if (method, seed) == ("c", 1) else tree
+            receipt = {"tree": own, "precision": precision}
+            write_cell(tmp_path, [score("p")], method=method, seed=seed, receipt=receipt)
+    write_cell(tmp_path, [score("p")], dataset="phantom_3d", receipt={"tree": "another", "precision": "float16"})
+    loaded = frame.load(tmp_path / "toy")
+    said = (
+        "phantom_2d: rows differ in more than the method, which no test corrects for. Precision: bfloat16: a, b; "
+        "float32: c, d. Code (tree, 6 digits): 012345 and abcdef: c; abcdef: b; 012345: a, d.",
+    )
+    assert between_rows(loaded) == said
+    assert between_rows(loaded, {"phantom_3d"}) == (), "one row cannot differ from itself"
+    assert said[0] in footnotes.everywhere(loaded, {"phantom_2d"})
+
+
+def test_the_largest_group_of_rows_is_counted(tmp_path: Path) -> None:
+    for number in range(4):
+        precision = "float32" if number else "bfloat16"
+        label = f"m{number}" if number else "supervised, full batch"
+        write_cell(tmp_path, [score("p")], method=f"m{number}", label=label, receipt={"precision": precision})
+    (said,) = between_rows(frame.load(tmp_path / "toy"))
+    assert said.endswith('Precision: bfloat16: "supervised, full batch"; float32: all 3 others.')
+
+
 @pytest.mark.slow
 def test_every_table_of_the_left_atrium_says_that_its_crops_follow_the_ground_truth(tmp_path: Path) -> None:
     """In Markdown and on the page under all tables, in LaTeX under each float; and so for code that changed."""
@@ -108,9 +138,9 @@ def test_every_table_of_the_left_atrium_says_that_its_crops_follow_the_ground_tr
     report = build("toy", tmp_path)
     told = {path.stem: path.read_text() for path in (report / "tables").glob("*.tex")}
     assert {
-        "main-la", "cells", "cost", "verdicts-dice", "verdicts-hd95", "verdicts-strongest-dice", "overall-lower",
-        "overall-strongest", "economics", "multipliers", "ranks", "stability", "components", "selection-best_val",
-        "selection-oracle",
+        "main-la", "cells", "cost", "verdicts-dice", "verdicts-hd95", "verdicts-strongest-dice", "economics",
+        "multipliers", "ranks", "stability", "components", "selection-best_val", "selection-oracle",
+        "classes-dice-la", "classes-hd95-la", "published-1",
     } <= set(told)  # fmt: skip
     for said in (f"la: {caveat}", *mixed_code(frame.load(tmp_path / "toy"))):
         assert f"- {said}" in (report / "table.md").read_text()

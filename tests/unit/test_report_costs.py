@@ -53,7 +53,7 @@ def test_the_share_of_draws_on_the_front_is_one_for_who_always_is(tmp_path: Path
             rows = [score(patient, dice=dice + 0.01 * seed) for patient in "ABC"]
             write_cell(tmp_path, rows, method=method, seed=seed, seconds=_seconds(train))
     loaded, entries, designs = _read(tmp_path)
-    found = costs.on_front(entries, blocks.blocks(loaded, designs))
+    found = costs.on_front(loaded, entries, blocks.blocks(loaded, designs))
     assert {key[1]: value for key, value in found.items()} == {
         "quick": (True, 1.0), "good": (True, 1.0), "slow": (False, 0.0),
     }  # fmt: skip
@@ -62,8 +62,8 @@ def test_the_share_of_draws_on_the_front_is_one_for_who_always_is(tmp_path: Path
 def test_a_method_with_scribbles_is_not_kept_off_the_front_by_one_with_dense_labels(tmp_path: Path) -> None:
     write_cell(tmp_path, [score("A", dice=0.9)], method="dense", seconds=_seconds(5))
     write_cell(tmp_path, [score("A", dice=0.5)], method="pce", annotation="scribble", seconds=_seconds(9))
-    _, entries, _ = _read(tmp_path)
-    assert all(member for member, _ in costs.on_front(entries, []).values())
+    loaded, entries, _ = _read(tmp_path)
+    assert all(member for member, _ in costs.on_front(loaded, entries, []).values())
 
 
 # The table ----------------------------------------------------------------------------------------------------------
@@ -73,38 +73,70 @@ def test_costs_are_means_over_cells_and_the_largest_memory(tmp_path: Path) -> No
     for seed in range(3):
         write_cell(tmp_path, [score("A")], ratio=0.2, seed=seed, seconds=_seconds(40, 0.5), memory_mib=200.0)
     loaded, entries, _ = _read(tmp_path)
-    (table,) = costs.table(loaded, entries, costs.on_front(entries, []))
+    (table,) = costs.table(loaded, entries, costs.on_front(loaded, entries, []))
     assert [column.amount for column in table.columns] == [
-        "training (s)", "memory (MiB)", "parameters (M)", "inference (s/case)", "on the front",
+        "training (s)", "memory (MiB)", "parameters (M)", "inference (s/case)", "precision", "on the front",
     ]  # fmt: skip
     # (.1 + 3 · .5)/4 = .4; 123456 parameters
-    assert [number.text for number in table.rows[0].numbers] == ["32.5", "300", "0.12", "0.400", "yes"]
+    assert [number.text for number in table.rows[0].numbers] == [
+        "32.5 (10.0–40.0)", "300", "0.12", "0.400", "float32", "yes",
+    ]  # fmt: skip
     assert len(table.rows[0].numbers[0].ids) == 4
 
 
 def test_a_time_that_was_not_recorded_has_no_column_and_is_not_guessed(tmp_path: Path) -> None:
     write_cell(tmp_path, [score("A")], seconds=_seconds(10, None))
     loaded, entries, _ = _read(tmp_path)
-    (table,) = costs.table(loaded, entries, costs.on_front(entries, []))
+    (table,) = costs.table(loaded, entries, costs.on_front(loaded, entries, []))
     assert "inference (s/case)" not in [column.amount for column in table.columns]
     assert "Inference time was not recorded" in " ".join(table.notes)
 
 
-def test_two_kinds_of_hardware_are_named(tmp_path: Path) -> None:
-    for seed, cpu in enumerate(("one", "another")):
-        write_cell(tmp_path, [score("A")], seed=seed, receipt={"hardware": {"cpu": cpu}})
-    loaded, entries, _ = _read(tmp_path)
-    (table,) = costs.table(loaded, entries, costs.on_front(entries, []))
-    assert "Times come from 2 kinds of hardware" in " ".join(table.notes)
+@pytest.mark.parametrize(
+    ("receipts", "words"),
+    [
+        ([{"hardware": {"cpu": "one"}}, {"hardware": {"cpu": "two"}}], "hardware (2)"),
+        ([{"tree": "one"}, {"tree": "two"}], "version of the code (2)"),
+        ([{"precision": "float32"}, {"precision": "bfloat16"}], "precision (bfloat16, float32)"),
+    ],
+)
+def test_rows_of_other_code_precision_or_hardware_have_no_front(
+    tmp_path: Path, receipts: list[dict[str, object]], words: str
+) -> None:
+    for number, receipt in enumerate(receipts):
+        for seed in range(3):
+            rows = [score(patient, dice=0.5 + 0.1 * number) for patient in "ABC"]
+            train = _seconds(10.0 + number)
+            write_cell(tmp_path, rows, method=f"m{number}", seed=seed, receipt=receipt, seconds=train)
+    loaded, entries, designs = _read(tmp_path)
+    fronts = costs.on_front(loaded, entries, blocks.blocks(loaded, designs))
+    assert fronts == {}
+    (table,) = costs.table(loaded, entries, fronts)
+    assert {row.numbers[-1].text for row in table.rows} == {"–"}
+    said = f"No front on phantom_2d at 10%: cells differ in {words}, so that their times do not compare."
+    assert said in table.notes
+    with style.settings():
+        looks = style.looks(["m0", "m1"])
+        (picture,) = costs.pareto(loaded, entries, ["m1", "m0"], looks, fronts)
+    assert said in picture.caption
+    assert "pale" not in picture.caption
+    assert "No front can be drawn." in picture.alt
 
 
-@pytest.mark.parametrize("trees", [("one", "one"), ("one", "another")])
-def test_times_of_two_versions_of_the_code_are_named(tmp_path: Path, trees: tuple[str, str]) -> None:
-    for seed, tree in enumerate(trees):
-        write_cell(tmp_path, [score("A")], seed=seed, receipt={"tree": tree})
+def test_what_a_later_version_records_of_the_hardware_makes_no_other_machine(tmp_path: Path) -> None:
+    for number, more in enumerate(({}, {"flags": ["avx2"]})):
+        write_cell(tmp_path, [score("A")], method=f"m{number}", receipt={"hardware": {"cpu": "one"} | more})
     loaded, entries, _ = _read(tmp_path)
-    (table,) = costs.table(loaded, entries, costs.on_front(entries, []))
-    assert ("Times come from 2 versions of the code" in " ".join(table.notes)) == (trees[0] != trees[1])
+    assert len(costs.on_front(loaded, entries, [])) == 2
+
+
+def test_precision_is_named_and_times_have_their_range(tmp_path: Path) -> None:
+    for seed, (train, precision) in enumerate(((10.0, "float32"), (30.0, "bfloat16"))):
+        write_cell(tmp_path, [score("A")], seed=seed, seconds=_seconds(train), receipt={"precision": precision})
+    loaded, entries, _ = _read(tmp_path)
+    (table,) = costs.table(loaded, entries, costs.on_front(loaded, entries, []))
+    assert table.rows[0].numbers[0].text == "20.0 (10.0–30.0)"
+    assert table.rows[0].numbers[-2].text == "bfloat16, float32"
 
 
 # Sizes --------------------------------------------------------------------------------------------------------------
@@ -138,15 +170,34 @@ def test_too_few_structures_or_equal_ones_have_no_bins(tmp_path: Path) -> None:
     assert sizes.sized(loaded, entries, {"phantom_2d": "10%", "equal": "10%"}, "penalised").empty
 
 
-@pytest.mark.parametrize(("missed", "most"), [(0, 1.0), (6, 100.0)])
-def test_the_axis_of_failures_begins_at_none_whether_there_are_any_or_not(
-    tmp_path: Path, missed: int, most: float
-) -> None:
-    write_cell(tmp_path, [score(f"c{n}", n_gt=n, status="missed" if n <= missed else "ok") for n in range(1, 13)])
-    loaded, entries, _ = _read(tmp_path)
+def _by_size(results: Path, *, missed: int, sizes_of: range = range(1, 13), unit: str = "mm") -> style.Picture:
+    rows = [score(f"c{n}", n_gt=n, status="missed" if n <= missed else "ok", unit=unit) for n in sizes_of]
+    write_cell(results, rows)
+    loaded, entries, _ = _read(results)
     (label,) = set(entries["label"])
     look = {label: style.looks([label])[label]}
     (picture,) = sizes.by_size(loaded, entries, [("phantom_2d", "10%")], [label], look, "penalised")
-    low, high = picture.figure.axes[1].get_ylim()
-    assert high >= most
+    return picture
+
+
+def test_the_axis_of_failures_begins_at_none(tmp_path: Path) -> None:
+    low, high = _by_size(tmp_path, missed=6).figure.axes[1].get_ylim()
+    assert high >= 100
     assert low == pytest.approx(-0.05 * high)
+
+
+def test_where_nothing_failed_there_is_no_panel_of_failures_and_the_caption_says_so(tmp_path: Path) -> None:
+    picture = _by_size(tmp_path, missed=0)
+    assert len(picture.figure.axes) == 1
+    assert "No structure was missed or failed." in picture.caption
+
+
+@pytest.mark.parametrize(("unit", "word"), [("mm", "voxels"), ("px", "pixels or voxels")])
+def test_sizes_are_in_what_they_were_counted_in(tmp_path: Path, unit: str, word: str) -> None:
+    axes = _by_size(tmp_path, missed=0, unit=unit).figure.axes[0]
+    assert axes.get_xlabel() == f"Size of the structure in the reference ({word})"
+
+
+def test_sizes_within_an_octave_have_ticks_that_can_be_read(tmp_path: Path) -> None:
+    axes = _by_size(tmp_path, missed=0, sizes_of=range(1210, 1910, 10)).figure.axes[0]
+    assert len(axes.get_xticks()) > 1

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmark.report import drawing, style
+from benchmark.report import drawing, scales, style
 from benchmark.report.style import Picture
 
 
@@ -16,7 +16,7 @@ def _pictures(count: int) -> Iterator[Picture]:
         figure = style.canvas(style.COLUMN, 1.5)
         axes = figure.subplots()
         axes.plot([1, 2, 3], [number, 1, 2], "o-", label=f"a$b$ {number}")
-        style.log_axis(axes, "x")
+        scales.log_axis(axes, "x")
         figure.legend(loc="outside lower center")
         yield Picture(f"figure_{number}", "Title", "what it shows", "caption", figure)
 

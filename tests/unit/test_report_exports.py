@@ -112,7 +112,7 @@ def test_the_draft_says_what_seeds_draw_and_which_cases_validate(tmp_path: Path)
     for seed in range(3):
         _write(tmp_path, seed=seed)
     text, _ = _draft(tmp_path)
-    assert "Validation cases (4 patients or videos) are those that a dataset publishes, or else" in text
+    assert "Validation cases (4 patients) are those that a dataset publishes, or else" in text
     loaded = frame.load(tmp_path / "toy")
     (runs,) = (sentence for _, sentence in setup_text.checklist(loaded) if sentence.startswith("Runs"))
     assert runs.endswith("each draws initialisation, order."), "all have the same labelled patients"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.report import assemble, build, frame, overlays, style
+from benchmark.report import assemble, build, frame, overlays
 from benchmark.report.plots import overlay_png
 from tests.unit.report_records import CLASSES, _examples, demo, score, write_cell
 
@@ -125,7 +125,7 @@ def test_a_report_holds_every_promised_file(report: Path) -> None:
         "pareto",
         "validation",
     ):
-        assert {f"figures/{figure}.png", f"figures/{figure}.pdf"} <= names
+        assert {f"figures/{figure}.{ending}" for ending in ("png", "pdf", "tex")} <= names
 
 
 def test_fonts_are_embedded_as_truetype(report: Path) -> None:
@@ -278,7 +278,7 @@ def test_the_window_of_an_overlay_holds_false_positives_too() -> None:
     prediction = label.copy()
     prediction[3, 19] = 1
     example = overlays.Example("A", label, label, prediction, (2.0, 1.0))
-    left, top, side = overlays._window(example, [prediction])
+    left, top, side = overlays.window_around(example, [prediction])
     assert (left, top, side) == (-2.0, 0.0, 24.0)
 
 
@@ -286,11 +286,6 @@ def test_the_dice_of_a_slice_averages_the_classes_that_are_somewhere() -> None:
     # class 1: 2·1/(2+1) = 2/3; class 2: predicted only, 0; class 3 nowhere: mean 1/3
     prediction, label = np.array([[1, 1, 2]]), np.array([[1, 0, 0]])
     assert overlays.slice_dice(prediction, label) == pytest.approx(1 / 3)
-
-
-def test_methods_of_a_report_never_share_a_look() -> None:
-    looks = style.looks([f"method {i}" for i in range(24)], ["lower"])
-    assert len({(look.colour, str(look.dashes), look.filled) for look in looks.values()}) == 25
 
 
 def test_the_report_needs_no_plan_file_of_that_name(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from benchmark import plan_file
 from benchmark.config import ConfigError
 from benchmark.plan import nominal_task
 from benchmark.prepare import network_settings
-from benchmark.record import Record
+from benchmark.record import METRICS, Record, Score
 from benchmark.report import frame, published, summary
 from benchmark.report.published.comparison import Pair
 from benchmark.report.published.numbers import Protocol, Published, Row, Values, load, shown
@@ -152,7 +152,13 @@ def test_a_network_with_other_options_is_another_network() -> None:
 
 @pytest.mark.parametrize(
     ("plan", "parameters"),
-    [("la_semi", 9_448_866), ("brats_semi", 5_884_050), ("acdc_semi", 1_813_764), ("acdc_scribble", 1_944_324)],
+    [
+        ("la_semi", 9_448_866),
+        ("pancreas_semi", 9_448_866),
+        ("brats_semi", 5_884_050),
+        ("acdc_semi", 1_813_764),
+        ("acdc_scribble", 1_944_324),
+    ],
 )
 def test_published_plans_train_the_published_network(plan: str, parameters: int) -> None:
     loaded = plan_file.load(plan)
@@ -183,12 +189,42 @@ def test_the_plan_la_semi_follows_the_published_protocol_but_for_the_unit() -> N
         assert row.protocol.differing(ours) == ("unit",)
 
 
+def test_the_plan_pancreas_semi_follows_what_is_known_of_the_published_protocol() -> None:
+    split = {"train_groups": 62, "val_groups": 0, "test_groups": 20}
+    for labelled in (6, 12):
+        (row,) = [
+            r for t in load() for r in t.rows
+            if (r.method, r.protocol.dataset, r.protocol.labelled) == ("ua_mt", "pancreas_ct", str(labelled))
+        ]  # fmt: skip
+        cell = next(c for c in plan_file.load("pancreas_semi").cells() if (c.method, c.count) == ("ua_mt", labelled))
+        drawn = {"unlabelled_groups": 62 - labelled, "labelled_groups": [str(i) for i in range(labelled)]}
+        ours = tags(Record(cell.id, describe(cell), "finished", split=split | drawn), "px")
+        # its source says neither for how many steps others were trained, nor which of their weights were scored
+        assert row.protocol.differing(ours) == ("steps", "selection", "components")
+
+
+def test_points_are_compared_with_as_many_points_and_never_with_scribbles(tmp_path: Path) -> None:
+    found = {}
+    for cell in plan_file.load("acdc_points").cells():
+        if cell.method == "mask_mix_adv":
+            found[cell.amount] = tags(Record(cell.id, describe(cell), "finished", split={}), "px").annotation
+    assert found == {"100% points": "1 point", "100% points count=2": "2 points", "100% points count=3": "3 points"}
+    rows = {r.name: r.protocol.annotation for t in load() for r in t.rows if "per class" in r.name}
+    assert {"1 point per class": "1 point", "3 points per class": "3 points"}.items() <= rows.items()
+    results, entries = results_of(tmp_path, {"method": "mask_mix_adv", "dataset": "la", "ratio": 0.2})
+    scribbled = row("Scribbled", method="mask_mix_adv", protocol=dataclasses.replace(PROTOCOL, annotation="scribble"))
+    dense = row("Dense", method="mask_mix_adv")
+    (one,) = published.beside(results, entries, [table(scribbled, dense)])
+    assert [(pair.row.name, pair.ours is None) for pair in one.pairs] == [("Scribbled", True), ("Dense", False)]
+
+
 def test_a_verdict_names_the_tags_that_differ_and_the_notes_say_how(tmp_path: Path) -> None:
     # the toy record: 40 groups train, 4 validate, 8 test; 100 steps; neither grid nor network
     results, entries = results_of(tmp_path, {"method": "ua_mt", "dataset": "la", "ratio": 0.2})
-    text = published.markdown(published.beside(results, entries, [table(row())]))
+    in_mm = row(protocol=dataclasses.replace(PROTOCOL, unit="mm"))
+    text = published.markdown(published.beside(results, entries, [table(in_mm)]))
     assert "| UA-MT | 84.25 | – | ua_mt, 20% | 60.0 | 4.00 mm |" in text
-    assert "not comparable: split, subset, grid, network, steps, unit" in text
+    assert "not comparable: split, subset, grid, network, steps |" in text
     assert "- split, groups that train / validate / test: 80/0/20 there, 40/4/8 here." in text
     assert "- steps: 6000 there, 100 here." in text
     assert "- network: vnet 16 there, not stated here." in text
@@ -197,14 +233,42 @@ def test_a_verdict_names_the_tags_that_differ_and_the_notes_say_how(tmp_path: Pa
 def test_our_hd95_is_the_pooled_percentile_that_papers_print(tmp_path: Path) -> None:
     results, entries = results_of(tmp_path, {"method": "ua_mt", "dataset": "la", "ratio": 0.2})
     entries["hd95_pooled_mean"] = 7.25
-    assert "| 7.25 mm |" in published.markdown(published.beside(results, entries, [table(row())]))
+    in_mm = row(protocol=dataclasses.replace(PROTOCOL, unit="mm"))
+    assert "| 7.25 mm |" in published.markdown(published.beside(results, entries, [table(in_mm)]))
+
+
+def in_voxels(one: Score, **values: float) -> Score:
+    """A row whose distances in voxels are not those in mm."""
+    known = dict(zip(METRICS, one.values, strict=True)) | values
+    return dataclasses.replace(one, diagonal_vox=40.0, values=tuple(known.values()))
+
+
+def test_a_distance_published_in_voxels_stands_beside_ours_in_voxels(tmp_path: Path) -> None:
+    """Also where classes were missed: they count for the diagonal in voxels."""
+    for seed, (first, second) in enumerate([(2.0, 4.0), (4.0, 8.0)]):
+        rows = [in_voxels(score(case, hd95=9.0), hd95_pooled_vox=d) for case, d in (("a", first), ("b", second))]
+        rows.append(in_voxels(score("c", status="missed")))
+        write_cell(tmp_path, rows, method="ua_mt", dataset="la", ratio=0.2, seed=seed)
+    results, entries = results_of(tmp_path)
+    text = published.markdown(published.beside(results, entries, [table(row())]))
+    # seeds: (2 + 4 + 40) / 3 = 15.33 and (4 + 8 + 40) / 3 = 17.33; their mean 16.33, their deviation 2 / √2
+    assert "| 16.33 ± 1.41 px |" in text
+    assert "unit of distances" not in text
+    only = published.beside(results, entries, [table(row())], rule="successes")
+    assert "| 4.50 ± 2.12 px |" in published.markdown(only)  # seeds: 3 and 6
+    silent = row(protocol=dataclasses.replace(PROTOCOL, unit=None))
+    assert "| 39.33 ± 0.00 mm |" in published.markdown(published.beside(results, entries, [table(silent)]))
+
+
+def test_millimetres_cannot_be_made_of_voxels() -> None:
+    ours = Ours("ua_mt", "8 labelled", "ua_mt", {}, 84.0, 0.5, 8.0, 1.0, 3, 80, PROTOCOL, hd95_vox=8.0)
+    in_mm = dataclasses.replace(PROTOCOL, unit="mm")
+    assert ours.beside(in_mm) == ours.beside(PROTOCOL) == ours
 
 
 def test_another_unit_alone_leaves_dice_comparable() -> None:
-    ours = Ours(
-        "ua_mt", "8 labelled", "ua_mt", {}, 84.0, 0.5, 8.0, 1.0, 3, 80, dataclasses.replace(PROTOCOL, unit="mm")
-    )
-    one = row()
+    ours = Ours("ua_mt", "8 labelled", "ua_mt", {}, 84.0, 0.5, 8.0, 1.0, 3, 80, PROTOCOL)
+    one = row(protocol=dataclasses.replace(PROTOCOL, unit="mm"))
     verdict = Pair(one, ours, one.protocol.differing(ours.protocol)).verdict
     assert verdict == "Dice comparable; HD95 not comparable: unit"
 
@@ -212,7 +276,7 @@ def test_another_unit_alone_leaves_dice_comparable() -> None:
 def test_equal_protocols_are_called_comparable_in_every_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results, entries = results_of(tmp_path, {"method": "ua_mt", "dataset": "la", "ratio": 0.2})
     one = Ours("ua_mt", "8 labelled", "ua_mt", {}, 84.0, 0.5, 13.0, 1.0, 3, 80, PROTOCOL)
-    monkeypatch.setattr("benchmark.report.published.comparison.ours_of", lambda results, entries: [one])
+    monkeypatch.setattr("benchmark.report.published.comparison.ours_of", lambda results, entries, rule: [one])
     found = published.beside(results, entries, [table(row())])
     assert found[0].pairs[0].verdict == "comparable"
     assert "| 13.00 ± 1.00 px | comparable |" in published.markdown(found)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark.report.published.numbers import load
+from benchmark import ROOT
+from benchmark.report.published.numbers import load, shown
 
+SETS = ("la", "brats", "acdc", "pancreas_ct")
 COLUMNS = ("dice", "jaccard", "hd95", "asd")
 
 # Added up when every number had been found in its source; 0 = the column is not printed.
@@ -34,6 +36,9 @@ SUMS = {
     "ACDC, 1 labelled patient, scored on validation and test patients together": (3, 198.56, 0, 0, 0),
     "ACDC, 3 labelled patients, scored on validation and test patients together": (11, 692.33, 0, 0, 0),
     "ACDC, 7 labelled patients, scored on validation and test patients together": (12, 975.93, 0, 0, 0),
+    "Pancreas-CT, 6 labelled and 56 unlabelled scans": (5, 362.17, 291.81, 79.49, 18.75),
+    "Pancreas-CT, 12 labelled and 50 unlabelled scans": (5, 394.90, 330.73, 42.58, 9.06),
+    "Pancreas-CT, the best checkpoint as BCP selects it": (3, 245.94, 209.36, 21.36, 5.88),
 }
 
 SCRIBBLES = "ACDC, scribbles of 80 patients, five folds, "
@@ -70,7 +75,7 @@ def test_a_semi_supervised_table_adds_up_to_what_its_sources_print(title: str) -
 def test_no_semi_supervised_table_is_left_out() -> None:
     protocols = [(table.title, table.rows[0].protocol) for table in load()]
     densely = [(title, p) for title, p in protocols if (p.annotation, p.folds) == ("dense", (1,))]
-    assert sorted(title for title, p in densely if p.dataset in ("la", "brats", "acdc")) == sorted(SUMS)
+    assert sorted(title for title, p in densely if p.dataset in SETS) == sorted(SUMS)
 
 
 @pytest.mark.parametrize("title", SCRIBBLE_SUMS)
@@ -96,3 +101,26 @@ def test_rows_of_another_division_of_the_patients_state_nothing_that_is_not_know
         assert (one.split, one.folds, one.labelled, one.subset) == (None, (), None, None), name
     wsl4mis = rows["USTM"].protocol
     assert (wsl4mis.grid, wsl4mis.unit, wsl4mis.selection) == ("256×256, scored natively", "mm", "last")
+
+
+def test_tables_of_ctbct_state_neither_grid_nor_network_but_the_last_step() -> None:
+    tables = [t for t in load() if "validation and test patients together" in t.title]
+    rows = [row for table in tables for row in table.rows if row.name != "UniMatch"]
+    assert len(rows) > 15
+    assert {(r.protocol.grid, r.protocol.network, r.protocol.selection) for r in rows} == {(None, None, "last")}
+
+
+def test_rows_of_mc_net_say_neither_length_nor_selection_that_no_source_states() -> None:
+    rows = [r for t in load() for r in t.rows if (r.name, r.protocol.dataset) == ("MC-Net", "la")]
+    assert len(rows) == 4
+    assert {(r.protocol.steps, r.protocol.selection) for r in rows} == {(None, None)}
+
+
+def test_the_docs_name_every_method_that_is_compared_and_not_here() -> None:
+    text = (ROOT / "docs" / "protocols.md").read_text().split("**Compared methods that are not in Scant.**")[1]
+    section = text.split("\n\n")[0]
+    names = {
+        r.name.removeprefix("BCP with ") for t in shown(load()) for r in t.rows if not r.method and ":" not in r.name
+    }
+    assert len(names) > 20
+    assert sorted(name for name in names if name.partition("-1")[0] not in section) == []

@@ -84,9 +84,10 @@ def test_a_row_of_latex_and_a_table_of_markdown_say_which_numbers_they_hold(repo
     for row in named:
         assert render.escape(row["text"]) in line
     markdown = (report / "table.md").read_text()
-    places = re.findall(r"numbers (\d+) to (\d+) of numbers.csv", markdown)
-    assert int(places[0][0]) == 1
-    assert int(places[-1][1]) == len(rows)
+    by_class = "".join(path.read_text() for path in (report / "tables").glob("*.md"))
+    places = re.findall(r"numbers (\d+) to (\d+) of numbers.csv", markdown + by_class)
+    held = sorted(range_ for first, last in places for range_ in range(int(first), int(last) + 1))
+    assert held == list(range(1, len(rows) + 1))
 
 
 def test_a_number_can_be_had_by_name_and_an_unknown_one_does_not_compile(report: Path) -> None:
@@ -96,9 +97,63 @@ def test_a_number_can_be_had_by_name_and_an_unknown_one_does_not_compile(report:
         for row in _numbers(report)
         if (row["table"], row["row"], row["group"], row["column"]) == ("dice", "dan", "phantom_2d", "5%")
     ]
-    name = "scant@dice/dan-dense-labels/phantom_2d/5pc"
-    assert rf"\csname {name}\endcsname{{{render.escape(row['text'])}}}" in text
+    name = "scant@toy/dice/dan-dense-labels/phantom_2d/5pc"
+    plain = row["text"].rstrip("†‡≈")
+    assert rf"\csname {name}\endcsname{{{render.escape(plain)}}}%" in text
     assert r"\errmessage" in text
+
+
+def test_numbers_by_name_are_plain_text_of_one_plan_and_add_no_space(report: Path) -> None:
+    first, *lines = (report / "numbers.tex").read_text().splitlines()
+    assert first.startswith("% ")
+    assert all(line.endswith("%") for line in lines), "or a paper gets a space for each"
+    assert lines[0].startswith(r"\providecommand{\scant}"), "several plans may be read in"
+    assert all(line.startswith(r"\expandafter\def\csname scant@toy/") for line in lines[1:])
+    for sign in ("textbf", "shortstack", "oracle}", "dagger", "approx", "-0.0"):
+        assert not any(sign in line.split(r"\endcsname")[1] for line in lines[1:]), sign
+
+
+def test_a_verdict_has_a_macro_for_each_of_its_parts() -> None:
+    parts = (("difference", "−1.2"), ("interval", "[−2.0, 0.1]"), ("p", "p = .012"), ("verdict", "better"))
+    number = Number("−1.2 [−2.0, 0.1]\np = .012, better", ("a",), parts=parts)
+    table = Table("v", "Title", (Column("d", "5%"),), (Row("m", "method", (number,)),), ())
+    lines = render.macros([table], plan="p").splitlines()[2:]
+    assert lines == [
+        r"\expandafter\def\csname scant@p/v/m/d/5pc/difference\endcsname{$-$1.2}%",
+        r"\expandafter\def\csname scant@p/v/m/d/5pc/interval\endcsname{[$-$2.0, 0.1]}%",
+        r"\expandafter\def\csname scant@p/v/m/d/5pc/p\endcsname{p = .012}%",
+        r"\expandafter\def\csname scant@p/v/m/d/5pc/verdict\endcsname{better}%",
+    ]
+
+
+def test_classes_lie_beside_the_other_tables_with_seeds_and_patients(report: Path) -> None:
+    for suffix in ("md", "tex"):
+        text = (report / "tables" / f"classes-dice-phantom_2d.{suffix}").read_text()
+        assert "n = 3, on 8 test patients" in text
+        assert "cps" in text
+        assert "classes-dice" not in (report / "table.tex").read_text(), "which is long enough"
+    assert "n = 3, on 8 test patients" in (report / "index.html").read_text().split("of every class</caption>")[1]
+    (row,) = [
+        r
+        for r in _numbers(report)
+        if (r["table"], r["row"], r["group"], r["column"])
+        == ("classes-dice-phantom_2d", "cps", "10%", "left ventricle")
+    ]
+    values = [float(c["dice"]) for c in _per_case(report, row["cells"]) if c["class"] == "left ventricle"]
+    assert row["text"].startswith(f"{100 * sum(values) / len(values):.1f} ± ")
+
+
+def test_the_protocol_is_written_out_below_one_float_and_referred_to_by_the_others() -> None:
+    shared = ("Protocol: Nobody's.",)
+    tables = [
+        Table(key, "Title", (Column("d", "5%"),), (Row("m", "method", (Number("1"),)),), ("Note.",), shared)
+        for key in ("main-d", "cost")
+    ]
+    first, second = render.latex(tables, plan="p").values()
+    caption, below = first.split(r"\end{tabular}")
+    assert (caption.count("Nobody"), below.count("Protocol: Nobody's.")) == (0, 1)
+    assert "Nobody" not in second
+    assert r"Protocol: see Table~\ref{tab:p-main-d}." in second
 
 
 def test_winners_are_bold_and_the_oracle_is_watermarked_wherever_it_is_printed() -> None:

@@ -74,6 +74,7 @@ def test_methods_on_different_splits_do_not_compare(tmp_path: Path) -> None:
     write_cell(tmp_path, [score("A")], method="cps", seed=0)
     _edit(write_cell(tmp_path, [score("A")], method="cps", seed=1), "receipt", split="of seed 1")
     _edit(write_cell(tmp_path, [score("A")], method="dan", role="upper", ratio=1.0), "receipt", split="of the bound")
+    _edit(write_cell(tmp_path, [score("A")], method="pce", annotation="scribble"), "receipt", split="of the scribbled")
     assert (build("toy", tmp_path) / "index.html").is_file()
     _edit(write_cell(tmp_path, [score("A")], method="bcp", seed=0), "receipt", split="another")
     assert "cells of phantom_2d were made with different splits" in _refused(tmp_path)

@@ -24,7 +24,8 @@ def entries_of(results: Results) -> pd.DataFrame:
     keys = ["role", "label", "dataset", "amount"]
     grouped = results.cells.groupby(keys, sort=False)
     more = {name: (name, "first") for name in ("annotation", "level", "is_share")}
-    table = grouped.agg(ids=("id", tuple), **more).reset_index()
+    table = grouped.agg(ids=("id", tuple), n=("seed", "nunique"), **more).reset_index()
+    table = table.assign(planned=table["n"], failure_rate_mean=0.0)
     return table.assign(dice_mean=[{"a": 0.85, "b": 0.8}.get(label, 0.75) for label in table["label"]])
 
 

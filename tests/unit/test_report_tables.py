@@ -115,7 +115,7 @@ def test_other_weights_have_the_spread_of_their_seeds_and_so_has_what_they_add(t
     (table,) = appendix.selection_tables(loaded, entries, patients)
     assert _texts(table) == {"cps": ["54.0 ± 2.8 (2/3)\n+3.0 ± 1.4"], "dan": ["– (0/1)"]}
     assert table.rows[0].numbers[0].sort == pytest.approx(3.0)
-    assert "± standard deviation over seeds, n = 1–3 (complete/planned where a seed is unfinished)" in table.notes[0]
+    assert "± standard deviation over seeds, n = 2 of 1–3 planned (complete/planned where" in table.notes[0]
 
 
 def test_a_mean_of_one_class_says_how_many_seeds_are_unfinished(tmp_path: Path) -> None:
@@ -124,8 +124,10 @@ def test_a_mean_of_one_class_says_how_many_seeds_are_unfinished(tmp_path: Path) 
     loaded = frame.load(tmp_path / "toy")
     by_class = summary.class_values(loaded)
     entries = summary.entries(loaded, summary.patient_values(by_class))
-    dice, hd95 = appendix.class_tables(summary.class_entries(loaded, by_class), entries)
+    dice, hd95 = appendix.class_tables(loaded, summary.class_entries(loaded, by_class), entries)
     assert (_texts(dice), _texts(hd95)) == ({"cps": ["50.0 (1/2)"]}, {"cps": ["4.00 (1/2)"]})
+    assert dice.notes[0].startswith("Mean of one seed, without a spread, n = 1 of 2 planned")
+    assert "on 1 test patient." in dice.notes[0]
 
 
 def test_a_method_that_a_dataset_was_not_planned_for_is_not_called_missing(tmp_path: Path) -> None:
@@ -139,8 +141,9 @@ def test_the_rule_the_budget_and_the_meaning_of_n_are_printed(tmp_path: Path) ->
     table = _tables(tmp_path, "monai_skip")["dice"]
     text = " ".join((*table.notes, *table.shared))
     assert "failures: monai_skip. MONAI:" in text
-    assert "phantom_2d, in patients or videos, labelled + validation: 10% = 4 + 4; of 40 for training. Test: 8." in text
-    assert "standard deviation over seeds, n = 1" in text
+    assert "phantom_2d, in patients, labelled + validation: 10% = 4 + 4; of 40 for training. Test: 8." in text
+    assert "Mean of one seed, without a spread, n = 1, on 1 test patient." in text
+    assert "standard deviation" not in text
 
 
 def test_units_stand_in_the_header_where_datasets_differ(tmp_path: Path) -> None:
@@ -229,7 +232,8 @@ def test_single_tables_the_draft_and_numbers_by_name_go_into_a_paper(tmp_path: P
     paper = [
         r"\documentclass[twocolumn]{article}", r"\usepackage{booktabs,graphicx}", r"\usepackage[T1]{fontenc}",
         r"\usepackage[utf8]{inputenc}", r"\input{numbers}", r"\begin{document}", r"\input{setup}",
-        r"CPS reaches \scant{main-phantom_2d/cps-dense-labels/10pc/Dice-pc}; see Table \ref{tab:toy-main-phantom_2d}.",
+        r"CPS reaches \scant{toy/main-phantom_2d/cps-dense-labels/10pc/Dice-pc}; see \ref{tab:toy-main-phantom_2d}.",
+        r"It is \scant{toy/verdicts-dice/cps/phantom_2d/10pc/verdict} than the lower bound.",
         r"\input{tables/main-phantom_2d}", r"\input{tables/selection-oracle}",
         r"\begin{figure}\includegraphics[width=\linewidth]{figures/pareto}\end{figure}", r"\end{document}",
     ]  # fmt: skip
@@ -237,7 +241,9 @@ def test_single_tables_the_draft_and_numbers_by_name_go_into_a_paper(tmp_path: P
     log = _compiled(report, "paper.tex", times=2)
     assert "undefined" not in log
     (report / "paper.tex").write_text("\n".join(paper).replace("10pc/Dice", "11pc/Dice"))
-    assert "There is no number main-phantom_2d/cps-dense-labels/11pc/Dice-pc" in _compiled(report, "paper.tex", code=1)
+    assert "There is no number toy/main-phantom_2d/cps-dense-labels/11pc/Dice-pc" in _compiled(
+        report, "paper.tex", code=1
+    )
 
 
 def _compiled(folder: Path, name: str, *, times: int = 1, code: int = 0) -> str:

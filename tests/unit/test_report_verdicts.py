@@ -162,8 +162,8 @@ def test_the_table_of_verdicts_gives_interval_and_word(tmp_path: Path) -> None:
     low, high = (float(text) for text in row.numbers[0].text.split("[")[1].split("]")[0].split(","))
     assert low <= 10 <= high
     assert row.numbers[0].text.startswith("+10.0 [")
-    assert row.numbers[0].text.endswith("]\nbetter")
-    assert distance.numbers[0].text == "×0.50 [0.50, 0.50]\nbetter", "every difference is the same"
+    assert row.numbers[0].text.endswith("]\np < .001, better")
+    assert distance.numbers[0].text == "×0.50 [0.50, 0.50]\np < .001, better", "every difference is the same"
     assert "over the 1 planned comparisons" in dice.notes[0]
 
 

@@ -46,6 +46,23 @@ def test_a_class_that_is_nowhere_does_not_hide_how_far_the_others_differ(tmp_pat
     assert compare("x", old, new).largest == 0.25
 
 
+def test_a_row_that_is_empty_in_one_run_only_is_a_change_of_unknown_size(tmp_path: Path) -> None:
+    old = _folder(tmp_path, "old", "last,a,LV,nan,nan\nlast,b,LV,0.75,2.0\n")
+    new = _folder(tmp_path, "new", "last,a,LV,0.0,90.0\nlast,b,LV,0.75,2.0\n")
+    found = compare("x", old, new)
+    assert found.largest != found.largest
+    assert found.why.endswith(
+        "Dice by at most 0 where both have one, and 1 rows are empty in both maps in one of the two only"
+    )
+
+
+def test_selections_that_only_the_later_run_scores_are_not_compared(tmp_path: Path) -> None:
+    old = _folder(tmp_path, "old", "last,a,LV,0.5,2.0\n")
+    new = _folder(tmp_path, "new", "last,a,LV,0.5,2.0\nlast_largest,a,LV,0.75,2.0\n")
+    assert compare("x", old, new).identical
+    assert "different cases" in compare("x", new, old).why
+
+
 def test_what_the_runs_did_not_have_in_common_is_named() -> None:
     def record(**receipt: object) -> Record:
         return Record(id="x", cell={}, status="finished", receipt=receipt)
@@ -54,6 +71,13 @@ def test_what_the_runs_did_not_have_in_common_is_named() -> None:
     assert _made_otherwise(before, before) == ""
     after = record(tree="b", versions={"torch": "2.13"}, hardware={"cpu": "one"}, precision="bfloat16")
     assert _made_otherwise(before, after) == "; the record was made with other code, precision"
+    flagged = record(
+        tree="a", versions={"torch": "2.13"}, hardware={"cpu": "one", "flags": ["avx2"]}, precision="float32"
+    )
+    assert _made_otherwise(before, flagged) == "", "an earlier version recorded no flags"
+    assert _made_otherwise(
+        flagged, replace(flagged, receipt=flagged.receipt | {"hardware": {"cpu": "one", "flags": []}})
+    )
 
 
 def test_a_run_that_failed_chose_no_precision_and_is_told_apart_by_none() -> None:

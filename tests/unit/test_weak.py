@@ -116,15 +116,25 @@ def test_three_dimensional_tasks_are_marked_along_the_axis_of_the_largest_voxels
 @pytest.mark.parametrize(
     ("spacing", "axis"),
     [
-        ((0.7, 0.7, 0.7), 0),
-        ((0.7, 0.7, 0.70000005), 0),
-        ((0.5, 0.7, 0.70000005), 1),
-        ((1, 1, 1.009), 0),
-        ((1, 1, 1.02), 2),
+        ((0.7, 0.7, 0.7), 2),
+        ((0.7, 0.7, 0.70000005), 2),
+        ((0.7, 0.70000005, 0.7), 2),
+        ((0.7, 0.70000005, 0.5), 0),
+        ((1, 1.009, 1), 2),
+        ((1, 1.02, 1), 1),
     ],
 )
 def test_voxel_sizes_that_differ_by_rounding_are_equal(root: Path, spacing: tuple[float, ...], axis: int) -> None:
     task = opened(root, Weak("points"), patch=(16, 16, 16)).task
+    assert slicing_axis(Case("a", "a", np.zeros((1, 4, 4, 4), np.float32), spacing=spacing), task) == axis
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), None])
+@pytest.mark.parametrize(("in_plane", "axis"), [((0, 1), 2), ((1, 2), 0)])
+def test_volumes_of_equal_voxels_are_marked_on_axial_slices_whatever_the_order_of_axes(
+    root: Path, in_plane: tuple[int, int], axis: int, spacing: tuple[float, ...] | None
+) -> None:
+    task = replace(opened(root, Weak("points"), patch=(16, 16, 16)).task, in_plane=in_plane)
     assert slicing_axis(Case("a", "a", np.zeros((1, 4, 4, 4), np.float32), spacing=spacing), task) == axis
 
 
@@ -181,6 +191,7 @@ def test_a_recipe_is_named_and_identified_by_what_differs_from_the_defaults() ->
     assert Weak("curves", slices=3, seed=2).name == "curves seed=2 3 slices"
     assert Weak("points").canonical() == {"kind": "points", "version": "1"}
     assert Weak("points", count=2).canonical() == {"kind": "points", "version": "1", "count": 2}
+    assert Weak("points").canonical(3) == {"kind": "points", "version": "2"}  # in 3-D, marks have moved once
 
 
 def test_costs_add_up_and_count_marked_pixels_and_images() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .comparison import Comparison, beside, csv, html, markdown
+from .comparison import Comparison, beside, csv, html, markdown, tables
 from .numbers import load
 
-__all__ = ["Comparison", "beside", "csv", "html", "load", "markdown"]
+__all__ = ["Comparison", "beside", "csv", "html", "load", "markdown", "tables"]

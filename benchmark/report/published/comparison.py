@@ -1,16 +1,20 @@
-"""Published numbers beside ours, with what keeps them from being comparable; as Markdown, HTML and CSV."""
+"""Published numbers beside ours, with what keeps them from being comparable; as Markdown, HTML, LaTeX and CSV."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from html import escape
+from textwrap import wrap
 from typing import Any
 
 import pandas as pd
 
+from ...metrics.policy import DEFAULT_RULE
 from ..frame import Results
 from ..render import pipes
+from ..tables import Column, Number, Table
+from ..tables import Row as Entry
 from .numbers import Protocol, Published, Row, load, shown
 from .ours import Ours, ours_of
 
@@ -32,10 +36,15 @@ WORDS = {
 
 CAUTION = (
     "Both HD95 are one percentile of the distances of both directions together, as medpy takes it; other tables here "
-    "show the larger of two percentiles. Published deviations are over cases where a source gives any, ours are over "
-    "seeds. Equal tags do not make equal training: batches, optimiser, augmentation, and how empty predictions count, "
-    "still differ between codes."
+    "show the larger of two percentiles. Ours stands in voxels where the published one does. Published deviations are "
+    "over cases where a source gives any, ours are {}. Equal tags do not make equal training: batches, optimiser, "
+    "augmentation, and how empty predictions count, still differ between codes."
 )
+
+_NEAREST = "Beside each published row stands our entry of the same method with the nearest amount of labels."
+
+WIDTH = 28
+"""Signs of a line of text in LaTeX."""
 
 _HEAD = ("Method", "Dice (%)", "HD95", "Ours", "Our Dice (%)", "Our HD95", "Comparable")
 _MARKS = {"read": "", "image": "read off a picture", "text": "from another's text"}
@@ -73,20 +82,22 @@ class Comparison:
 
 
 def beside(
-    results: Results, entries: pd.DataFrame, published: Sequence[Published] | None = None
+    results: Results, entries: pd.DataFrame, published: Sequence[Published] | None = None, *, rule: str = DEFAULT_RULE
 ) -> tuple[Comparison, ...]:
     """The published tables that are about a plan's data and labelled amounts, with ours beside each row.
 
-    Rows from memory are never among them. A row meets the entries of the same method and hyper-parameters whose
-    labelled amount is nearest. Tables of other labelled amounts than ours are left out, unless all of them are; one
-    that does not state its amounts stays, and so does one of our data and annotation without any of our methods.
+    Rows from memory are never among them. A row meets the entries of the same method, hyper-parameters and kind of
+    labels whose labelled amount is nearest. Tables of other labelled amounts than ours are left out, unless all of them
+    are; one that does not state its amounts stays, and so does one of our data and annotation without any of our
+    methods.
 
     Args:
         results: the records.
         entries: `summary.entries`.
         published: tables; default: all that come with the project.
+        rule: what missed classes and failures count for in ``entries``.
     """
-    ours = ours_of(results, entries)
+    ours = ours_of(results, entries, rule)
     known = {one.protocol.dataset for one in ours}
     made = []
     for table in shown(load() if published is None else tuple(published)):
@@ -102,7 +113,7 @@ def markdown(comparisons: Sequence[Comparison]) -> str:
     """The comparisons as the end of a Markdown document; empty without any."""
     if not comparisons:
         return ""
-    parts = ["\n## Published numbers\n", f"{CAUTION}\n"]
+    parts = ["\n## Published numbers\n", f"{caution(comparisons)}\n"]
     for one in comparisons:
         lines = [pipes(_HEAD), pipes(["---", "---:", "---:", "---", "---:", "---:", "---"])]
         lines += [pipes(cells) for cells in _cells(one)]
@@ -114,7 +125,7 @@ def html(comparisons: Sequence[Comparison]) -> str:
     """The comparisons as a part of the page; empty without any."""
     if not comparisons:
         return ""
-    parts = [f"<p>{escape(CAUTION)}</p>"]
+    parts = [f"<p>{escape(caution(comparisons))}</p>"]
     for one in comparisons:
         head = "".join(f'<th scope="col"{" class=first" if not i else ""}>{text}</th>' for i, text in enumerate(_HEAD))
         rows = "\n".join(
@@ -134,6 +145,27 @@ def html(comparisons: Sequence[Comparison]) -> str:
     return "\n".join(parts)
 
 
+def caution(comparisons: Sequence[Comparison]) -> str:
+    """What must be known before any two numbers are compared; of spreads only what there is."""
+    spread = any(pair.ours and pair.ours.dice_sd == pair.ours.dice_sd for one in comparisons for pair in one.pairs)
+    return CAUTION.format("over seeds" if spread else "absent: each mean is of one seed")
+
+
+def tables(comparisons: Sequence[Comparison]) -> list[Table]:
+    """The comparisons as tables of text, which LaTeX is made of; long words are broken into lines."""
+    columns = tuple(Column("published" if place < 3 else "ours", head) for place, head in enumerate(_HEAD[1:6], 1))
+    columns = (*columns, Column("", _HEAD[6]))
+    made = []
+    for number, one in enumerate(comparisons, start=1):
+        rows = tuple(
+            Entry(cells[0], "method", tuple(Number("\n".join(wrap(text, WIDTH)) or text) for text in cells[1:]))
+            for cells in _cells(one)
+        )
+        title = f"Published numbers beside ours: {_title(one.table)}"
+        made.append(Table(f"published-{number}", title, columns, rows, (_NEAREST, caution(comparisons), *_notes(one))))
+    return made
+
+
 def csv(comparisons: Sequence[Comparison]) -> str:
     """One line per pair: what was published, with its source, and ours; percentages and the units named."""
     lines = [_line(one.table, pair) for one in comparisons for pair in one.pairs]
@@ -141,11 +173,12 @@ def csv(comparisons: Sequence[Comparison]) -> str:
 
 
 def _pairs(row: Row, ours: Sequence[Ours]) -> Iterator[Pair]:
-    """The row with every entry of its method, at the nearest labelled amount; with None if there is none."""
+    """The row with every entry of its method, at the nearest labelled amount, in its unit; with None if none is."""
     same = [
         one
         for one in ours
         if one.protocol.dataset == row.protocol.dataset
+        and row.protocol.annotation in (None, one.protocol.annotation)
         and one.method == row.method
         and all(name in one.hyper and one.hyper[name] == value for name, value in row.hyper.items())
     ]
@@ -155,7 +188,8 @@ def _pairs(row: Row, ours: Sequence[Ours]) -> Iterator[Pair]:
     gaps = [_gap(row.protocol.labelled, one) for one in same]
     for one, gap in zip(same, gaps, strict=True):
         if gap == min(gaps):
-            yield Pair(row, one, row.protocol.differing(one.protocol))
+            mine = one.beside(row.protocol)
+            yield Pair(row, mine, row.protocol.differing(mine.protocol))
 
 
 def _is_near(pair: Pair, ours: Sequence[Ours]) -> bool:
@@ -194,7 +228,7 @@ def _cells(one: Comparison) -> Iterator[list[str]]:
             cells += ["–", "–", "–"]
         else:
             mine = pair.ours
-            cells += [f"{mine.label}, {mine.amount}", _number(mine.dice, mine.dice_sd, 1)]
+            cells += [f"{mine.label}, {mine.amount}{mine.unfinished}", _number(mine.dice, mine.dice_sd, 1)]
             cells.append(f"{_number(mine.hd95, mine.hd95_sd, 2)} {mine.protocol.unit}")
         yield [*cells, pair.verdict]
 

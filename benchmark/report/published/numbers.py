@@ -24,7 +24,7 @@ class Protocol:
 
     Attributes:
         dataset: registered name.
-        annotation: "dense", "scribble" or "points".
+        annotation: "dense", "scribble", or of simulated labels their kind: "skeleton", "1 point", "2 points", ...
         split: groups (patients, scans, images) that train / are carved for validation / test.
         folds: over which folds the number is a mean.
         labelled: number of labelled groups, or "all".

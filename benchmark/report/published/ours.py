@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from math import nan
+from typing import Any, Self
 
 import pandas as pd
 
+from ...metrics.policy import DEFAULT_RULE
 from ...record import Record
 from ...training import Training
 from ..frame import Results
-from ..summary import HEADLINE
+from ..summary import ENTRY, HEADLINE, class_values, key_of, patient_values, seed_values
+from ..tables import unfinished
 from .numbers import Protocol
 
 _SELECTION = {"last": "last", "best_val": "best on validation", "oracle": "best on test"}
@@ -22,7 +25,9 @@ class Ours:
     """One entry of our tables that has a number: identity, means in the published units, protocol.
 
     ``hd95`` is medpy's, which papers print: one percentile of the distances of both directions together, not the larger
-    of two. ``groups`` is how many groups train, so that "all" can be compared with a number of them.
+    of two; in the protocol's unit. ``hd95_vox`` is the same in voxels. ``groups`` is how many groups train, so that
+    "all" can be compared with a number of them.
+    ``unfinished`` is such as `` (1/3)``, complete and planned seeds.
     """
 
     label: str
@@ -36,11 +41,30 @@ class Ours:
     seeds: int
     groups: int
     protocol: Protocol
+    hd95_vox: float = nan
+    hd95_vox_sd: float = nan
+    unfinished: str = ""
+
+    def beside(self, published: Protocol) -> Self:
+        """The same entry in the unit of a published number, where that is voxels and ours is mm; else as it is.
+
+        Voxels cannot be turned into mm: where ours are voxels, no size of a voxel was known.
+        """
+        if (published.unit, self.protocol.unit) != ("px", "mm") or self.hd95_vox != self.hd95_vox:
+            return self
+        protocol = replace(self.protocol, unit="px")
+        return replace(self, hd95=self.hd95_vox, hd95_sd=self.hd95_vox_sd, protocol=protocol)
 
 
-def ours_of(results: Results, entries: pd.DataFrame) -> list[Ours]:
-    """Every entry of `summary.entries` that has a complete seed, in their order."""
-    found = []
+def ours_of(results: Results, entries: pd.DataFrame, rule: str = DEFAULT_RULE) -> list[Ours]:
+    """Every entry of `summary.entries` that has a complete seed, in their order.
+
+    Args:
+        results: the records.
+        entries: `summary.entries`, under ``rule``.
+        rule: what missed classes and failures count for.
+    """
+    found, voxels = [], _in_voxels(results, rule) if (entries["unit"] == "mm").any() else {}
     for entry in entries[entries["n"] > 0].itertuples():
         records = [results.records[name] for name in entry.ids if name in results.records]
         records = [record for record in records if record.status == "finished"]
@@ -58,6 +82,9 @@ def ours_of(results: Results, entries: pd.DataFrame) -> list[Ours]:
                 seeds=int(entry.n),
                 groups=int(records[0].split.get("train_groups", 0)),
                 protocol=_joined(protocols),
+                hd95_vox=voxels.get(key_of(entry), (nan, nan))[0],
+                hd95_vox_sd=voxels.get(key_of(entry), (nan, nan))[1],
+                unfinished=unfinished(entry),
             )
         )
     return found
@@ -70,7 +97,7 @@ def tags(record: Record, unit: str) -> Protocol:
     everything = split.get("unlabelled_groups") == 0
     return Protocol(
         dataset=cell["dataset"],
-        annotation=cell["annotation"],
+        annotation=_annotation(cell),
         split="/".join(str(split.get(f"{part}_groups", "?")) for part in ("train", "val", "test")),
         folds=(cell["fold"],),
         labelled="all" if everything else str(len(split.get("labelled_groups", ()))),
@@ -82,6 +109,25 @@ def tags(record: Record, unit: str) -> Protocol:
         selection=_SELECTION[HEADLINE],  # type: ignore[arg-type]
         components="all",
     )
+
+
+def _annotation(cell: Mapping[str, Any]) -> str:
+    """Dense, scribble, or which weak labels were simulated: experts' scribbles and ours are not the same."""
+    weak = cell.get("weak")
+    if not weak:
+        return str(cell["annotation"])
+    count = weak.get("count", 1)
+    return f"{count} point{'s' if count > 1 else ''}" if weak["kind"] == "points" else str(weak["kind"])
+
+
+def _in_voxels(results: Results, rule: str) -> dict[tuple[str, ...], tuple[float, float]]:
+    """Mean and standard deviation over complete seeds of the pooled HD95 in voxels, by entry, averaged as in mm."""
+    scores = results.scores
+    scores = scores.assign(hd95_pooled=scores["hd95_pooled_vox"], diagonal=scores["diagonal_vox"])
+    twin = replace(results, scores=scores)
+    by_class = class_values(twin, rule, metrics=("hd95_pooled",), selection=HEADLINE)
+    values = seed_values(twin, patient_values(by_class)).groupby(ENTRY, sort=False)["hd95_pooled"]
+    return {tuple(key): (float(of.mean()), float(of.std(ddof=1))) for key, of in values}
 
 
 def _network(training: Mapping[str, Any]) -> str | None:
