@@ -76,7 +76,7 @@ def convert(value: Any, hint: Any, where: str) -> Any:
         return value
     if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
         if isinstance(value, str) or not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{where}: must be a list, got {value!r}")
+            raise ConfigError(f"{where}: must be a list, got {value!r}; write {as_list(value)}")
         return tuple(convert(v, args[0], f"{where}[{i}]") for i, v in enumerate(value))
     if origin in (Mapping, dict) or hint in (dict, Mapping):
         if not isinstance(value, Mapping):
@@ -97,6 +97,15 @@ def nearest(given: str, known: Iterable[Any]) -> str:
     names = [str(k) for k in known]
     close = difflib.get_close_matches(given, names, n=1)
     return (f"; did you mean {close[0]!r}?" if close else "") + f" (known: {', '.join(names)})"
+
+
+def as_list(value: Any) -> str:
+    """What stands for a list without its brackets, as YAML reads it, for messages.
+
+    >>> as_list("32,32"), as_list(32), as_list("(3, 4)"), as_list(None)
+    ('[32,32]', '[32]', '[3, 4]', '[...]')
+    """
+    return f"[{str(value).strip('() ')}]" if isinstance(value, (str, int, float)) and value != "" else "[...]"
 
 
 def _as_number(text: str, kind: type) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from .config import ConfigError, from_mapping, nearest
+from .config import ConfigError, as_list, from_mapping, nearest
 
 app = typer.Typer(no_args_is_help=True, help="Datasets: read their cards, look for faults, write splits.")
 console = Console(highlight=False)
@@ -19,7 +19,8 @@ console = Console(highlight=False)
 Name = Annotated[str, typer.Argument(help="Name of a dataset.")]
 Root = Annotated[str | None, typer.Option("--data", help="Folder that holds the datasets (default: BENCH_DATA).")]
 Option = Annotated[
-    list[str] | None, typer.Option("--option", "-o", help="An option of the dataset, as name=value; repeatable.")
+    list[str] | None,
+    typer.Option("--option", "-o", help="An option of the dataset, as name=value or 'name=[1,2]'; repeatable."),
 ]
 
 
@@ -60,6 +61,7 @@ def verify(
 ) -> None:
     """Read every case and compare the parts of every split. Exit code 1 where anything is wrong."""
     from datasets.base import data_root
+    from datasets.telling import told
     from datasets.verify import KINDS
     from datasets.verify import verify as look
 
@@ -78,8 +80,8 @@ def verify(
             _print(f"  {fact}: {value}")
         for kind, count in Counter(found.kind for found in report.findings).items():
             _print(f"{kind} ({count}): {KINDS[kind]}")
-            for found in [found for found in report.findings if found.kind == kind][:20]:
-                _print(f"  - {found.message}")
+            for sentence in told((found for found in report.findings if found.kind == kind), names=20)[:20]:
+                _print(f"  - {sentence}")
         _print(f"{len(faults)} fault(s)" if faults else "sound")
     if faults:
         raise typer.Exit(1)
@@ -253,7 +255,12 @@ def _options(name: str, given: list[str] | None) -> Any:
             mapping[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise ConfigError(f"--option {pair!r}: the value is no YAML: {error}") from error
-    return from_mapping(_dataset(name).Options, mapping, f"dataset {name}: option")
+    try:
+        return from_mapping(_dataset(name).Options, mapping, f"dataset {name}: option")
+    except ConfigError as error:
+        listed = [key for key in mapping if f"option: {key}: must be a list" in str(error)]
+        shown = f"; on the command line -o '{listed[0]}={as_list(mapping[listed[0]])}'" if listed else ""
+        raise ConfigError(f"{error}{shown}") from error
 
 
 def _print(line: str) -> None:

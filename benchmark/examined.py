@@ -8,6 +8,7 @@ from pathlib import Path
 
 from datasets.base import DataError, Dataset
 from datasets.files import atomic_write
+from datasets.telling import told
 from datasets.verify import KINDS, WARNINGS, Finding, verify
 
 from .prepare import Places
@@ -16,8 +17,10 @@ Say = Callable[[str], None]
 
 ACCEPTED = ("near_duplicate",)
 """Faults that are told and not refused: frames of one video are alike, and no file says whether that is meant."""
+CHECKS = 2
+"""Raised where more is looked for than before: folders that passed are then looked through again."""
 SHOWN = 5
-"""Findings of a kind that are told in full."""
+"""Sentences on a kind of finding, and further cases that each of them names."""
 
 
 def examine(dataset: Dataset, folder: Path, say: Say = lambda line: None) -> tuple[str, ...]:
@@ -43,7 +46,7 @@ def examine(dataset: Dataset, folder: Path, say: Say = lambda line: None) -> tup
         raise DataError(f"{folder}: {_told(faults)}{advice}").of(faults[0].kind)
     odd = [found for found in report.findings if found.kind in (*WARNINGS, *ACCEPTED)]
     return tuple(
-        f"{KINDS[kind].removesuffix(' (a warning)')}: {_told(found for found in odd if found.kind == kind)}"
+        _headed(kind) + _told(found for found in odd if found.kind == kind)
         for kind in dict.fromkeys(found.kind for found in odd)
     )
 
@@ -61,13 +64,16 @@ def remember(dataset: Dataset, places: Places, remarks: tuple[str, ...]) -> None
 
 
 def _mark(dataset: Dataset, places: Places) -> Path:
-    return places.cache / f"examined-{dataset.name}-{dataset.fingerprint()}.json"
+    return places.cache / f"examined-{CHECKS}-{dataset.name}-{dataset.fingerprint()}.json"
+
+
+def _headed(kind: str) -> str:
+    """What images that are alike mean; other messages say it by themselves."""
+    return f"{KINDS[kind].removesuffix(' (a warning)')}: " if kind.endswith("duplicate") else ""
 
 
 def _told(findings: Iterable[Finding]) -> str:
-    """The first messages; a pair of images is told once, in however many folds it stands."""
-    messages: dict[object, str] = {}
-    for found in findings:
-        messages.setdefault(found.where if found.kind.endswith("duplicate") else found.message, found.message)
-    more = f"; and {len(messages) - SHOWN} more" if len(messages) > SHOWN else ""
-    return "; ".join(list(messages.values())[:SHOWN]) + more
+    """The first sentences, and how many more there are."""
+    sentences = told(findings, SHOWN)
+    more = f"; and {len(sentences) - SHOWN} more" if len(sentences) > SHOWN else ""
+    return "; ".join(sentences[:SHOWN]) + more

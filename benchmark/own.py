@@ -154,7 +154,7 @@ def _text(name: str, folder: Path, found: Guess, dataset: Dataset) -> str:
         f"images: {json.dumps(str(folder), ensure_ascii=False)}  # the folder that this plan is for",
         f"title: {json.dumps(f'{name}, a first look')}",
         "protocol: >",
-        fill(f"No published protocol. {_division(dataset)} {_size(task)}", 118, **_INDENTED),
+        fill(_protocol(dataset), 118, **_INDENTED),
         "datasets:",
         f"  - name: {found.dataset}",
         f"    options: {_flow(dict(found.options))}",
@@ -162,6 +162,7 @@ def _text(name: str, folder: Path, found: Guess, dataset: Dataset) -> str:
         "methods:             # python -m benchmark list shows all",
         *(f"  - {_flow(method)}" for method in methods),
         "seeds: 2             # two seeds support no verdict; five do",
+        "# A size for two cores: enough to see what runs, too little to rank methods",
         "training:",
         "  steps: 500",
         "  labelled_batch: 4",
@@ -202,22 +203,19 @@ def _ratios(folder: Path, dataset: Dataset, dense: bool) -> list[float]:
     return fitting or [round(2 / training, 3)]
 
 
-def _division(dataset: Dataset) -> str:
-    """Without numbers: images may be added, and the report counts them."""
-    return "The folder's own division." if dataset.folds == 1 else f"Fold 1 of {dataset.folds}."
+def _protocol(dataset: Dataset) -> str:
+    """Without numbers that the plan or the files have too: a person changes them there, and the report counts anew."""
+    one = dataset.folds == 1
+    division = "The folder's own division." if one else f"Folds as the plan says, of {dataset.folds} in all."
+    return (
+        f"No published protocol. {division} Network, patch and training are those of the plan. Scored on the native "
+        f"grid, in {dataset.task.unit}, with the last weights."
+    )
 
 
 def _sizes(dataset: Dataset) -> str:
     part = dataset.partition(1)
     return f"{len(part.train)} groups train, {len(part.test)} test"
-
-
-def _size(task: Task) -> str:
-    sides = "x".join(map(str, task.patch))
-    return (
-        f"U-Net of width 8 on {sides}, Adam 1e-3, 500 steps of 4 labelled images, a size for two cores: enough to see "
-        f"what runs, too little to rank methods. Scored on the native grid, in {task.unit}, with the last weights."
-    )
 
 
 def _flow(value: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .base import DataError, MissingData
+from .catalogue._decathlon import read_pairs
 from .catalogue._image_folders import IMAGE_FOLDERS, MASK_FOLDERS
 from .catalogue._images import stored_mask
 from .catalogue._nnunet import find_cases, read_descriptor, read_images
@@ -135,7 +136,8 @@ def _msd(folder: Path, about: Mapping[str, Any]) -> Guess:
     entries = about["training"]
     if not isinstance(entries, list) or not entries or not isinstance(entries[0], dict) or "image" not in entries[0]:
         raise DataError(f'{folder / "dataset.json"}: \'training\' must list {{"image": .., "label": ..}}')
-    sizes = [_plane(folder / entry["image"], nifti=True) for entry in entries[:20]]
+    images = [image for image, _ in read_pairs(folder / "dataset.json").values()]
+    sizes = [_plane(image, nifti=True) for image in images[:20]]
     return Guess("msd", {"task_folder": folder.name, "patch": patch_of(sizes)}, _SLICED)
 
 

@@ -17,10 +17,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .base import DataError
-from .types import IGNORE
 
 _DEPTH = {"1": np.uint8, "L": np.uint8, "RGB": np.uint8, "I;16": np.uint16, "I;16B": np.uint16, "I": np.uint16}
 """Mode of Pillow -> type of pixels; 16-bit PNG files open as "I" in older releases."""
+
+_OPAQUE = {"RGBA": "RGB", "LA": "L"}
+"""Mode with a transparency -> the same without, which is read where all pixels are equally transparent."""
+_ORIENTATION = 274
+"""Number of the EXIF tag that says how a viewer should turn an image; 1 and numbers beyond 8 say: not at all."""
+
+COLOURS = "its colours: convert it to RGB, or to grey"
+"""How a palette photograph should be saved."""
+CLASSES = "one grey value per class, or the indices if they are the classes (Pillow: Image.fromarray(np.array(image)))"
+"""How a palette mask should be saved."""
 
 _MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 
@@ -129,6 +138,27 @@ def read_nifti(path: Path) -> Volume:
     return Volume(voxels, tuple(size * mm for size in sizes), affine)
 
 
+def read_nifti_axes(path: Path) -> np.ndarray | None:
+    """``(3, 3)``: column k is one voxel along axis k of a NIfTI file, in its unit, towards right, front and head.
+
+    No voxel is read. None where the header states no place.
+
+    Raises:
+        DataError: the file is absent or not NIfTI.
+    """
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+
+    _must_exist(path)
+    try:
+        image: Any = nibabel.load(path)
+        placed = image.header["qform_code"] > 0 or image.header["sform_code"] > 0
+        return np.asarray(image.affine)[:3, :3] if placed else None
+    except (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError) as error:
+        raise _damaged(path, "NIfTI", error) from error
+
+
 def _stored_sizes(image: Any) -> list[float]:
     """The voxel sizes that the header states: nibabel shows 1 for 0, and 1.5 for -1.5."""
     holder = image.file_map.get("header", image.file_map["image"])
@@ -137,16 +167,16 @@ def _stored_sizes(image: Any) -> list[float]:
     return [float(size) for size in header["pixdim"][1 : 1 + min(3, int(header["dim"][0]))]]
 
 
-def read_image(path: Path, *, instead: str = "the values of the classes, or as RGB") -> np.ndarray:
+def read_image(path: Path, *, instead: str = COLOURS) -> np.ndarray:
     """The pixels of a PNG, JPEG, BMP or TIFF file: ``(h, w)`` or ``(h, w, 3)``, uint8 or uint16; black and white: 0, 1.
 
     Args:
         path: the file.
-        instead: how a palette image should be saved, for the message.
+        instead: how a palette image should be saved, for the message: ``COLOURS``, or ``CLASSES`` for a mask.
 
     Raises:
         DataError: the file is absent, truncated or no image; it has colour indices (a palette), transparency, several
-            pages or floating-point pixels, which nobody can map without knowing what they mean.
+            pages or floating-point pixels, which nobody can map without knowing what they mean; or viewers turn it.
     """
     from PIL import Image
 
@@ -155,6 +185,7 @@ def read_image(path: Path, *, instead: str = "the values of the classes, or as R
         with Image.open(path) as image:
             mode, pages = image.mode, getattr(image, "n_frames", 1)
             pixels = np.array(image)
+            turned = image.getexif().get(_ORIENTATION, 1)  # after the pixels: of TIFF files Pillow turns them itself
     except (OSError, SyntaxError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise _damaged(path, "an image", error) from error
     if mode == "P":
@@ -163,11 +194,19 @@ def read_image(path: Path, *, instead: str = "the values of the classes, or as R
             f"{path}: a palette image (colour indices {indices}), whose numbers mean nothing by themselves; save it "
             f"with {instead}"
         ).of("palette")
-    if mode == "RGBA" and (pixels[..., 3] == pixels[..., 3].max()).all():
-        mode, pixels = "RGB", np.ascontiguousarray(pixels[..., :3])
+    if turned in range(2, 9):
+        raise DataError(
+            f"{path}: viewers turn or mirror this image (EXIF orientation {turned}), and its mask may be drawn either "
+            "way. Turn the pixels and drop the tag (ImageMagick: mogrify -auto-orient); or, where the mask fits "
+            "the pixels as stored, drop the tag alone (exiftool -Orientation= FILE)"
+        ).of("geometry")
+    if mode in _OPAQUE and (pixels[..., -1] == pixels[..., -1].max()).all():
+        pixels = np.ascontiguousarray(pixels[..., 0] if mode == "LA" else pixels[..., :3])
+        mode = _OPAQUE[mode]
     if pages > 1 or mode not in _DEPTH or (mode == "I" and not 0 <= pixels.min() <= pixels.max() < 2**16):
         raise DataError(
-            f"{path}: {pages} page(s) of mode {mode}; allowed is one page of {', '.join(_DEPTH)}; convert the file"
+            f"{path}: {pages} page(s) of mode {mode}; allowed is one page of {', '.join(_DEPTH)}, or "
+            f"{' or '.join(_OPAQUE)} where nothing is transparent; convert the file"
         )
     return pixels.astype(_DEPTH[mode])
 
@@ -243,35 +282,6 @@ def read_json(path: Path, form: type = dict) -> Any:
         what = "object" if form is dict else form.__name__
         raise DataError(f"{path}: expected a JSON {what}, got a {type(content).__name__}")
     return content
-
-
-def label_map(values: np.ndarray, where: str, classes: Sequence[str], *, unlabelled: int | None = None) -> np.ndarray:
-    """Stored label values as uint8, the code for "unlabelled" as IGNORE; nothing is clipped, rounded or wrapped.
-
-    Args:
-        values: integers, in whatever type they are stored.
-        where: names the case and the file, for the message.
-        classes: class names; their places are the allowed values.
-        unlabelled: the code that the files use for "no annotation here"; None = there is none.
-
-    Raises:
-        DataError: a value outside the classes (a fraction, a negative number, 255 of a black-and-white mask).
-    """
-    allowed = set(range(len(classes))) | ({unlabelled} if unlabelled is not None else set())
-    narrow = values.dtype in (np.uint8, np.uint16)  # counting is several times faster than sorting
-    found = np.flatnonzero(np.bincount(values.ravel())) if narrow else np.unique(values)
-    unknown = [value for value in found.tolist() if value not in allowed]
-    if unknown:
-        names = [f"{place} {name}" for place, name in enumerate(classes)]
-        names += [f"{unlabelled} unlabelled"] if unlabelled is not None else []
-        raise DataError(
-            f"{where}: unknown label value(s) {unknown[:8]}; allowed are {', '.join(names)}. "
-            "Map the values of the file to these, or choose the dataset that it belongs to."
-        ).of("unknown_label")
-    labels = values.astype(np.uint8)
-    if unlabelled is not None:
-        labels[values == unlabelled] = IGNORE
-    return labels
 
 
 def _must_exist(path: Path) -> None:

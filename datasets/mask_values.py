@@ -17,6 +17,12 @@ LEAST_SHARE = 1e-4
 """A value in a smaller share of all pixels is taken for stray pixels: 26 of four masks of 256 × 256."""
 INSTANCES = 4
 """So many values or more may be numbers of objects: fewer objects than that are seldom counted."""
+INTERPOLATED = 3
+"""More values than that between 0 and the highest, nearly all on borders, are no classes: rims have one or two."""
+ON_BORDERS = 0.9
+"""Share of their pixels that touch a lower and a higher value, where masks were interpolated; corners may not."""
+VOID = 255
+"""Value that many sets give to pixels of no class, beside classes 0, 1, 2, ..."""
 JPEG = (".jpg", ".jpeg")
 CONVENTIONS = ([0, 1], [0, 255])
 """Values of two classes that need no guess."""
@@ -39,6 +45,7 @@ class MaskValues:
     def __init__(self) -> None:
         self.seen: dict[int, Seen] = {}
         self._sets: list[tuple[Path, list[int]]] = []
+        self._between = self._on_borders = 0
 
     def add(self, path: Path, mask: np.ndarray) -> None:
         """Count the values of a mask ``(h, w)``.
@@ -64,6 +71,10 @@ class MaskValues:
             seen = self.seen.setdefault(value, Seen(0, 0, path))
             seen.pixels, seen.files = seen.pixels + count, seen.files + 1
         self._sets.append((path, found))
+        between = (mask > 0) & (mask < found[-1])
+        self._between += int(between.sum())
+        if between.any():
+            self._on_borders += int((_on_borders(mask) & between).sum())
 
     def options(self, folder: Path) -> dict[str, Any]:
         """Options classes and values; two classes as 0 and 1, or 0 and 255, need none.
@@ -78,9 +89,13 @@ class MaskValues:
             )
         if values in CONVENTIONS:
             return {}
-        for doubt in (self._mixed(), self._numbered(), self._many(), self._without_background(), self._stray()):
-            if doubt:
-                raise DataError(f"{folder}: {doubt}").of("unknown_label")
+        doubts = (
+            self._interpolated, self._mixed, self._void, self._numbered, self._many, self._without_background,
+            self._stray,
+        )  # fmt: skip
+        for doubt in doubts:
+            if words := doubt():
+                raise DataError(f"{folder}: {words}").of("unknown_label")
         return {"classes": ["background", *(f"value {value}" for value in values[1:])], "values": values}
 
     def remark(self) -> str:
@@ -89,6 +104,26 @@ class MaskValues:
         return (
             f"the classes are the values of the {len(self._sets)} masks: {', '.join(told)}; the first is taken for the "
             "background"
+        )
+
+    def _interpolated(self) -> str:
+        """Masks of two classes that were resized or smoothed: steps from 0 to the highest value along all borders."""
+        _, *between, top = sorted(self.seen)
+        if 0 not in self.seen or len(between) <= INTERPOLATED or self._on_borders < ON_BORDERS * self._between:
+            return ""
+        return (
+            f"values between 0 and {top} ({_few(between)}) lie on borders only (as in {self.seen[between[0]].first}): "
+            "the masks were interpolated. Resize masks by nearest neighbours; or, for two classes, write a plan with "
+            f"the option threshold: {top // 2}, as docs/add_a_dataset.md shows. If these are classes, {_STATE}"
+        )
+
+    def _void(self) -> str:
+        *classes, last = sorted(self.seen)
+        if last != VOID or classes != list(range(len(classes))) or len(classes) < 3:
+            return ""
+        return (
+            f"{self._places([VOID])} beside 0 to {classes[-1]}, and 255 often marks pixels of no class, which would "
+            f"become a class here. Save these pixels as one of the classes, such as 0; or, if 255 is a class, {_STATE}"
         )
 
     def _mixed(self) -> str:
@@ -136,6 +171,14 @@ class MaskValues:
 
     def _places(self, values: Iterable[int]) -> str:
         return ", ".join(f"{self.seen[value].first} holds {value}" for value in values)
+
+
+def _on_borders(mask: np.ndarray) -> np.ndarray:
+    """``(h, w)`` whether a pixel has both a lower and a higher value among its eight neighbours."""
+    height, width = mask.shape
+    around = np.pad(mask, 1, mode="edge")
+    beside = [around[y : y + height, x : x + width] for y in range(3) for x in range(3)]
+    return (np.minimum.reduce(beside) < mask) & (np.maximum.reduce(beside) > mask)
 
 
 def _few(values: list[int]) -> str:

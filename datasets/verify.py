@@ -14,6 +14,7 @@ import numpy as np
 from .base import DataError, Dataset
 from .faults import collected
 from .likeness import near, pairs, thumbnail
+from .together import dim, outlying, turned
 from .types import IGNORE, Case
 
 SCRIBBLE_ERRORS = 1e-3
@@ -39,11 +40,16 @@ KINDS = {
     "training_duplicate": "the same image in two training groups, of which one may be carved to validate (a warning)",
     "near_duplicate": "nearly the same image on two sides of a split",
     "empty_label": "a case whose label is background only (a warning)",
+    "outlying_spacing": "voxels more than ten times larger or smaller than in most cases (a warning)",
+    "turned_slices": "slices that cut the body in different planes (a warning)",
+    "narrow_range": "images that use little of the range of their values (a warning)",
     "oddity": "what this dataset's own checks say (a warning)",
 }
 """Every kind of finding, and what it means."""
 
-WARNINGS = frozenset({"empty_label", "oddity", "training_duplicate"})
+WARNINGS = frozenset(
+    {"empty_label", "narrow_range", "oddity", "outlying_spacing", "training_duplicate", "turned_slices"}
+)
 """Worth a look, but not wrong in itself."""
 
 
@@ -157,7 +163,8 @@ class _Look:
         self.labelled = self.marked = self.wrong = 0
         self.within: dict[tuple[str, str], None] = {}
         self.sizes: set[tuple[int, ...]] = set()
-        self.spacings: set[tuple[float, ...]] = set()
+        self.spacings: dict[str, tuple[float, ...]] = {}
+        self.low, self.high = np.inf, -np.inf
 
     def at(self, case: Case) -> None:
         self.content[case.key] = hashlib.blake2b(case.image.tobytes(), digest_size=16).hexdigest()
@@ -166,12 +173,12 @@ class _Look:
         if len(case.space) > self.dataset.task.ndim:
             self.slices[case.key] = case.space[0]
         if case.spacing:
-            self.spacings.add(tuple(round(mm, 4) for mm in case.spacing))
+            self.spacings[case.key] = case.spacing
         found = self.report.findings
-        if case.image.min() == case.image.max():
-            found.append(
-                Finding("constant", (case.key,), f"{case.key}: every value of the image is {case.image.max():g}")
-            )
+        low, high = float(case.image.min()), float(case.image.max())
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        if low == high:
+            found.append(Finding("constant", (case.key,), f"{case.key}: every value of the image is {high:g}"))
         if case.label is not None:
             self.labelled += 1
             counts = np.bincount(case.label.ravel(), minlength=self.dataset.task.n_classes)
@@ -200,10 +207,16 @@ class _Look:
             )
             self.report.findings.append(Finding("absent_class", tuple(absent), words.rstrip(": ")))
         self.report.findings += [Finding("oddity", (), words) for words in self.dataset.remarks()]
+        apart = [Finding("outlying_spacing", (key,), words) for key, words in outlying(self.spacings).items()]
+        whole = {"turned_slices": turned(self.dataset.files())}
+        if self.dataset.task.unit == "px":
+            whole["narrow_range"] = dim(self.low, self.high)
+        self.report.findings += [*apart, *(Finding(kind, (), words) for kind, words in whole.items() if words)]
         rate = self.wrong / self.marked if self.marked else None
         if rate is not None and rate > SCRIBBLE_ERRORS:
             words = f"{self.wrong} of {self.marked} scribbled pixels ({rate:.2%}) contradict the dense label"
             self.report.findings.append(Finding("scribble_disagreement", (), words))
+        sizes = {tuple(round(mm, 4) for mm in spacing) for spacing in self.spacings.values()}
         slices, published = sum(self.slices.values()), self.dataset.card.counts
         if self.report.cases == published.get("cases") and slices != published.get("slices", slices):
             words = f"{slices} slices in all, but {published['slices']} in the published copy: some volume is another"
@@ -216,7 +229,7 @@ class _Look:
             "class shares": {n: self.classes[p] / total for p, n in enumerate(names)} if total else {},
             "smallest size": [min(axis) for axis in axes],
             "largest size": [max(axis) for axis in axes],
-            "spacings": sorted(map(list, self.spacings))[:8],
+            "spacings": sorted(map(list, sizes))[:8],
             "scribbled": marked / (marked + unmarked) if marked else None,
             "scribble shares": {n: self.scribbled[p] / marked for p, n in enumerate(names)} if marked else {},
             "contradicting scribble pixels": self.wrong if self.marked else None,

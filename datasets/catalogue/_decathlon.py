@@ -27,8 +27,8 @@ def read_pairs(descriptor: Path) -> Mapping[str, tuple[Path, Path | None]]:
             words = f"msd: case {key!r} is listed twice in {descriptor}; restore the published file"
             fault(DataError(words).of("repeated_case"))
         elif gone:
-            words = f"msd: case {key!r}: no {gone[0][0]} file {gone[0][1]}, though dataset.json lists it; fetch it"
-            fault(DataError(words + _first_version(image, key)).of("unpaired"))
+            words = f"msd: case {key!r}: no {gone[0][0]} file {gone[0][1]}, though dataset.json lists it"
+            fault(DataError(f"{words}{_first_version(image, key) or '; fetch it'}").of("unpaired"))
         else:
             pairs[key] = (image, label)
     return dict(sorted(pairs.items()))

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ..base import DataError
-from ..io import label_map, read_h5, read_h5_names
+from ..io import read_h5, read_h5_names
+from ..labels import label_map
 from ..types import Annotation, Case
 
 

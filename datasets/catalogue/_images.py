@@ -10,7 +10,7 @@ import numpy as np
 
 from ..base import DataError
 from ..faults import fault
-from ..io import read_image
+from ..io import CLASSES, read_image
 from ._strays import SUFFIXES, first_of, look_for_strays
 
 MASK_ENDINGS = ("_mask", "_masks", "_seg", "_gt", "_segmentation", "_anno", "_label")
@@ -48,14 +48,15 @@ def find_pairs(name: str, images: Path, masks: Path, part: str = "") -> dict[str
     alone += [f"{path} has no image" for stem, path in drawn.items() if stem not in photographs]
     if alone:
         advice = f"Expected is one file of the same stem in {masks}, perhaps ending in {', '.join(MASK_ENDINGS)}"
-        words = f"{name}: {first_of(alone)}. {advice}; add the missing files or remove the others"
+        words = f"{name}: {first_of(alone)}. {advice}; add the missing files or remove the others. Pairs of other "
+        words += "names can be listed in a table, for the dataset csv_manifest (docs/add_a_dataset.md)"
         fault(DataError(words).of("unpaired"))
     return {stem: Pair(photographs[stem], drawn[stem], part) for stem in sorted(photographs) if stem in drawn}
 
 
 def read_pixels(path: Path, colour: str) -> np.ndarray:
     """``(c, h, w)`` float32 in [0, 1]: three equal channels of a grey image for "rgb"; luminance (601) for "grey"."""
-    pixels = read_image(path, instead="its colours: convert it to RGB, or to grey")
+    pixels = read_image(path)
     scaled = pixels.astype(np.float32) / np.iinfo(pixels.dtype).max
     if colour == "grey":
         return (scaled @ np.array([0.299, 0.587, 0.114], np.float32) if scaled.ndim == 3 else scaled)[None]
@@ -86,9 +87,9 @@ def stored_mask(path: Path) -> np.ndarray:
     Raises:
         DataError: unequal channels.
     """
-    pixels = read_image(path)
+    pixels = read_image(path, instead=CLASSES)
     if pixels.ndim == 3 and (pixels != pixels[..., :1]).any():
-        raise DataError(f"{path}: a coloured mask (channels differ); save one value per class").of("unknown_label")
+        raise DataError(f"{path}: a coloured mask (channels differ); save one grey value per class").of("unknown_label")
     return pixels if pixels.ndim == 2 else pixels[..., 0]
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..base import DataError
 from ..faults import fault
-from ..io import Volume, label_map, read_image
+from ..io import CLASSES, Volume, read_image
+from ..labels import label_map
 from ._nnunet_channels import channel_file, find_channels, named, split_name, whole
 from ._nnunet_json import Descriptor, read_descriptor
 from ._normalise import clip_and_standardise
@@ -71,7 +72,7 @@ def read_images(paths: Sequence[Path], about: Descriptor) -> tuple[np.ndarray, V
         channels = [clip_and_standardise(v.voxels, path.name) for path, v in zip(paths, volumes, strict=True)]
         image, stored = np.stack(channels), volumes[0]
     else:
-        pictures = [read_image(path, instead="its colours: convert it to RGB, or to grey") for path in paths]
+        pictures = [read_image(path) for path in paths]
         planes = [p if p.ndim == 3 else p[..., None] for p in pictures]
         scaled = [(p / np.iinfo(p.dtype).max).astype(np.float32) for p in planes]
         image, stored = np.ascontiguousarray(np.moveaxis(np.concatenate(scaled, axis=2), 2, 0)), None
@@ -89,7 +90,8 @@ def read_label(path: Path, image: Volume | None, about: Descriptor) -> np.ndarra
     """The label map on the image's grid; "ignore" becomes IGNORE where labels are partial."""
     unlabelled = about.ignore if path.parent.name == "labelsTr" else None
     if image is None:
-        return label_map(read_image(path), str(path), about.classes, unlabelled=unlabelled)
+        pixels = read_image(path, instead=CLASSES)
+        return label_map(pixels, str(path), about.classes, unlabelled=unlabelled)
     stored = read_zyx(path.name, path)
     same_grid(path.name, image, stored, path)
     return label_map(stored.voxels, str(path), about.classes, unlabelled=unlabelled)

@@ -20,7 +20,8 @@ from typing import Literal
 import numpy as np
 
 from ..base import DataError, Dataset, Partition
-from ..io import label_map, read_npz
+from ..io import read_npz
+from ..labels import label_map
 from ..types import Card, Case, Task
 
 PARTS = ("train", "val", "test")

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..base import DataError, Dataset, Partition
 from ..faults import fault
-from ..io import label_map
+from ..labels import label_map
 from ..types import Card, Case, Task
 from ._mscmr_lists import SUBJECTS
 from ._slices import scribble_oddities

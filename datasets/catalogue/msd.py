@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from ..base import DataError, Dataset, Partition
-from ..io import label_map, read_json, read_nifti
+from ..io import read_json, read_nifti
+from ..labels import label_map
 from ..splits import k_fold
 from ..types import Annotation, Card, Case, Task
 from ._decathlon import read_pairs, unlisted

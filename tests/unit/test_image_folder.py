@@ -136,6 +136,35 @@ def test_a_palette_photograph_is_to_become_rgb_and_not_a_label_map(divided: Path
     assert "classes" not in str(caught.value)
 
 
+def test_a_palette_mask_is_to_become_grey_and_not_rgb(divided: Path) -> None:
+    path = divided / "mine/train/mask/a01_mask.png"
+    Image.open(path).convert("P").save(path)
+    with pytest.raises(DataError, match=r"a01_mask\.png: a palette image .*save it with one grey value") as caught:
+        opened(divided).load("train/a01")
+    assert "RGB" not in str(caught.value)
+
+
+def test_pairs_of_other_names_are_told_of_the_table(divided: Path) -> None:
+    path = divided / "mine/train/mask/a02_mask.png"
+    path.rename(path.with_name("mask_02.png"))
+    with pytest.raises(DataError, match="names can be listed in a table, for the dataset csv_manifest"):
+        opened(divided).groups()
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_an_image_that_viewers_turn_is_refused_with_both_ways_out(ending: str, tmp_path: Path) -> None:
+    path, tag = tmp_path / f"a.{ending}", Image.Exif()
+    for orientation in range(10):
+        tag[274] = orientation
+        Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(path, exif=tag)
+        if orientation in (0, 1, 9):  # the standard names 1 to 8, of which 1 turns nothing
+            assert read_image(path).shape == (4, 5, 3)
+            continue
+        with pytest.raises(DataError, match=rf"a\.{ending}: .*orientation {orientation}.*-orient.*exiftool") as got:
+            read_image(path)
+        assert got.value.kind == "geometry"
+
+
 def test_two_files_of_one_stem_are_refused(divided: Path) -> None:
     save(divided / "mine/train/image/a02.bmp", toy_image(14)[0])
     with pytest.raises(DataError, match=r"a02\.bmp and .*a02\.png are two files of one case"):
@@ -222,10 +251,15 @@ def test_sixteen_bit_images_are_scaled_by_their_own_range(divided: Path) -> None
 
 def test_transparency_is_dropped_only_where_nothing_is_transparent(tmp_path: Path) -> None:
     pixels = np.full((4, 5, 4), 255, np.uint8)
-    assert read_image(save(tmp_path / "a.png", pixels)).shape == (4, 5, 3)
-    pixels[0, 0, 3] = 7
-    with pytest.raises(DataError, match=r"a\.png: 1 page\(s\) of mode RGBA"):
-        read_image(save(tmp_path / "a.png", pixels))
+    pixels[1, 2] = (9, 8, 7, 255)
+    grey = np.ascontiguousarray(pixels[..., 2:])  # Pillow takes two channels for grey and transparency
+    assert np.array_equal(read_image(save(tmp_path / "a.png", pixels)), pixels[..., :3])
+    assert np.array_equal(read_image(save(tmp_path / "b.png", grey)), grey[..., 0])
+    assert read_image(save(tmp_path / "c.png", pixels[:1])).shape == (1, 5, 3)
+    for name, some in {"a": pixels, "b": grey}.items():
+        some[0, 0, -1] = 7
+        with pytest.raises(DataError, match=rf"{name}\.png: 1 page.*RGBA or LA where nothing is transparent"):
+            read_image(save(tmp_path / f"{name}.png", some))
 
 
 def test_several_pages_are_refused(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from datasets.base import DataError
-from datasets.io import label_map, read_h5, read_h5_attributes, read_json, read_nifti
+from datasets.io import read_h5, read_h5_attributes, read_json, read_nifti
+from datasets.labels import label_map
 from datasets.types import IGNORE
 from tests.miniatures.mscmr import voxel_size
 

@@ -127,6 +127,14 @@ def test_a_decathlon_folder_becomes_a_plan(tmp_path: Path) -> None:
     assert next(plan.cells()).training.patch == (32, 32)
 
 
+def test_the_protocol_repeats_no_number_that_a_person_may_change_in_the_plan(tmp_path: Path) -> None:
+    plan, _ = written(pictures(tmp_path / "mine"), tmp_path)
+    assert re.findall(r"\d+", plan.protocol) == ["5"]  # folds of the folder, which no plan changes
+    assert "in px, with the last weights" in plan.protocol
+    text = (tmp_path / "results" / "plans" / "mine.yaml").read_text()
+    assert re.search(r"# .*too little to rank methods\ntraining:\n  steps: 500\n", text)
+
+
 def test_a_plan_that_a_person_changed_is_not_written_over(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "mine")
     path, _ = own.plan_for(folder, places_in(tmp_path))
@@ -166,6 +174,14 @@ def test_near_copies_on_two_sides_are_remarked_with_their_names_and_exact_ones_r
     save(folder / "test" / "images" / "p01.png", source)
     with pytest.raises(DataError, match=r"test/p01 \(test\) and train/p02 \(train\) are the same image"):
         written(folder, tmp_path)
+
+
+def test_labels_of_background_only_are_remarked_once_with_the_names_of_the_cases(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "mine")
+    for place in (2, 4, 7):
+        changed(folder, place, lambda mask: mask.fill(0))
+    _, remarks = written(folder, tmp_path)
+    assert "p02: the label is background only (likewise p04, p07)" in remarks
 
 
 # What is wrong ------------------------------------------------------------------------------------------------------
@@ -251,6 +267,27 @@ def unmarked(folder: Path) -> None:
         save(path, np.where(np.array(Image.open(path)) > 0, 2, 1).astype(np.uint8))
 
 
+def smooth(folder: Path) -> None:
+    """Halved, then doubled with interpolation: 64 and 191 along every border, 16, 48 and 143 in its corners."""
+    for path in sorted((folder / "masks").iterdir()):
+        small = Image.open(path).resize((WIDTH // 2, HEIGHT // 2), Image.Resampling.NEAREST)
+        small.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR).save(path)
+
+
+def void(folder: Path) -> None:
+    """Classes 0, 1 and 2, and a frame of 255."""
+    for place in range(12):
+        mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+        mask[2:-2, 2:-2] = 0
+        mask[5:10, 5:10], mask[20:30, 20:30] = 1, 2
+        save(folder / "masks" / f"p{place:02d}_mask.png", mask)
+
+
+def colours(folder: Path) -> None:
+    path = folder / "images" / "p07.png"
+    Image.open(path).quantize(16).save(path)
+
+
 def copy(folder: Path) -> None:
     """In some fold one of the two trains and the other tests."""
     (folder / "images" / "p01.png").write_bytes((folder / "images" / "p00.png").read_bytes())
@@ -271,7 +308,7 @@ def empty(folder: Path) -> None:
     [
         (lose, ("p03.png has no mask", "add the missing files")),
         (shrink, ("p04_mask.png has 30 × 52 pixels", "p04.png has 40 × 52", "must be equal")),
-        (colour, ("p05_mask.png", "channels differ", "one value per class")),
+        (colour, ("p05_mask.png", "channels differ", "one grey value per class")),
         (blur, ("p06_mask.png", "52 distinct values", "without lossy compression")),
         (index, ("p07_mask.png", "palette image")),
         (cut, ("p08.png", "truncated or damaged")),
@@ -282,6 +319,9 @@ def empty(folder: Path) -> None:
         (jpeg, ("p00_mask.jpg", "a JPEG mask of ", "threshold: 127")),
         (unmarked, ("no mask holds 0", "p00_mask.png holds 1", "p00_mask.png holds 2")),
         (grade, ("the masks hold 24 distinct values in all", "p00_mask.png holds 0", "p11_mask.png holds 23")),
+        (smooth, ("values between 0 and 255 (16, ", "on borders only", "p00_mask.png", "threshold: 127")),
+        (void, ("p00_mask.png holds 255 beside 0 to 2", "no class", "if 255 is a class", "classes and values")),
+        (colours, ("p07.png: a palette image", "convert it to RGB, or to grey")),
         (copy, ("p00 (", "and p01 (", "are the same image in fold", "keep one")),
         (twice, ("labels", "gt", "two folders of one kind; remove one")),
         (empty, ("every mask holds the value [0] only",)),
@@ -296,6 +336,25 @@ def test_a_wrong_folder_is_told_which_file_and_why(
         own.plan_for(folder, places_in(tmp_path))
     assert [word for word in words if word not in str(caught.value)] == []
     assert not (tmp_path / "results").exists()
+
+
+def test_many_classes_inside_each_other_are_not_taken_for_interpolated(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "mine")
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for value in range(1, 8):  # rings two pixels wide: their outer pixels touch no higher value, their inner no lower
+        mask[2 * value : HEIGHT - 2 * value, 2 * value : WIDTH - 2 * value] = value
+    for path in (folder / "masks").iterdir():
+        save(path, mask)
+    assert guess(folder).options["values"] == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_folder_of_nnunet_v1_is_told_how_to_convert(tmp_path: Path) -> None:
+    msd.write(tmp_path)
+    for path in sorted((tmp_path / msd.FOLDER / "imagesTr").iterdir()):
+        path.rename(path.with_name(path.name.replace(".nii", "_0000.nii")))
+    with pytest.raises(DataError, match=r"hippocampus_001.*nnU-Net v1: convert it with `nnUNetv2_conv") as caught:
+        guess(tmp_path / msd.FOLDER)
+    assert "fetch it" not in str(caught.value)
 
 
 def test_a_folder_of_no_known_layout_is_told_what_it_holds_and_what_is_wanted(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,6 +22,8 @@ from benchmark.config import ConfigError
 from benchmark.seeding import derive
 from datasets.base import DataError
 from datasets.splits import make_split
+from datasets.telling import told
+from datasets.together import outlying, turned
 from datasets.verify import KINDS, Finding, Report, kind_of, verify
 from tests.miniatures import acdc, csv_manifest, mscmr, msd, nnunet
 from tests.miniatures.paired_images import save
@@ -269,6 +273,74 @@ def test_a_voxel_size_of_nothing_is_a_fault_of_spacing(tmp_path: Path) -> None:
     assert [finding.where for finding in wrong] == [("patient021_frame01",), ("patient021_frame09",)]
 
 
+def rewritten(path: Path, alter: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]) -> None:
+    stored = nibabel.load(path)
+    nibabel.save(nibabel.Nifti1Image(*alter(np.asarray(stored.dataobj), np.array(stored.affine))), path)
+
+
+@pytest.mark.parametrize(("times", "warned"), [(1000, True), (9, False), (1 / 1000, True)])
+def test_voxels_far_larger_or_smaller_than_in_other_cases_are_warned_of_by_case(
+    tmp_path: Path, times: float, warned: bool
+) -> None:
+    msd.write(tmp_path)
+    for kind in ("imagesTr", "labelsTr"):
+        rewritten(tmp_path / msd.FOLDER / kind / "hippocampus_012.nii.gz", lambda v, a: (v, a * times))
+    report = looked_at(tmp_path, "msd", **msd.OPTIONS)
+    said = [f.message for f in report.findings if f.kind == "outlying_spacing"]
+    assert [f.where for f in report.findings if f.kind == "outlying_spacing"] == [("hippocampus_012",)] * warned
+    assert all("but 0.8 × 1 × 1.5 mm is the median of the cases" in words for words in said)
+    assert report.faults(ALIKE) == []
+
+
+@pytest.mark.parametrize(("times", "warned"), [(16, True), (257, False)])
+def test_photographs_of_12_bits_in_16_bit_files_are_warned_of_with_their_range(
+    root: Path, times: int, warned: bool
+) -> None:
+    for path in sorted(root.glob("mine/*/image/*.png")):
+        pixels = np.array(Image.open(path))[..., 0].astype(np.uint16) * times
+        pixels[0, :2] = 0, 255 * times
+        save(path, pixels)
+    report = looked_at(root, colour="grey")
+    assert report.faults() == []
+    said = [f.message for f in report.findings if f.kind == "narrow_range"]
+    assert len(said) == warned
+    assert all("between 0 and 0.0623: " in words for words in said)  # 16 × 255 / 65535
+
+
+def test_volumes_of_another_number_of_axes_have_a_median_of_their_own() -> None:
+    planes, volumes = {f"p{n}": (1.0, 1.0) for n in range(3)}, {f"v{n}": (30.0, 1.0, 1.0) for n in range(2)}
+    assert outlying(planes | volumes) == {}
+    assert list(outlying(planes | volumes | {"p9": (1.0, 0.09)})) == ["p9"]
+
+
+@pytest.mark.parametrize("name", ["msd", "nnunet"])
+def test_slices_of_another_plane_of_the_body_are_warned_of_with_a_file_of_each(tmp_path: Path, name: str) -> None:
+    miniature = {"msd": msd, "nnunet": nnunet}[name]
+    miniature.write(tmp_path)
+    case = {"msd": "hippocampus_012", "nnunet": "heart_004"}[name]
+    looked = {"name": name, **miniature.OPTIONS}
+    assert "turned_slices" not in dict(found(looked_at(tmp_path, **looked)))
+    files = sorted((tmp_path / miniature.FOLDER).glob(f"*Tr*/{case}*"))
+    for path in files:  # the last axis becomes the first; header and voxels stay consistent
+        rewritten(path, lambda v, a: (v.transpose(2, 0, 1), a[:, [2, 0, 1, 3]]))
+    [finding] = [f for f in looked_at(tmp_path, **looked).findings if f.kind == "turned_slices"]
+    assert re.search(rf"go feet-head in .* but back-front in .*{case}.* in {len(files)} of", finding.message)
+
+
+def test_oblique_slices_and_files_without_a_place_are_not_warned_of(tmp_path: Path) -> None:
+    msd.write(tmp_path)
+    tilt = np.eye(4)
+    tilt[1:3, 1:3] = [[np.cos(0.9), -np.sin(0.9)], [np.sin(0.9), np.cos(0.9)]]  # 0.9 rad are 52 degrees
+    folder = tmp_path / msd.FOLDER / "imagesTr"
+    rewritten(folder / "hippocampus_012.nii.gz", lambda v, a: (v, tilt @ a))
+    nibabel.save(nibabel.Nifti1Image(np.zeros((3, 4, 5), np.uint8), None), folder / "nowhere.nii")
+    (folder / "broken.nii").write_bytes(b"x")
+    paths = [tmp_path / "a.png", *sorted(folder.iterdir())]
+    assert turned(paths) == ""
+    rewritten(folder / "hippocampus_012.nii.gz", lambda v, a: (v, tilt @ a))  # 103 degrees
+    assert "hippocampus_012" in turned(paths)
+
+
 def test_scribbles_that_contradict_the_labels_are_counted(tmp_path: Path) -> None:
     acdc.write(tmp_path)
     acdc.change(tmp_path, "scribble", lambda a: np.where(a == 3, 2, a))
@@ -350,6 +422,29 @@ def test_the_exit_code_says_whether_the_data_are_sound(root: Path) -> None:
     assert called("verify", *on(root, "--allow", "exact_duplicate")).exit_code == 0
 
 
+def test_what_is_wrong_with_many_cases_alike_is_said_once_with_their_names(root: Path) -> None:
+    for stem in ("b0", "c0", "d0", "e0"):
+        mask = np.array(Image.open(place(root, "train", "mask", stem)))
+        save(place(root, "train", "mask", stem), np.where(mask, 201 if stem == "d0" else 200, 0).astype(np.uint8))
+    said = called("verify", *on(root)).stdout
+    assert said.count("State the values of the classes") == 2  # of 200 and of 201
+    assert "(likewise train/c0, train/e0)" in said
+    assert "train/mask/d0.png: unknown label value(s) [201]" in said
+    assert "unknown_label (4)" in said
+
+
+def test_cases_of_one_message_are_told_once_and_a_pair_of_images_once_whatever_the_fold() -> None:
+    empty = [Finding("empty_label", (f"t/p{n}",), f"t/p{n}: the label is background only") for n in (1, 10, 2, 3)]
+    pair = [Finding("exact_duplicate", ("a", "b"), f"a and b are the same image in fold {n}") for n in (1, 2)]
+    whole = [Finding("oddity", (), "10 files are not listed"), Finding("oddity", (), "1 file is not listed")]
+    assert told([*empty, *pair, *whole], names=2) == [
+        "t/p1: the label is background only (likewise t/p10, t/p2 and 1 more)",
+        "a and b are the same image in fold 1",
+        "10 files are not listed",
+        "1 file is not listed",
+    ]
+
+
 def test_json_on_standard_output_names_each_fault_and_its_cases(root: Path) -> None:
     save(place(root, "test", "image", "x0"), np.array(Image.open(place(root, "train", "image", "b0"))))
     content = json.loads(called("verify", *on(root, "--json")).stdout)
@@ -402,6 +497,7 @@ def test_what_is_wrong_on_the_command_line_is_said_with_the_nearest_name(root: P
         (("verify", "image_foldr"), "did you mean 'image_folder'"),
         (("verify", *on(root, "-o", "fodler=x")), "unknown key 'fodler'; did you mean 'folder'"),
         (("verify", *on(root, "-o", "folder")), "name=value"),
+        (("verify", *on(root, "-o", "patch=32,32")), "write [32,32]; on the command line -o 'patch=[32,32]'"),
         (("verify", *on(root, "--allow", "near_duplicates")), "did you mean 'near_duplicate'"),
         (("split", *on(root, "--out", "x.json", "--ratio", "20")), "ratio must be in"),
     ):
