@@ -16,7 +16,17 @@ from datasets.types import IGNORE, Batch, Labelled, Task
 from methods.base import MAIN, Build, Clock, Descend, Method, Relabelled, Terms, frozen_copy
 from methods.hyper import HyperBase, hyper
 
-from .toy_methods import Adversarial, Contrast, Ensemble, MeanTeacher, Relabeller, TwofoldHyper, partial_ce, probs_of
+from .toy_methods import (
+    Adversarial,
+    Contrast,
+    Ensemble,
+    MeanTeacher,
+    Relabeller,
+    SemiHyper,
+    TwofoldHyper,
+    partial_ce,
+    probs_of,
+)
 
 
 class InertConsistency(MeanTeacher):
@@ -203,6 +213,17 @@ class EqualHalves(MeanTeacher):
     def losses(self, batch: Batch, clock: Clock) -> Terms:
         labelled, unlabelled = self.network(batch.images).chunk(2)
         return {"supervised": partial_ce(labelled, batch.labelled.label), "size": unlabelled.square().mean()}
+
+
+@dataclass(frozen=True)
+class _Idle(SemiHyper):
+    threshold: float = hyper(0.5, "confidence above which a pixel counts", valid=(0, 1), search=(0.1, 0.9))
+
+
+class IdleThreshold(MeanTeacher):
+    """Declares a threshold, searches it, and forgets it."""
+
+    Hyper = _Idle
 
 
 class NotAScalar(MeanTeacher):

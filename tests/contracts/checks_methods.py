@@ -94,7 +94,7 @@ def checks_for(method_class: type[Method]) -> Iterator[tuple[Check, dict[str, An
         if _applies(check, method_class):
             yield check, {}
     for settings in _variants(method_class)[1:]:
-        for check in OF_TRAINING + OF_TUNING + SLOW:
+        for check in OF_TRAINING + SLOW:
             if _applies(check, method_class):
                 yield check, settings
 

@@ -48,6 +48,11 @@ FAULTS: tuple[tuple[type[Method], Check, str], ...] = (
         contract.check_teachers_are_frozen_and_follow,
         "frozen, and moved by nothing during training: teacher.",
     ),
+    (
+        broken.IdleThreshold,
+        contract.check_no_idle_hyper,
+        "hyper-parameter 'threshold' is searched, and 0.1 and 0.9 train alike",
+    ),
     # what a checkpoint must hold
     (broken.TeacherOutsideCheckpoint, contract.check_resume_is_exact, "not in the checkpoint: attribute held"),
     (broken.TeacherOutsideCheckpoint, contract.check_no_side_effects, "no checkpoint holds: attribute held"),
