@@ -5,11 +5,12 @@ What differs between cells is said to differ; what no record knows is left open 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from ..looks import Looks
 from ..metrics.policy import RULES
 from ..record import Record
 from . import naming
@@ -18,7 +19,7 @@ from .crossed import ALPHA, FEWEST_SEEDS
 from .footnotes import budget, several
 from .frame import Results
 from .render import escape
-from .summary import amounts, order
+from .summary import ENTRY, amounts, order
 from .verdicts import ENDPOINTS
 
 OPEN = "[to be filled in]"
@@ -53,7 +54,8 @@ def checklist(results: Results) -> list[Item]:
     commits, data = _distinct(done, "commit"), {str(r.receipt.get("data", "")) for r in done}
     dirty = sum(bool(record.receipt.get("dirty")) for record in done)
     off_lock = sorted({name for r in done for name in (r.receipt.get("lock") or {}).get("differs", ())})
-    seeds = sorted({int(record.cell.get("seed", 0)) for record in done})
+    finished = results.cells[results.cells["status"] == "finished"]
+    seeds = {tuple(sorted(set(map(int, of)))) for _, of in finished.groupby(ENTRY)["seed"]}
     openings = {tuple(record.receipt.get("openings", ())) for record in done}
     machines = _distinct(done, "hardware")
     unknown = sum("scores" not in record.receipt for record in done)
@@ -77,9 +79,9 @@ def checklist(results: Results) -> list[Item]:
             "Splits: labelled, unlabelled, validation and test cases of every cell are fixed by a digest.",
         ),
         (
-            len(seeds) >= 3,
-            f"Runs: {_counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))}), the same for all methods; each "
-            f"draws {' or '.join(sorted(set(seeds_draw(results).values()))) or 'what no record tells'}.",
+            len(seeds) == 1 and all(len(each) >= FEWEST_SEEDS for each in seeds),
+            f"Runs: {_runs(seeds)}; each seed draws "
+            f"{' or '.join(sorted(set(seeds_draw(results).values()))) or 'what no record tells'}.",
         ),
         (
             openings == {("final evaluation",)},
@@ -178,9 +180,30 @@ def _evaluation(results: Results, table: pd.DataFrame, done: Sequence[Record], r
         + (
             f"Differences are tested by a t test on crossed seeds and patients with Satterthwaite's degrees of freedom "
             f"at {ALPHA:g} after Holm's correction, with a margin of {margins}, on Dice and log(1 + HD95)."
+            f"{_looks(results.looks)}"
             if table["n"].max() >= FEWEST_SEEDS
             else f"Differences are not tested: that takes {FEWEST_SEEDS} seeds."
         )
+    )
+
+
+def _runs(seeds: Collection[tuple[int, ...]]) -> str:
+    """How many seeds rows have, and whether they are the same."""
+    if not seeds:
+        return "none has finished"
+    if len(seeds) == 1:
+        (only,) = seeds
+        return f"{_counted(len(only), 'seed')} ({', '.join(map(str, only))}), the same for all rows"
+    return f"{_range(sorted({len(each) for each in seeds}))} seeds by row, which are not the same for all"
+
+
+def _looks(looks: Looks | None) -> str:
+    """Where seeds were added after looking, at what, and what that costs; "" where nobody looked."""
+    if looks is None:
+        return ""
+    return (
+        f" Verdicts were looked at after {_and([str(count) for count in looks.counts])} seeds at most; seeds were "
+        f"added only where one was open, and p values count all looks (spending: {looks.spending.replace('_', ' ')})."
     )
 
 

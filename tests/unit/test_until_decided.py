@@ -20,7 +20,7 @@ from benchmark.config import ConfigError
 from benchmark.execute.local import Summary
 from benchmark.looks import Looks, cells_of, declare
 from benchmark.plan import Cell, Plan
-from benchmark.report import build, frame, summary, verdicts
+from benchmark.report import build, frame, setup_text, summary, verdicts
 from benchmark.report.sequential import levels, sequential_p
 from benchmark.run import describe
 from tests.unit.report_records import score
@@ -77,6 +77,16 @@ def decided(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def labels(cells: Sequence[Cell]) -> set[tuple[str, int]]:
     return {(cell.label, cell.seed) for cell in cells}
+
+
+def test_the_set_up_says_that_rows_have_seeds_of_their_own_and_why(plan: Plan, decided: Path) -> None:
+    results = frame.load(decided / plan.name, plan)
+    (met,) = [(met, text) for met, text in setup_text.checklist(results) if text.startswith("Runs")]
+    assert met[0] is False
+    assert met[1].startswith("Runs: 3 to 6 seeds by row, which are not the same for all; each seed draws ")
+    entries = summary.entries(results, summary.patient_values(summary.class_values(results)))
+    text = " ".join(setup_text.paragraphs(results, entries, rule="penalised"))
+    assert "Verdicts were looked at after 3, 5 and 6 seeds at most; seeds were added only where one was open" in text
 
 
 def test_seeds_are_added_to_both_sides_of_open_comparisons_only(plan: Plan, tmp_path: Path) -> None:
