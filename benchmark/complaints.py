@@ -29,6 +29,9 @@ def call(app: typer.Typer, console: Console) -> NoReturn:
         from .record import NewerRecord
     except ModuleNotFoundError as error:
         _refuse(console, _not_installed(error))
+    except KeyboardInterrupt:  # while PyTorch is read
+        console.print("interrupted; nothing had begun")
+        sys.exit(_INTERRUPTED)
     try:
         code = app(standalone_mode=False)
     except bad_usage as error:

@@ -7,6 +7,7 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -202,6 +203,15 @@ def test_an_interrupted_run_is_exit_code_130_and_says_how_to_go_on(
 
     monkeypatch.setattr("benchmark.session.run_plan", interrupted)
     assert scant("run", "demo") == (130, "interrupted; the same command goes on from here\n")
+
+
+def test_an_interruption_while_libraries_are_read_is_one_too(scant: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loading(ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "benchmark.preflight", Loading("benchmark.preflight"))
+    assert scant("list") == (130, "interrupted; nothing had begun\n")
 
 
 def test_options_reach_the_run(scant: Command, monkeypatch: pytest.MonkeyPatch) -> None:
