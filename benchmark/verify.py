@@ -86,8 +86,8 @@ def _made_otherwise(before: Record | None, after: Record) -> str:
     known = {"tree": "code", "versions": "versions", "hardware": "processor or GPU"}
     known |= {"precision": "precision"} if after.status == "finished" else {}  # a failed one may not have chosen any
     old, new = (record.receipt if record else {} for record in (before, after))
-    if "flags" not in old.get("hardware", {}):  # an earlier version did not record them
-        new = new | {"hardware": {key: value for key, value in new.get("hardware", {}).items() if key != "flags"}}
+    if "hardware" in new and "flags" not in old.get("hardware", {}):  # an earlier version did not record them
+        new = new | {"hardware": {key: value for key, value in new["hardware"].items() if key != "flags"}}
     other = [text for key, text in known.items() if old.get(key) != new.get(key)]
     return f"; the record was made with other {', '.join(other)}" if other else ""
 
