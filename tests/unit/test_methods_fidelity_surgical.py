@@ -14,23 +14,15 @@ import torch
 from torch import Tensor
 from torch.optim import SGD
 
-from datasets.types import IGNORE, Batch, Labelled, Task, Unlabelled
-from methods import get, networks
+from datasets.types import IGNORE, Batch, Labelled, Unlabelled
 from methods.base import Clock, Method, Terms
 from methods.losses.overlap import one_hot
 from methods.views import two_views
 from tests.reference import losses
 from tests.reference import two_views as reference
+from tests.unit.semi_toys import MIDDLE, assert_terms, method, reached
 
-TASK = Task("toy", 2, 1, ("background", "shaft", "tip"), (16, 16), "px")
-MIDDLE = Clock(step=50, total=101)
 NAMES = ("min_max_similarity", "duo_segnet", "deep_co_training")
-
-
-def method(name: str, **hyper) -> Method:
-    cls = get(name)
-    build = partial(networks.make, "unet", ndim=2, channels=1, classes=3, width=4, levels=3)
-    return cls(TASK, cls.Hyper(**hyper), build).eval()
 
 
 def toy_batch(per_view: int = 2, unlabelled: int = 3) -> Batch:
@@ -47,25 +39,10 @@ def outputs(m: Method, batch: Batch) -> list[np.ndarray]:
         return [network(x).numpy() for network, x in (*given, (m.network, image), (m.network2, image))]
 
 
-def assert_terms(found: Terms, expected: dict[str, float]) -> None:
-    assert list(found) == list(expected)
-    for name, value in expected.items():
-        assert found[name].item() == pytest.approx(value, rel=1e-4), name
-
-
 def supervised(logits: np.ndarray, label: Tensor) -> tuple[float, float]:
     """½ cross-entropy and ½ Dice."""
     label = label.numpy()
     return losses.cross_entropy(logits, label) / 2, losses.dice_loss(losses.softmax(logits), label) / 2
-
-
-def reached(term: Tensor, module: torch.nn.Module) -> bool:
-    """Whether a term sends gradient into some parameter."""
-    parameters = list(module.parameters())
-    if not term.requires_grad or not any(p.requires_grad for p in parameters):
-        return False
-    found = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
-    return any(g is not None and g.abs().max() > 1e-12 for g in found)
 
 
 # all of them ---------------------------------------------------------------------------------------------------------
