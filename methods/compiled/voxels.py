@@ -37,11 +37,12 @@ def choose(
         similarity: ``(n, c, v)`` float32.
         starts: ``(5,)`` where each of the four kinds begins among the voxels of a class, and how many these are.
         seeds: ``(2,)`` uint32 of the random ones.
-        position, found: ``(n, (c - 1) * starts[4])`` int64, written: places and their labels, or IGNORE.
+        position, found: ``(n, (c - 1) * starts[4])`` int64, written: places and their labels, or IGNORE: where nothing
+            is chosen, and from the second time on that a sample's voxel is.
     """
     count, voxels = label.shape
     each, classes = starts[4], similarity.shape[1]
-    scores = np.empty((classes - 1) * each, np.float32)
+    scores, seen = np.empty((classes - 1) * each, np.float32), np.zeros(voxels, np.bool_)
     for n in range(count):
         scores[:] = -np.inf
         position[n] = 0
@@ -63,7 +64,12 @@ def choose(
                     start, stop = first + starts[kind + 1], first + starts[kind + 2]
                     _offer(-score if own == k else score, v, scores[start:stop], position[n, start:stop])
         for j in range(len(scores)):
-            found[n, j] = label[n, position[n, j]] if scores[j] > -np.inf else IGNORE
+            place = position[n, j]
+            new = scores[j] > -np.inf and not seen[place]
+            found[n, j] = label[n, place] if new else IGNORE
+            seen[place] = seen[place] or new
+        for j in range(len(scores)):
+            seen[position[n, j]] = False
 
 
 def warm_up() -> None:

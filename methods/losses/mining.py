@@ -18,7 +18,11 @@ _compiled = partial(loops, "voxels")
 
 
 class Voxels(NamedTuple):
-    """Chosen voxels: flat positions and labels, ``(n, k)`` each; the label is IGNORE where nothing was to choose."""
+    """Chosen voxels: flat positions and labels, ``(n, k)`` each.
+
+    The label is IGNORE where nothing was to choose, and from the second time on that a sample's voxel is chosen (at
+    random and among the hardest, or of one class and among the others of another): it would be its own positive.
+    """
 
     position: Tensor
     label: Tensor
@@ -138,4 +142,9 @@ def _top(label: Tensor, allowed: Tensor, score: Tensor, count: int) -> Voxels:
 
 
 def _joined(parts: list[Voxels]) -> Voxels:
-    return Voxels(torch.cat([one.position for one in parts], dim=1), torch.cat([one.label for one in parts], dim=1))
+    """All of them, each voxel of a sample once: from its second time on, its label is IGNORE."""
+    position, label = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
+    none = -1 - torch.arange(position.shape[1], device=position.device)
+    ordered, order = torch.where(label == IGNORE, none, position).sort(dim=1, stable=True)
+    again = F.pad(ordered[:, 1:] == ordered[:, :-1], (1, 0))
+    return Voxels(position, label.masked_fill(torch.empty_like(again).scatter(1, order, again), IGNORE))

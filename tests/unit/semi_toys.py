@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD
 
 from datasets.types import Batch, Labelled, Task, Unlabelled
 from methods import get, networks
 from methods.base import Clock, Method, Terms
+from methods.networks.base import SegmentationNetwork
 from tests.reference import losses as reference
 
 CLASSES = ("background", "wall", "cavity")
@@ -31,8 +34,49 @@ def method(name: str, *, ndim: int = 2, side: int = 16, classes: int = 3, networ
     """In eval mode: no dropout, no batch statistics, so that a loss can be recomputed from the networks' outputs."""
     cls = get(name)
     task = Task("toy", ndim, 1, CLASSES[:classes], (side,) * ndim, "px")
-    build = partial(networks.make, network, ndim=ndim, channels=1, classes=classes, width=4, levels=3)
-    return cls(task, cls.Hyper(**hyper), build).eval()
+
+    def build() -> SegmentationNetwork:
+        return awake(networks.make(network, ndim=ndim, channels=1, classes=classes, width=4, levels=3), side)
+
+    m = cls(task, cls.Hyper(**hyper), build).eval()
+    for decoder in [*getattr(m, "auxiliaries", ()), *getattr(m, "decoders", ())]:
+        with torch.random.fork_rng(devices=()), torch.no_grad():
+            normalised(decoder, m.network.encode(torch.randn(4, 1, *(side,) * ndim)))
+    if hasattr(m, "critic"):  # an untrained one says the same of all maps
+        with torch.no_grad():
+            [p for p in m.critic.parameters() if p.ndim > 1][-1].mul_(20)
+    return m
+
+
+def awake(network: SegmentationNetwork, side: int) -> SegmentationNetwork:
+    """Make what an untrained network puts out in eval mode depend on its input: by itself that hardly does.
+
+    On noise, the maps after batch normalisation and the logits are of mean 0; the latter deviate by 2. Draws nothing
+    from the global stream.
+    """
+    with torch.random.fork_rng(devices=()), torch.no_grad():
+        image = torch.randn(4, 1, *(side,) * network.ndim)
+        logits, head = normalised(network, image), network.head
+        mean, scale = logits.transpose(0, 1).flatten(1).mean(dim=1), 2 / logits.transpose(0, 1).flatten(1).std(dim=1)
+        head.bias.sub_(mean).mul_(scale)
+        head.weight.mul_(scale.view(-1, *[1] * (network.ndim + 1)))
+    return network
+
+
+def normalised(part: nn.Module, given: Any) -> Tensor:
+    """What the part makes of something, whose statistics its batch normalisation knows from then on."""
+    part.eval()
+    norms = [layer for layer in part.modules() if isinstance(layer, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    found: Tensor = part(given)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.eval()
+        norm.momentum = momentum
+        norm.num_batches_tracked.zero_()
+    return found
 
 
 def toy_batch(labelled: int = 2, unlabelled: int = 3, *, ndim: int = 2, side: int = 16, classes: int = 3) -> Batch:
@@ -106,18 +150,21 @@ def trained_on_labels(m: Method, batch: Batch, terms: Callable[[Tensor, Tensor],
     return _steps(m, step, steps)
 
 
-def require_equal_networks(one: dict[str, Tensor], other: dict[str, Tensor], prefix: str = "network.") -> None:
-    """The parameters and buffers under the prefix are equal bit for bit."""
+def require_equal_networks(
+    one: dict[str, Tensor], other: dict[str, Tensor], prefix: str = "network.", within: float = 0.0
+) -> None:
+    """The parameters and buffers under the prefix are equal: bit for bit, unless something else is said."""
     names = [name for name in one if name.startswith(prefix)]
     assert names
     assert names == [name for name in other if name.startswith(prefix)]
-    assert [name for name in names if not torch.equal(one[name], other[name])] == []
+    apart = [name for name in names if not torch.allclose(one[name], other[name], rtol=0, atol=within)]
+    assert apart == []
 
 
 def reached(term: Tensor, module: nn.Module) -> bool:
     """Whether the term sends gradient other than 0 into the module."""
     asked = [p for p in module.parameters() if p.requires_grad]
-    if not term.requires_grad:
+    if not asked or not term.requires_grad:
         return False
     gradients = torch.autograd.grad(term, asked, retain_graph=True, allow_unused=True)
     return any(g is not None and bool(g.abs().max() > 1e-12) for g in gradients)

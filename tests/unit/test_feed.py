@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,36 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.augment import KINDS
-from datasets.feed import Feed
-from datasets.sampling import Chain, halves
+from datasets.sampling import Chain
 from datasets.store import Canonical, Store
 from datasets.types import IGNORE, Batch, Case, Labelled, Unlabelled
 
+from .feed_toys import feed, pools, stream
 from .toy_data import intensity, toy
-
-
-def stream(*names: object) -> int:
-    """Any pure function of the names will do; this one gives unrelated numbers."""
-    return int.from_bytes(np.random.default_rng(list("/".join(map(str, names)).encode())).bytes(7))
-
-
-def pools(ndim: int = 2, labelled: int = 2, patch: tuple[int, ...] | None = None, **options: Any) -> tuple[Any, Any]:
-    """Labelled (the first ``labelled`` cases) and unlabelled pools of the toy data."""
-    dataset = toy(ndim=ndim, **options)
-    keys = list(dataset.groups())
-    store = Store.open(dataset, keys, Canonical(patch or dataset.task.patch), cache=None)
-    return store.pool(keys[:labelled], "dense"), store.pool(keys[labelled:] or keys, None)
-
-
-def feed(labelled: Any, unlabelled: Any = None, **changes: Any) -> Feed:
-    given = {
-        "labelled_batch": 4,
-        "unlabelled_batch": 4,
-        "patch": labelled.patch,
-        "augment": "dihedral",
-        "stream": stream,
-    }
-    return Feed(labelled, unlabelled, **{**given, **changes})
 
 
 def tensors(batch: Batch) -> list[torch.Tensor]:
@@ -267,53 +242,6 @@ def test_pseudo_maps_that_do_not_fit_are_refused() -> None:
             made.set_pseudo([0], label)
     with pytest.raises(ValueError, match="1 pseudo label maps in the checkpoint, 6 labelled"):
         made.load_state({"pseudo": [torch.zeros(12, 12, dtype=torch.uint8)]})
-
-
-# Views ---------------------------------------------------------------------------------------------------------------
-def test_two_views_never_share_a_patient_and_come_in_order() -> None:
-    labelled, _ = pools(labelled=6)  # three patients of two cases of three slices
-    made = feed(labelled, views=2, labelled_batch=6)
-    group = dict(zip(labelled.sample_keys, labelled.groups, strict=True))
-    first, second = set(), set()
-    for step in range(20):
-        keys = made.batch(step).labelled.keys
-        first |= set(keys[:3])
-        second |= set(keys[3:])
-    assert first | second == set(labelled.sample_keys)
-    assert {group[key] for key in first}.isdisjoint({group[key] for key in second})
-
-
-def test_views_are_cut_by_case_where_there_is_one_patient_and_by_sample_where_there_is_one_case() -> None:
-    one_patient, _ = pools(labelled=2)
-    first, second = halves(one_patient, np.random.default_rng(0))
-    cases = np.array(one_patient.cases)
-    assert set(cases[first]).isdisjoint(cases[second])
-    assert len(first) + len(second) == 6
-    one_case, _ = pools(labelled=1)
-    first, second = halves(one_case, np.random.default_rng(0))
-    assert (len(first), len(second), set(first) | set(second)) == (2, 1, {0, 1, 2})
-
-
-def test_two_views_of_one_sample_and_an_odd_batch_are_refused() -> None:
-    single, _ = pools(3, space=(4, 4, 4), labelled=1)
-    with pytest.raises(ValueError, match="two views need at least two labelled samples"):
-        feed(single, views=2)
-    labelled, _ = pools()
-    with pytest.raises(ValueError, match="even labelled batch"):
-        feed(labelled, views=2, labelled_batch=3)
-
-
-# Shapes --------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("ndim", [2, 3])
-def test_shapes_are_one_label_map_per_sample_and_hold_classes_only(ndim: int) -> None:
-    patch = (6, 6) if ndim == 2 else (3, 4, 4)
-    labelled, unlabelled = pools(ndim, space=(5, 6, 6), patch=patch)
-    made = feed(labelled, unlabelled, unlabelled_batch=3, shapes=labelled)
-    for step in range(5):
-        shapes = made.batch(step).shapes
-        assert (shapes.shape, shapes.dtype) == ((4 + 3, *patch), torch.int64)
-        assert set(shapes.unique().tolist()) <= {0, 1, 2}
-    assert not torch.equal(shapes[:4], made.batch(4).labelled.label)  # unpaired, under their own augmentation
 
 
 # Refusals ------------------------------------------------------------------------------------------------------------

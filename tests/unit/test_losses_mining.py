@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from datasets.types import IGNORE
+from methods.losses.contrastive import supervised_contrast
 from methods.losses.mining import Shares, Voxels, difference_part, key_voxels, random_voxels, released_voxels
 from tests.reference import contrast as reference
 
@@ -27,6 +28,12 @@ def chosen(voxels: Voxels, sample: int = 0) -> dict[int, list[int]]:
         if label != IGNORE:
             found.setdefault(label, []).append(index)
     return {label: sorted(positions) for label, positions in found.items()}
+
+
+def first_time(label: Tensor, position: Tensor) -> list[int]:
+    """Labels ``(v,)`` of the places of one sample, IGNORE where the place has come before."""
+    places = position.tolist()
+    return [label[place].item() if place not in places[:n] else IGNORE for n, place in enumerate(places)]
 
 
 def test_difference_part_is_the_boundary_one_voxel_wide_on_each_side_and_what_is_predicted_wrong():
@@ -70,7 +77,7 @@ def test_random_voxels_are_of_the_right_label_and_without_repetition():
         assert (flat[positions[1]] != 1).all()
         assert (flat[positions[2]] == 2).all()
         assert (flat[positions[3]] != 2).all()
-        assert torch.equal(voxels.label[n], flat[voxels.position[n]])
+        assert voxels.label[n].tolist() == first_time(flat, voxels.position[n])
 
 
 def test_random_voxels_differ_from_call_to_call_and_never_are_unknown():
@@ -102,17 +109,19 @@ def test_hard_voxels_are_the_least_similar_of_the_class_and_the_most_similar_oth
     assert set(hard_others) == {3, 10}
     assert set(easy) <= {4, 5, 7, 8, 9}
     assert set(easy_others) <= {0, 1, 2, 3, 10, 11, 12, 13}
-    assert voxels.label[0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
+    assert voxels.label[0].tolist() == first_time(label.flatten(), voxels.position[0])
 
 
 def test_shares_say_how_many_are_mined():
-    # 7 of 10 negatives: round(0.7 * 10); but the difference part holds two of them, and the rest stays empty
+    # 7 of 10 negatives: round(0.7 * 10); but the difference part holds two of them, and the rest stays empty; what was
+    # drawn before does not count again
     label, predicted, similarity = line()
     voxels = key_voxels(label, predicted, similarity, 10, Shares(positives=0.0, negatives=0.7))
     assert voxels.position.shape == (1, 20)
     negatives = voxels.label[0, 10:]
-    assert (negatives == 0).sum() == 3 + 2
-    assert (negatives == IGNORE).sum() == 5
+    different = {*voxels.position[0, 10:13].tolist(), 3, 10}
+    assert (negatives == 0).sum() == len(different)
+    assert (negatives == IGNORE).sum() == 10 - len(different)
     positives = voxels.label[0, :10]
     assert (positives == 1).sum() == 5  # all that agree
     assert (positives == IGNORE).sum() == 5
@@ -141,6 +150,34 @@ def test_hard_voxels_equal_those_found_by_sorting(ndim: int):
         start = 10 * (k - 1)
         assert voxels.position[0, start : start + 5].tolist() == own[:5]
         assert voxels.position[0, start + 5 : start + 10].tolist() == other[:5]
+
+
+@pytest.mark.parametrize("mined", [True, False])
+def test_no_voxel_of_a_sample_counts_twice_and_none_is_lost(mined: bool):
+    label = torch.randint(0, 3, (3, 9, 9))
+    predicted = torch.where(torch.rand(label.shape) < 0.3, 1, label)
+    if mined:
+        voxels = key_voxels(label, predicted, torch.rand(3, 3, 9, 9), 10, Shares(positives=0.4, negatives=0.7))
+    else:
+        voxels = random_voxels(label, 3, 10)
+    repeated = 0
+    for n in range(3):
+        counted = voxels.position[n][voxels.label[n] != IGNORE].tolist()
+        assert len(set(counted)) == len(counted)
+        assert set(counted) == set(voxels.position[n].tolist())
+        repeated += voxels.position.shape[1] - len(counted)
+    assert repeated > 0
+    assert any(set(voxels.position[0].tolist()) & set(voxels.position[n].tolist()) for n in (1, 2))  # by sample
+
+
+def test_a_voxel_is_not_its_own_positive():
+    # one of class 1, predicted right and at its boundary: both drawn and among the hardest
+    label = torch.zeros(1, 5, 5, dtype=torch.int64)
+    label[0, 2, 2] = 1
+    voxels = key_voxels(label, label, torch.rand(1, 2, 5, 5), 4, HALF_HARD)
+    assert chosen(voxels)[1] == [12]
+    vectors, labels = torch.randn(25, 6)[voxels.position[0]], voxels.label[0]
+    assert supervised_contrast(vectors, labels, 0.1, anchors=labels == 1).item() == 0
 
 
 def test_released_voxels_are_random_foreground_and_the_first_agreed_background():
@@ -175,7 +212,9 @@ def test_compiled_loops_choose_the_same_hard_voxels_and_random_ones_of_the_same_
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         found.append([key_voxels(label, predicted, similarity, 10, shares) for _ in range(2)])
     (compiled, again), (plain, _) = found
-    assert torch.equal(compiled.label, label.flatten(1).gather(1, compiled.position))
+    for voxels in (compiled, plain):
+        for labels, position, of_sample in zip(voxels.label, voxels.position, label.flatten(1), strict=True):
+            assert labels.tolist() == first_time(of_sample, position)
     pieces = zip(*(v.position.split(kinds, dim=1) for v in (compiled, again, plain)), strict=True)
     for kind, (ours, others, theirs) in enumerate(pieces):
         if kind % 2:  # hard ones, the hardest first
@@ -184,6 +223,20 @@ def test_compiled_loops_choose_the_same_hard_voxels_and_random_ones_of_the_same_
             assert agreed.gather(1, ours).all()
             assert all(len(set(row)) == len(row) for row in ours.tolist())
             assert not torch.equal(ours, others)
+
+
+def test_compiled_loops_leave_the_same_hard_voxels_out_when_they_come_again(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("numba")
+    label, predicted = torch.randint(0, 4, (2, 2, 6, 6, 6))
+    similarity, found = torch.rand(2, 4, 6, 6, 6), []
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found.append(key_voxels(label, predicted, similarity, 20, Shares(positives=1.0, negatives=1.0)))
+    compiled, plain = found
+    assert torch.equal(compiled.label, plain.label)
+    counts = plain.label != IGNORE
+    assert torch.equal(compiled.position[counts], plain.position[counts])
+    assert not counts.all()
 
 
 def test_every_agreed_voxel_is_as_likely_to_be_drawn():

@@ -5,7 +5,6 @@ In eval mode the networks have neither dropout nor batch statistics, so a loss c
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import numpy as np
@@ -14,37 +13,12 @@ import torch
 from torch import Tensor
 from torch.optim import SGD
 
-from datasets.types import Batch, Labelled, Task, Unlabelled
-from methods import get, networks
+from datasets.types import Batch, Unlabelled
 from methods.base import Clock, Method, Terms
 from tests.reference import losses as reference
+from tests.unit.semi_toys import MIDDLE, assert_terms, logits_of, method, ramp, toy_batch
 
-TASK = Task("toy", 2, 1, ("background", "wall", "cavity"), (16, 16), "px")
-MIDDLE = Clock(step=50, total=101)
-RAMP = math.exp(-5 * 0.5**2)  # at half of training, with a ramp over all of it
-
-
-def method(name: str, **hyper) -> Method:
-    cls = get(name)
-    build = partial(networks.make, "unet", ndim=2, channels=1, classes=3, width=4, levels=3)
-    return cls(TASK, cls.Hyper(**hyper), build).eval()
-
-
-def toy_batch(labelled: int = 2, unlabelled: int = 3) -> Batch:
-    image = torch.randn(labelled + unlabelled, 1, 16, 16)
-    label = torch.randint(0, 3, (labelled, 16, 16))
-    return Batch(Labelled(image[:labelled], label), Unlabelled(image[labelled:]))
-
-
-def logits_of(network: torch.nn.Module, image: Tensor) -> np.ndarray:
-    with torch.no_grad():
-        return network(image).numpy()
-
-
-def assert_terms(found: Terms, expected: dict[str, float]) -> None:
-    assert list(found) == list(expected)
-    for name, value in expected.items():
-        assert found[name].item() == pytest.approx(value, rel=1e-4), name
+RAMP = ramp()
 
 
 def supervised(logits: np.ndarray, label: Tensor) -> tuple[float, float]:

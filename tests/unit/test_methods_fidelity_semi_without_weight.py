@@ -50,7 +50,7 @@ def test_without_weights_the_shape_aware_methods_learn_by_dice_on_the_same_batch
     for train in (trained, partial(trained_on_labels, terms=foreground_dice)):
         torch.manual_seed(1)
         ends.append(train(method(name, ndim=ndim, **hyper), batch))
-    require_equal_networks(*ends)
+    require_equal_networks(*ends, within=1e-7)  # a part of a softmax rounds otherwise than the softmax of a part
 
 
 def test_without_contrasts_bhpc_is_supervised_learning_on_the_labelled_images(ndim: int):

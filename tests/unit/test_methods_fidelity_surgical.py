@@ -5,7 +5,6 @@ In eval mode the networks and heads have no batch statistics, so a loss can be r
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import numpy as np
@@ -14,23 +13,15 @@ import torch
 from torch import Tensor
 from torch.optim import SGD
 
-from datasets.types import IGNORE, Batch, Labelled, Task, Unlabelled
-from methods import get, networks
-from methods.base import Clock, Method, Terms
+from datasets.types import IGNORE, Batch, Labelled, Unlabelled
+from methods.base import Method, Terms
 from methods.losses.overlap import one_hot
 from methods.views import two_views
 from tests.reference import losses
 from tests.reference import two_views as reference
+from tests.unit.semi_toys import MIDDLE, assert_terms, method, reached
 
-TASK = Task("toy", 2, 1, ("background", "shaft", "tip"), (16, 16), "px")
-MIDDLE = Clock(step=50, total=101)
 NAMES = ("min_max_similarity", "duo_segnet", "deep_co_training")
-
-
-def method(name: str, **hyper) -> Method:
-    cls = get(name)
-    build = partial(networks.make, "unet", ndim=2, channels=1, classes=3, width=4, levels=3)
-    return cls(TASK, cls.Hyper(**hyper), build).eval()
 
 
 def toy_batch(per_view: int = 2, unlabelled: int = 3) -> Batch:
@@ -47,25 +38,10 @@ def outputs(m: Method, batch: Batch) -> list[np.ndarray]:
         return [network(x).numpy() for network, x in (*given, (m.network, image), (m.network2, image))]
 
 
-def assert_terms(found: Terms, expected: dict[str, float]) -> None:
-    assert list(found) == list(expected)
-    for name, value in expected.items():
-        assert found[name].item() == pytest.approx(value, rel=1e-4), name
-
-
 def supervised(logits: np.ndarray, label: Tensor) -> tuple[float, float]:
     """½ cross-entropy and ½ Dice."""
     label = label.numpy()
     return losses.cross_entropy(logits, label) / 2, losses.dice_loss(losses.softmax(logits), label) / 2
-
-
-def reached(term: Tensor, module: torch.nn.Module) -> bool:
-    """Whether a term sends gradient into some parameter."""
-    parameters = list(module.parameters())
-    if not term.requires_grad or not any(p.requires_grad for p in parameters):
-        return False
-    found = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
-    return any(g is not None and g.abs().max() > 1e-12 for g in found)
 
 
 # all of them ---------------------------------------------------------------------------------------------------------
@@ -284,55 +260,3 @@ def test_duo_segnet_takes_a_critic_of_patches():
     image, label = torch.randn(2, 1, 32, 32), torch.zeros(2, 32, 32, dtype=torch.int64)
     found = m.losses(Batch(Labelled(image, label), Unlabelled(torch.randn(1, 1, 32, 32))), MIDDLE)
     assert reached(found["adversarial_unlabelled"], m.network2)
-
-
-# deep co-training ----------------------------------------------------------------------------------------------------
-def deceiving(network: torch.nn.Module, image: Tensor, label: Tensor, epsilon: float) -> Tensor:
-    """Every pixel moved by epsilon along the sign of the gradient of the mean cross-entropy."""
-    image = image.clone().requires_grad_(True)
-    torch.nn.functional.cross_entropy(network(image).double(), label).backward()
-    return (image + epsilon * image.grad.sign()).detach()
-
-
-def test_deep_co_training_adds_agreement_and_resistance_to_the_others_deceiving_images():
-    m, batch = method("deep_co_training", agreement=2.0, resistance=3.0), toy_batch()
-    progress = 0.3
-    images = [torch.cat([half, batch.unlabelled.image]) for half in batch.labelled.image.chunk(2)]
-    expected: dict[str, float] = {}
-    resistance: dict[str, float] = {}
-    late = 3.0 * math.exp(-5 * (1 - (progress - 1 / 6) / (5 / 12 - 1 / 6)) ** 2)
-    for k, (mine, other) in enumerate(((m.network, m.network2), (m.network2, m.network)), start=1):
-        with torch.no_grad():
-            logits = mine(images[k - 1]).numpy()
-            rival = other(images[2 - k])
-        label = batch.labelled.label.chunk(2)
-        expected[f"ce_{k}"], expected[f"dice_{k}"] = supervised(logits[:2], label[k - 1])
-        fooling = deceiving(other, images[2 - k], torch.cat([label[2 - k], rival[2:].argmax(dim=1)]), 0.03)
-        with torch.no_grad():
-            answer = mine(fooling).numpy()
-        cost = reference.soft_cross_entropy(answer, losses.softmax(rival.numpy()))
-        resistance[f"resistance_{k}"] = late / 2 * cost
-    free, free2 = outputs(m, batch)[2:]
-    ramp = math.exp(-5 * (1 - progress / (5 / 12)) ** 2)
-    expected["agreement"] = 2.0 * ramp * reference.jensen_shannon(free, free2)
-    m.zero_grad()
-    assert_terms(m.losses(batch, Clock(step=30, total=101)), expected | resistance)
-
-
-def test_resistance_starts_late_and_teaches_one_network_each():
-    m, batch = method("deep_co_training"), toy_batch()
-    assert m.losses(batch, Clock(step=16, total=101))["resistance_1"].item() == 0
-    found = m.losses(batch, Clock(step=17, total=101))
-    assert found["resistance_1"].item() > 0
-    taught = {k: (reached(found[k], m.network), reached(found[k], m.network2)) for k in found}
-    assert taught["resistance_1"] == (True, False)
-    assert taught["resistance_2"] == (False, True)
-    assert taught["agreement"] == (True, True)
-
-
-def test_the_attack_leaves_no_trace_in_the_network_it_attacks():
-    m, batch = method("deep_co_training").train(), toy_batch()
-    m.losses(batch, MIDDLE)
-    assert all(p.grad is None and p.requires_grad for p in m.parameters())
-    assert all(module.training for module in m.modules())
-    assert not batch.images.requires_grad

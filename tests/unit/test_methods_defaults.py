@@ -1,0 +1,138 @@
+"""Defaults are the published numbers, copied from the specifications by hand: the code is not what they are read from.
+
+A section is of semi_supervised.md, scribble.md or surgical_and_datasets.md. Ramps are shares of training: R units of
+150 steps over the steps of the published run. Where no number is published, or this project departs from it on purpose,
+as the method's "Differences" say, a comment says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch.optim import SGD, Adam, RMSprop
+
+import methods
+from methods.banks import PrototypeGuide
+from methods.semi import cvcl
+from tests.unit import scribble_toys, semi_toys
+
+HALF_AND_HALF = {"dice_share": 0.5}  # semi §1.7: ½ (cross-entropy + Dice)
+TEACHER = HALF_AND_HALF | {"ema_limit": 0.99}  # semi §1.5
+NOISE = {"noise": 0.1, "noise_clip": 0.2}  # semi §3.2: clamp(0.1 N(0, 1), ±0.2)
+SSL4MIS = {"weight": 0.1, "ramp": 200 * 150 / 30_000}  # semi §2
+INTENDED = {"variant": "intended"}
+
+PUBLISHED: dict[str, dict[str, Any]] = {
+    # semi-supervised
+    "supervised": HALF_AND_HALF,
+    "mean_teacher": TEACHER | SSL4MIS | NOISE | {"evaluate": "student"},  # §3.2, §5
+    "entropy_minimisation": HALF_AND_HALF | SSL4MIS,  # §3.3
+    "ua_mt": TEACHER | NOISE | INTENDED | {"weight": 0.1, "ramp": 40 * 150 / 6000, "passes": 8},  # §3.4
+    "sassnet": INTENDED  # §3.5; the weight for 16 labelled scans
+    | {"weight": 0.01, "ramp": 40 * 150 / 6000, "distance": 0.3, "critic_lr": 1e-4, "critic_width": 64},
+    "dtc": INTENDED | {"weight": 1.0, "ramp": 40 * 150 / 6000, "distance": 0.3, "steepness": 1500.0},  # §3.6
+    "cpcl": TEACHER  # §3.7; gradient through prototypes is this project's
+    | NOISE
+    | INTENDED
+    | {"weight": 0.1, "ramp": 40 * 150 / 10_000, "u2l": 10.0, "sharpness": 20.0, "prototype_gradient": True},
+    "cvcl": TEACHER  # §3.8, "as described": 100 positives for each of two samples
+    | NOISE
+    | INTENDED
+    | {"weight": 0.1, "ramp": 40 * 150 / 10_000, "pcl": True, "vcl_labelled": True, "vcl_unlabelled": True}
+    | {"mining": "mined", "class_weight": 0.2, "voxel_weight": 0.6, "voxels": 2 * 100, "hardness": 0.0}
+    | {"temperature": 0.1, "confidence": 0.8, "margin": 0.1, "width": 32},
+    "bhpc": HALF_AND_HALF  # §3.9; phases, regions, gain and noise are this project's
+    | NOISE
+    | {"hardness": 0.1, "image_temperature": 0.5, "region_temperature": 0.1}
+    | {"pretrain": 0.4, "regions": 8, "gain": 0.2},
+    "ict": TEACHER | SSL4MIS | {"alpha": 0.2},  # §3.10
+    "dan": HALF_AND_HALF | SSL4MIS | {"critic_lr": 1e-4, "critic_width": 64},  # §3.10
+    "cps": HALF_AND_HALF | SSL4MIS | INTENDED | {"evaluate": "first"},  # §3.10
+    "cct": HALF_AND_HALF  # §3.10, §1.3
+    | SSL4MIS
+    | INTENDED
+    | {"feature_noise": 0.3, "feature_dropout": 0.3, "attended_from": 0.7, "attended_to": 0.9},
+    "urpc": HALF_AND_HALF | SSL4MIS,  # §3.10
+    "r_drop": HALF_AND_HALF | INTENDED | {"weight": 4.0, "ramp": 200 * 150 / 30_000},  # §3.10
+    "mc_net": {  # §3.11
+        "weight": 1.0,
+        "ramp": 40 * 150 / 15_000,
+        "decoders": 2,
+        "supervised": 0.5,
+        "temperature": 0.1,
+    },
+    "bcp": TEACHER | {"weight": 0.5, "pretrain": 0.12, "box": 2 / 3},  # §3.11; 2000 of 17 000 steps, rounded
+    # of two views; surgical §1.3, §1.7 and §2
+    "min_max_similarity": INTENDED
+    | {"supervised": 0.25, "agreement": 0.25, "contrast": 0.25, "repulsion": 0.25, "temperature": 0.07}
+    | {"positions": 2304, "grid": 0.8, "share_labels": False, "evaluate": "mean"},
+    "duo_segnet": HALF_AND_HALF
+    | INTENDED
+    | {"agreement": 0.4, "adversarial": 0.2, "critic": "pixel", "critic_width": 64, "critic_lr": 5e-5}
+    | {"share_labels": False, "evaluate": "mean"},
+    "deep_co_training": HALF_AND_HALF  # its code's configuration for ACDC: epochs 20 and 50 of 120
+    | {"agreement": 0.5, "resistance": 0.05, "start": 20 / 120, "ramp": 50 / 120, "epsilon": 0.03}
+    | {"share_labels": False, "evaluate": "mean"},
+    # scribbles
+    "pce": {},  # §3
+    "pce_tv": INTENDED | {"weight": 0.01, "length": "contour"},  # §4
+    "pce_entropy": {"weight": 0.1, "ramp": 0.0},  # §5: constant
+    "pce_gated_crf": INTENDED | {"weight": 0.1, "radius": 5, "sigma_xy": 6.0, "sigma_intensity": 0.1},  # §6
+    "pce_intensity_variance": INTENDED  # §7: a ramp over 30 000 of the common 60 000 steps
+    | {"weight": 0.1, "between": 0.0, "floor": 1e-3, "ramp": 200 * 150 / 60_000},
+    "pce_random_walker": HALF_AND_HALF | INTENDED | {"beta": 100.0, "scribble_weight": 0.0},  # §8
+    "pce_mumford_shah": INTENDED | {"weight": 0.8, "smoothness": 1.0, "released_weight": 1e-6},  # §9
+    "scribble2label": INTENDED  # §10
+    | {"weight": 0.5, "threshold": 0.8, "momentum": 0.2, "period": 100, "warm_up": 6000 / 60_000},
+    "ustm": NOISE | INTENDED | {"weight": 1.0, "ramp": 1.0, "passes": 8, "ema_limit": 0.99},  # §11
+    "wsl4mis": {"weight": 0.5, "channel_dropout": 0.5},  # §12a, §2
+    "mask_mix_adv": INTENDED  # §12.3 to §12.6
+    | {"mask": True, "reconstruct": True, "pseudo": True, "adversary": True}
+    | {"ce_weight": 10.0, "reconstruct_weight": 10.0, "pseudo_weight": 0.5, "adversary_weight": 0.1}
+    | {"warm_up": 0.1, "cell": 8, "visible": 0.5, "shared": False, "bn": "masked"}
+    | {"critic_lr": 1e-4, "critic_width": 64},
+}
+
+
+def test_every_method_has_a_row():
+    assert set(PUBLISHED) == set(methods.families())
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_defaults_are_the_published_numbers(name: str):
+    assert dataclasses.asdict(methods.get(name).Hyper()) == PUBLISHED[name]
+
+
+def test_cvcl_remembers_as_published_and_mines_the_codes_shares():
+    """§3.8: momentum 0.99, 64 prototypes of images per class; 40 of 100 positives and 70 of 100 negatives are hard."""
+    guide = PrototypeGuide(2, 32, confidence=0.8, margin=0.1)
+    assert guide.prototypes.momentum == 0.99
+    assert guide.bank.vectors.shape == (2, 64, 32)
+    assert (cvcl._HARD.positives, cvcl._HARD.negatives) == (40 / 100, 70 / 100)
+
+
+CRITICS = {
+    "dan": (Adam, {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0}),  # semi §3.10
+    "sassnet": (Adam, {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0}),  # semi §3.5
+    "duo_segnet": (RMSprop, {"lr": 5e-5, "weight_decay": 0}),  # surgical §2
+    "mask_mix_adv": (Adam, {"lr": 1e-4, "betas": (0.9, 0.999), "weight_decay": 0}),  # scribble §12.4
+}
+
+
+@pytest.mark.parametrize("name", CRITICS)
+def test_critics_learn_by_the_published_optimizers(name: str):
+    made = scribble_toys.method if name == "mask_mix_adv" else semi_toys.method
+    critic = made(name, critic_width=2).optimizers(partial(SGD, lr=0.1))["critic"]
+    kind, options = CRITICS[name]
+    assert type(critic) is kind
+    assert {option: critic.defaults[option] for option in options} == options
+
+
+def test_cct_has_three_auxiliary_decoders_and_the_head_of_bhpc_is_as_wide_as_released():
+    assert len(semi_toys.method("cct").auxiliaries) == 3  # semi §1.3
+    shapes = [tuple(p.shape) for p in semi_toys.method("bhpc").image_head.parameters() if p.ndim == 2]
+    assert shapes == [torch.Size((512, 16)), torch.Size((256, 512))]  # semi §3.9
