@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+import methods
 from methods.base import Method
 
 from . import ROOT
@@ -75,7 +76,7 @@ def require_probabilities(method: Method, training: Training, *, device: torch.d
 
 def place(error: BaseException) -> str:
     """The line of a method's file that led to an error, as `` (methods/semi/cps.py, line 40)``; "" where none did."""
-    homes = [ROOT / "methods" / family for family in ("semi", "scribble")]
+    homes = [ROOT / "methods" / family for family in methods.FAMILIES]
     inside = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent in homes]
     if not inside:
         return ""

@@ -15,7 +15,8 @@ from pathlib import Path
 from .base import Method
 from .hyper import undeclared
 
-_FAMILIES = ("semi", "scribble")
+FAMILIES = ("semi", "scribble")
+"""The folders of methods."""
 _OURS = ("benchmark", "methods", "datasets")
 
 
@@ -26,7 +27,7 @@ class BrokenMethod(ImportError):
 def families() -> Mapping[str, str]:
     """Method name -> family folder, from the modules on disk; none is imported."""
     found: dict[str, str] = {}
-    for family in _FAMILIES:
+    for family in FAMILIES:
         for module in pkgutil.iter_modules([str(Path(__file__).parent / family)]):
             if module.name.startswith("_"):
                 continue

@@ -47,8 +47,8 @@ class HyperBase:
     """
 
     def __post_init__(self) -> None:
-        if undeclared(type(self)):
-            raise TypeError(f"{_owner(type(self))}: {undeclared(type(self))}")
+        if told := undeclared(type(self)):
+            raise TypeError(f"{_owner(type(self))}: {told}")
         for field in dataclasses.fields(self):
             value, valid = getattr(self, field.name), field.metadata["valid"]
             if not _finite(value):

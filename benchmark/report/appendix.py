@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import Any
 
 import pandas as pd
 
+from ..record import LARGEST, OTHER
 from . import naming
 from .footnotes import spread
 from .frame import Results
@@ -42,13 +43,13 @@ READINGS = {
         "the weights best on test",
         chosen=True,
     ),
-    "last_largest": Reading(
+    LARGEST: Reading(
         "of largest components",
         "the same predictions, of which each class keeps its largest component in each case (26-connected, in single "
         "images 8-connected)",
         ("dice", "hd95"),
     ),
-    "last_teacher": Reading(
+    f"{OTHER}teacher": Reading(
         "of teachers", "the teacher in its student's place, for the methods that have one", ("dice", "hd95")
     ),
 }
@@ -61,20 +62,22 @@ def selection_tables(results: Results, table: pd.DataFrame, patients: pd.DataFra
     The difference to the oracle is what a paper gains by choosing its checkpoint on the test set. Its numbers are
     watermarked, and never bold.
     """
-    known = set(results.scores["selection"])
-    return [
-        _reading(results, table, patients, selection, metric)
-        for selection, reading in READINGS.items()
-        if selection in known
-        for metric in reading.metrics
-    ]
+    made, known, last = [], set(results.scores["selection"]), _by_seed(results, patients, HEADLINE)
+    for selection in (name for name in READINGS if name in known):
+        others = {key_of(entry): entry for entry in entries(results, patients, selection=selection).itertuples()}
+        differences = _by_seed(results, patients, selection) - last
+        made += [
+            _reading(results, table, others, differences[metric], selection) for metric in READINGS[selection].metrics
+        ]
+    return made
 
 
-def _reading(results: Results, table: pd.DataFrame, patients: pd.DataFrame, selection: str, metric: str) -> Table:
-    columns, reading = columns_of(table), READINGS[selection]
+def _reading(
+    results: Results, table: pd.DataFrame, others: Mapping[tuple[str, ...], Any], differences: pd.Series, selection: str
+) -> Table:
+    """The table of one metric, which is the name of the differences by entry and seed."""
+    columns, reading, metric = columns_of(table), READINGS[selection], str(differences.name)
     scale, digits, unit = {"dice": (100, 1, "%"), "hd95": (1, 2, "/".join(sorted(set(table["unit"]) - {""})))}[metric]
-    others = {key_of(entry): entry for entry in entries(results, patients, selection=selection).itertuples()}
-    differences = _by_seed(results, patients, selection, metric) - _by_seed(results, patients, HEADLINE, metric)
     gains = (scale * differences).groupby(ENTRY).agg(["mean", "std"])
     look: Look = "oracle" if selection == "oracle" else ""
 
@@ -127,9 +130,9 @@ def _steps(steps: Sequence[int]) -> str:
     return f"step {shown[0]}" if len(shown) == 1 else f"steps {', '.join(shown[:-1])} and {shown[-1]}"
 
 
-def _by_seed(results: Results, patients: pd.DataFrame, selection: str, metric: str) -> pd.Series:
-    """The mean of every entry and complete seed, by both."""
-    return seed_values(results, patients, selection=selection).set_index([*ENTRY, "seed"])[metric]
+def _by_seed(results: Results, patients: pd.DataFrame, selection: str) -> pd.DataFrame:
+    """The means of every entry and complete seed, by both."""
+    return seed_values(results, patients, selection=selection).set_index([*ENTRY, "seed"])[["dice", "hd95"]]
 
 
 def class_tables(results: Results, by_class: pd.DataFrame, table: pd.DataFrame) -> list[Table]:

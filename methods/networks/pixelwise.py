@@ -53,11 +53,8 @@ def verdicts(maps: Tensor, layers: nn.Sequential) -> Tensor:
     Returns:
         ``(n, 1, *space)``, bfloat16 under autocast to it, else float32.
     """
-    first, activation, second, norm, _, last = layers
-    of_layers = (p for layer in (first, second, norm, last) for p in (layer.weight, layer.bias))
-    function = _Learning if norm.training else _Judging
-    found: Tensor = function.apply(maps, norm, activation.negative_slope, *of_layers)
-    return found
+    norm: Any = layers[3]
+    return _applied(_Learning if norm.training else _Judging, maps, layers)
 
 
 def taken_for_made(maps: Tensor, layers: nn.Sequential) -> Tensor:
@@ -65,9 +62,14 @@ def taken_for_made(maps: Tensor, layers: nn.Sequential) -> Tensor:
 
     Maps get no gradient.
     """
+    return _applied(_LearningMade, maps, layers)
+
+
+def _applied(function: type[torch.autograd.Function], maps: Tensor, layers: nn.Sequential) -> Tensor:
+    """``function`` of maps, the normalisation, the slope, and weight and bias of the four layers that have them."""
     first, activation, second, norm, _, last = layers
     of_layers = (p for layer in (first, second, norm, last) for p in (layer.weight, layer.bias))
-    found: Tensor = _LearningMade.apply(maps, norm, activation.negative_slope, *of_layers)
+    found: Tensor = function.apply(maps, norm, activation.negative_slope, *of_layers)
     return found
 
 
