@@ -19,8 +19,9 @@ from .catalogue._image_folders import IMAGE_FOLDERS, MASK_FOLDERS
 from .catalogue._images import stored_mask
 from .catalogue._nnunet import find_cases, read_descriptor, read_images
 from .catalogue.image_folder import ImageFolder, ImageFolderOptions
-from .io import read_image, read_json, read_nifti
+from .io import read_image, read_json
 from .mask_values import MaskValues
+from .scans import read_scan
 
 SIDES = (32, 128)
 """Least and greatest side of a patch that is proposed: what two cores train on in reasonable time."""
@@ -118,7 +119,7 @@ def _nnunet(folder: Path, stated: Mapping[str, Any]) -> Guess:
     cases = find_cases(folder, about)
     first = next(iter(cases.values()))
     image, _ = read_images(first.images, about)
-    sizes = [_plane(case.images[0], about.is_nifti) for case in list(cases.values())[:20]]
+    sizes = [_plane(case.images[0], about.is_scan) for case in list(cases.values())[:20]]
     annotations = ["dense"] if about.ignore is None else ["scribble"]
     if about.ignore is not None and (folder / "labelsTr_dense").is_dir():
         annotations = ["dense", "scribble"]
@@ -129,7 +130,7 @@ def _nnunet(folder: Path, stated: Mapping[str, Any]) -> Guess:
         "foreground": len(about.classes) - 1,
         "annotations": annotations,
     }
-    return Guess("nnunet", options, (*_grouping("case", stated), *(_SLICED if about.is_nifti else ())))
+    return Guess("nnunet", options, (*_grouping("case", stated), *(_SLICED if about.is_scan else ())))
 
 
 def _msd(folder: Path, about: Mapping[str, Any]) -> Guess:
@@ -137,13 +138,13 @@ def _msd(folder: Path, about: Mapping[str, Any]) -> Guess:
     if not isinstance(entries, list) or not entries or not isinstance(entries[0], dict) or "image" not in entries[0]:
         raise DataError(f'{folder / "dataset.json"}: \'training\' must list {{"image": .., "label": ..}}')
     images = [image for image, _ in read_pairs(folder / "dataset.json").values()]
-    sizes = [_plane(image, nifti=True) for image in images[:20]]
+    sizes = [_plane(image, scan=True) for image in images[:20]]
     return Guess("msd", {"task_folder": folder.name, "patch": patch_of(sizes)}, _SLICED)
 
 
-def _plane(path: Path, nifti: bool) -> tuple[int, ...]:
+def _plane(path: Path, scan: bool) -> tuple[int, ...]:
     """(height, width) of an image, or of the slices along z of a volume."""
-    return read_nifti(path).voxels.shape[1::-1] if nifti else read_image(path).shape[:2]
+    return read_scan(path).voxels.shape[1::-1] if scan else read_image(path).shape[:2]
 
 
 _SLICED = (

@@ -1,4 +1,4 @@
-"""The one file that reads image files: every failure becomes a DataError that names the file and what to do.
+"""Readers of files, but for scans (``scans``): every failure becomes a DataError that names the file and what to do.
 
 The readers are imported when first used, so that training on phantoms needs none of them.
 """
@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -31,20 +31,6 @@ COLOURS = "its colours: convert it to RGB, or to grey"
 CLASSES = "one grey value per class, or the indices if they are the classes (Pillow: Image.fromarray(np.array(image)))"
 """How a palette mask should be saved."""
 
-_MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
-
-
-class Volume(NamedTuple):
-    """Voxels as stored, axes in the file's order, and their size along the first three axes in mm.
-
-    ``affine`` is ``(3, 4)`` in mm: column k one voxel along axis k, the last the centre of the first voxel; None where
-    the file states no place.
-    """
-
-    voxels: np.ndarray
-    spacing_mm: tuple[float, ...]
-    affine: np.ndarray | None = None
-
 
 def read_h5(
     path: Path, required: Sequence[str], optional: Sequence[str] = ()
@@ -56,7 +42,7 @@ def read_h5(
     """
     import h5py
 
-    _must_exist(path)
+    must_exist(path)
     try:
         with h5py.File(path, "r") as file:
             missing = [key for key in required if key not in file]
@@ -68,7 +54,7 @@ def read_h5(
             arrays = {key: np.asarray(file[key][()]) for key in dict.fromkeys((*required, *optional)) if key in file}
             return arrays, dict(file.attrs)
     except (OSError, RuntimeError, KeyError, TypeError) as error:
-        raise _damaged(path, "HDF5", error) from error
+        raise damaged(path, "HDF5", error) from error
 
 
 def read_h5_names(path: Path) -> frozenset[str]:
@@ -79,12 +65,12 @@ def read_h5_names(path: Path) -> frozenset[str]:
     """
     import h5py
 
-    _must_exist(path)
+    must_exist(path)
     try:
         with h5py.File(path, "r") as file:
             return frozenset(file)
     except (OSError, RuntimeError) as error:
-        raise _damaged(path, "HDF5", error) from error
+        raise damaged(path, "HDF5", error) from error
 
 
 def read_h5_attributes(path: Path) -> dict[str, Any]:
@@ -113,60 +99,6 @@ def write_h5(path: Path, arrays: Mapping[str, np.ndarray], attributes: Mapping[s
     unfinished.replace(path)
 
 
-def read_nifti(path: Path) -> Volume:
-    """A NIfTI file with its scaling applied; integers stay integers where the file states no scaling.
-
-    Raises:
-        DataError: the file is absent, truncated or not NIfTI, or its header holds no usable voxel size.
-    """
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
-
-    _must_exist(path)
-    try:
-        image: Any = nibabel.load(path, mmap=False)
-        voxels, header = np.asanyarray(image.dataobj), image.header
-        mm, sizes = _MM_PER_UNIT[header.get_xyzt_units()[0]], _stored_sizes(image)
-        affine = mm * np.asarray(image.affine)[:3] if header["qform_code"] > 0 or header["sform_code"] > 0 else None
-    except (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError) as error:
-        raise _damaged(path, "NIfTI", error) from error
-    if len(sizes) < 3 or not all(np.isfinite(size) and size > 0 for size in sizes):
-        raise DataError(
-            f"{path}: voxel sizes must be three positive numbers, the header says {sizes}; repair the header (pixdim)"
-        ).of("spacing")
-    return Volume(voxels, tuple(size * mm for size in sizes), affine)
-
-
-def read_nifti_axes(path: Path) -> np.ndarray | None:
-    """``(3, 3)``: column k is one voxel along axis k of a NIfTI file, in its unit, towards right, front and head.
-
-    No voxel is read. None where the header states no place.
-
-    Raises:
-        DataError: the file is absent or not NIfTI.
-    """
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
-
-    _must_exist(path)
-    try:
-        image: Any = nibabel.load(path)
-        placed = image.header["qform_code"] > 0 or image.header["sform_code"] > 0
-        return np.asarray(image.affine)[:3, :3] if placed else None
-    except (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError) as error:
-        raise _damaged(path, "NIfTI", error) from error
-
-
-def _stored_sizes(image: Any) -> list[float]:
-    """The voxel sizes that the header states: nibabel shows 1 for 0, and 1.5 for -1.5."""
-    holder = image.file_map.get("header", image.file_map["image"])
-    with holder.get_prepare_fileobj("rb") as file:
-        header = type(image.header).from_fileobj(file, check=False)
-    return [float(size) for size in header["pixdim"][1 : 1 + min(3, int(header["dim"][0]))]]
-
-
 def read_image(path: Path, *, instead: str = COLOURS) -> np.ndarray:
     """The pixels of a PNG, JPEG, BMP or TIFF file: ``(h, w)`` or ``(h, w, 3)``, uint8 or uint16; black and white: 0, 1.
 
@@ -180,14 +112,14 @@ def read_image(path: Path, *, instead: str = COLOURS) -> np.ndarray:
     """
     from PIL import Image
 
-    _must_exist(path)
+    must_exist(path)
     try:
         with Image.open(path) as image:
             mode, pages = image.mode, getattr(image, "n_frames", 1)
             pixels = np.array(image)
             turned = image.getexif().get(_ORIENTATION, 1)  # after the pixels: of TIFF files Pillow turns them itself
     except (OSError, SyntaxError, EOFError, ValueError, struct.error, zlib.error) as error:
-        raise _damaged(path, "an image", error) from error
+        raise damaged(path, "an image", error) from error
     if mode == "P":
         indices = np.unique(pixels)[:8].tolist()
         raise DataError(
@@ -217,12 +149,12 @@ def read_npz(path: Path) -> Mapping[str, np.ndarray]:
     Raises:
         DataError: the file is absent, truncated or no archive of plain arrays.
     """
-    _must_exist(path)
+    must_exist(path)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, KeyError, AttributeError, zlib.error, zipfile.BadZipFile) as error:
-        raise _damaged(path, "a NumPy archive", error) from error
+        raise damaged(path, "a NumPy archive", error) from error
 
 
 def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[dict[str, str]]:
@@ -231,12 +163,12 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     Raises:
         DataError: the file is absent, is not text, lacks a column, has an unknown one, or a row of another length.
     """
-    _must_exist(path)
+    must_exist(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, *rows = [row for row in csv.reader(file, strict=True) if row] or [[]]
     except (OSError, ValueError, csv.Error) as error:
-        raise _damaged(path, "CSV", error) from error
+        raise damaged(path, "CSV", error) from error
     header = [name.strip() for name in header]
     absent, unknown = set(required) - set(header), set(header) - {*required, *optional}
     if absent or unknown or len(set(header)) < len(header):
@@ -256,11 +188,11 @@ def read_list(path: Path) -> tuple[str, ...]:
     Raises:
         DataError: the file is absent or is not text, or names something twice.
     """
-    _must_exist(path)
+    must_exist(path)
     try:
         lines = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     except (OSError, ValueError) as error:
-        raise _damaged(path, "text", error) from error
+        raise damaged(path, "text", error) from error
     twice = sorted({line for line in lines if lines.count(line) > 1})
     if twice:
         raise DataError(f"{path}: lists {', '.join(twice[:5])} twice; restore the published list").of("repeated_case")
@@ -273,23 +205,25 @@ def read_json(path: Path, form: type = dict) -> Any:
     Raises:
         DataError: the file is absent, not JSON, or holds something else.
     """
-    _must_exist(path)
+    must_exist(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise _damaged(path, "JSON", error) from error
+        raise damaged(path, "JSON", error) from error
     if not isinstance(content, form):
         what = "object" if form is dict else form.__name__
         raise DataError(f"{path}: expected a JSON {what}, got a {type(content).__name__}")
     return content
 
 
-def _must_exist(path: Path) -> None:
+def must_exist(path: Path) -> None:
+    """Refuse a file that is not there."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; the copy is incomplete: fetch this file again").of("unpaired")
 
 
-def _damaged(path: Path, kind: str, error: Exception) -> DataError:
+def damaged(path: Path, kind: str, error: Exception) -> DataError:
+    """What to raise for a file that cannot be read as ``kind``."""
     return DataError(
         f"{path}: cannot be read as {kind} ({path.stat().st_size} bytes; {type(error).__name__}: {error}). The file is "
         "truncated or damaged: fetch it again"

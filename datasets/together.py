@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from .base import DataError
-from .io import read_nifti_axes
+from .scans import ENDINGS, read_axes
 
 OUTLYING = 10.0
 """Voxels so many times larger or smaller than the median come from a wrong unit: scanners' differ less in one set."""
 TURNED = 0.5
 """Least cosine between the slice axes of two volumes: oblique planes differ by some 30 degrees, other planes by 90."""
 _BODY = ("left-right", "back-front", "feet-head")
-"""Directions of the axes of NIfTI's space."""
+"""Directions of the axes of space."""
 DIM = 0.25
 """Brightest value of photographs that use little of [0, 1]: 12 bits in a 16-bit file reach 1/16, 14 bits 1/4."""
 
@@ -41,7 +41,7 @@ def outlying(spacings: Mapping[str, tuple[float, ...]]) -> dict[str, str]:
 
 
 def turned(paths: Iterable[Path]) -> str:
-    """A sentence where the slices of NIfTI files (their last axis) cut the body in different planes, else "".
+    """A sentence where the slices of scans (their last axis) cut the body in different planes, else "".
 
     The first file of each direction is named. Other files, and those that state no place or cannot be read, are passed
     over. Only headers are read.
@@ -78,10 +78,10 @@ def dim(low: float, high: float) -> str:
 
 
 def _slice_axis(path: Path) -> np.ndarray | None:
-    if not path.name.endswith((".nii", ".nii.gz")):
+    if not path.name.endswith(ENDINGS):
         return None
     try:
-        axes = read_nifti_axes(path)
+        axes = read_axes(path)
     except DataError:  # said of its case
         return None
     length = 0.0 if axes is None else float(np.linalg.norm(axes[:, 2]))

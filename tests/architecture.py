@@ -24,11 +24,11 @@ HOMES: dict[str, tuple[str, ...]] = {
     "numba": ("benchmark/metrics/", "datasets/kernels.py", "methods/compiled/compiling.py"),
     "llvmlite": ("methods/compiled/compiling.py",),
     "triton": ("methods/components_gpu.py",),
-    "nibabel": ("datasets/io.py", "datasets/export.py"),
+    "nibabel": ("datasets/scans.py", "datasets/export.py"),
     "PIL": ("datasets/io.py", "datasets/export.py"),
     "imageio": ("datasets/io.py",),
     "tifffile": ("datasets/io.py",),
-    "SimpleITK": ("datasets/io.py",),
+    "SimpleITK": ("datasets/scans.py",),
     "medpy": (),  # GPL-3: tests and benchmarks only
     "monai": (),  # a reference for tests
     "ray": (),

@@ -28,7 +28,7 @@ def test_checkout_keeps_the_rule(rule: Rule) -> None:
 CLEAN = {
     "datasets/__init__.py": "",
     "datasets/types.py": "import torch",
-    "datasets/io.py": "def read():\n    import nibabel\n",
+    "datasets/scans.py": "def read():\n    import nibabel\n",
     "methods/__init__.py": "",
     "methods/semi/__init__.py": "",
     "methods/semi/mine.py": "from datasets.types import Batch\n\nfrom ..base import Method",

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..base import DataError
 from ..faults import fault
-from ..io import Volume, read_table
+from ..io import read_table
+from ..scans import Volume
 from ._images import map_values, read_mask
 from ._volumes import read_zyx, same_grid
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..base import DataError
 from ..faults import fault
-from ..io import CLASSES, Volume, read_image
+from ..io import CLASSES, read_image
 from ..labels import label_map
+from ..scans import Volume
 from ._nnunet_channels import channel_file, find_channels, named, split_name, whole
 from ._nnunet_json import Descriptor, read_descriptor
 from ._normalise import clip_and_standardise
@@ -65,7 +66,7 @@ def read_images(paths: Sequence[Path], about: Descriptor) -> tuple[np.ndarray, V
 
     A coloured photograph is three channels.
     """
-    if about.is_nifti:
+    if about.is_scan:
         volumes = [read_zyx(path.name, path) for path in paths]
         for path, volume in zip(paths, volumes, strict=True):
             same_grid(path.name, volumes[0], volume, path)

@@ -30,7 +30,7 @@ def whole(folder: Path, case: str, channels: Mapping[int, Path], about: Descript
         DataError: naming the channel that is missing, or one that dataset.json does not name.
     """
     stated = f"dataset.json names {about.channels} channel(s)"
-    count = about.channels if about.is_nifti else min(about.channels, max(channels) + 1)
+    count = about.channels if about.is_scan else min(about.channels, max(channels) + 1)
     lost = [number for number in range(count) if number not in channels]
     extra = [path for number, path in channels.items() if number >= about.channels]
     if lost:

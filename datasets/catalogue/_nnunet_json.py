@@ -9,9 +9,12 @@ from typing import NamedTuple
 from ..base import DataError
 from ..faults import fault
 from ..io import read_json
+from ..scans import ENDINGS
 
 CONVERT = "nnUNetv2_convert_old_nnUNet_dataset <folder> Dataset<NNN>_<Name>"
 """nnU-Net's own command for a folder of its first version."""
+
+_READ = (*ENDINGS, ".png", ".bmp", ".tif", ".tiff")
 
 
 class Descriptor(NamedTuple):
@@ -23,9 +26,9 @@ class Descriptor(NamedTuple):
     ending: str
 
     @property
-    def is_nifti(self) -> bool:
+    def is_scan(self) -> bool:
         """Volumes with a spacing, not photographs."""
-        return self.ending in (".nii", ".nii.gz")
+        return self.ending in ENDINGS
 
 
 def read_descriptor(path: Path) -> Descriptor:
@@ -56,8 +59,8 @@ def read_descriptor(path: Path) -> Descriptor:
         or len(names) - ("ignore" in labels) < 2
     ):
         raise DataError(f"nnunet: {path}: background must be 0, ignore the highest number, got {labels!r}")
-    if ending not in (".nii", ".nii.gz", ".png", ".bmp", ".tif", ".tiff"):
-        raise DataError(f"nnunet: {path}: file_ending {ending!r} is not read here; convert to .nii.gz or .png")
+    if ending not in _READ:
+        raise DataError(f"nnunet: {path}: file_ending {ending!r} is not read here; convert to {', '.join(_READ)}")
     classes = tuple(name for name in names if name != "ignore")
     return Descriptor(len(content["channel_names"]), classes, ignore, ending)
 

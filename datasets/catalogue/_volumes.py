@@ -1,4 +1,4 @@
-"""NIfTI scans beside NIfTI label maps: axes (z, y, x), as most pipelines of slices see them."""
+"""Scans beside label maps on their grids: axes (z, y, x), as most pipelines of slices see them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..base import DataError
-from ..io import Volume, read_nifti
+from ..scans import Volume, read_scan
 
 COSINE = 1e-3
 """Headers in float32 and quaternions agree within 1e-6; 1e-3 are 0.06 degrees, a tenth of a voxel over 100 voxels."""
@@ -24,7 +24,7 @@ def read_zyx(where: str, path: Path) -> Volume:
         DataError: it cannot be read, or has not three axes.
     """
     try:
-        volume = read_nifti(path)
+        volume = read_scan(path)
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
     voxels = volume.voxels

@@ -1,11 +1,11 @@
-"""Files wherever they lie, listed in a CSV table: images or NIfTI scans, with labels, scribbles or both.
+"""Files wherever they lie, listed in a CSV table: images or scans, with labels, scribbles or both.
 
 Source: yours.
 Licence: that of the images.
 Layout: ``<folder>/manifest.csv`` with the columns case, group, image, label and perhaps scribble, part (train, val,
-    test) and stratum; paths are relative to the folder. PNG, JPEG, BMP, TIFF, or ``.nii``/``.nii.gz``.
+    test) and stratum; paths are relative to the folder. PNG, JPEG, BMP, TIFF; NIfTI, NRRD, MetaImage.
 Classes: as the options say; label values are 0, 1, 2, ..., or those of the option ``values``.
-Spacing: from NIfTI headers, axes (z, y, x); photographs have none.
+Spacing: from the headers of scans, axes (z, y, x); photographs have none.
 Protocol: the column part; without it five folds by a hash of the groups.
 """
 
@@ -35,7 +35,7 @@ class CsvManifestOptions:
 
     Attributes:
         folder: name of the folder, below the data root, that holds manifest.csv.
-        scans: the files are NIfTI scans, not photographs.
+        scans: the files are scans (NIfTI, NRRD, MetaImage), not photographs.
         patch: two numbers (images, or slices of scans, are resized to it) or three (crops of scans).
         colour: "rgb" or "grey"; scans are always grey.
         classes: names of the classes, background first.
@@ -71,7 +71,7 @@ class CsvManifest(Dataset):
         licence="That of the images: state it where you publish numbers.",
         how_to_get="Write manifest.csv and name its folder with the option folder.",
         layout="<folder>/manifest.csv (columns case, group, image, label[, scribble, part, stratum]) and its files.",
-        spacing="From NIfTI headers, axes (z, y, x); photographs have none.",
+        spacing="From the scans' headers, axes (z, y, x); photographs have none.",
         protocol="The column part (train, val, test); without it, five folds by a hash of the groups.",
         known_issues=("The group is yours to state: a patient or video in two groups may be in two parts of a split.",),
         facts={"normalisation": "photographs: values / 255; scans: clipped at percentiles 0.5 and 99.5, standardised"},

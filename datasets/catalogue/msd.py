@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from ..base import DataError, Dataset, Partition
-from ..io import read_json, read_nifti
+from ..io import read_json
 from ..labels import label_map
+from ..scans import read_nifti
 from ..splits import k_fold
 from ..types import Annotation, Card, Case, Task
 from ._decathlon import read_pairs, unlisted
@@ -66,8 +67,7 @@ class MSD(Dataset):
         licence="CC BY-SA 4.0 for the ten tasks; dataset.json of the folder states it.",
         how_to_get="Download the task's tar file from medicaldecathlon.com (no registration) and unpack it.",
         layout="<task_folder>/dataset.json, imagesTr/<case>.nii.gz, labelsTr/<case>.nii.gz.",
-        spacing="From the header of each image; axes stay in the file's order, (x, y, z), or (z, y, x) for 2-D "
-        "methods.",
+        spacing="From the header of each image; axes stay in the file's order, (x, y, z), or (z, y, x) in 2-D.",
         protocol="Five folds of the training cases by a hash of their names; the official test labels are not public.",
         known_issues=(
             "Folds are by case: several cases of one person (both hippocampi, say) are not known from the names.",

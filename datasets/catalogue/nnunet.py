@@ -3,9 +3,9 @@
 Source: yours, or any set converted for nnU-Net.
 Licence: that of the images.
 Layout: ``<folder>/dataset.json``, ``imagesTr/<case>_0000.nii.gz``, ``labelsTr/<case>.nii.gz``; perhaps ``imagesTs``,
-    ``labelsTs``, ``labelsTr_dense`` and ``splits_final.json``. PNG, BMP or TIFF instead of NIfTI too.
+    ``labelsTs``, ``labelsTr_dense`` and ``splits_final.json``. NRRD, MetaImage, PNG, BMP or TIFF too.
 Classes: those of dataset.json. With a label "ignore", labelsTr are scribbles; dense labels may lie in labelsTr_dense.
-Spacing: from NIfTI headers, axes (z, y, x); photographs have none.
+Spacing: from the headers of scans, axes (z, y, x); photographs have none.
 Protocol: labelsTs test where they exist, else fold k of splits_final.json, else five folds by a hash of the groups.
 """
 
@@ -63,14 +63,14 @@ class Nnunet(Dataset):
         how_to_get="Name a folder of nnUNet_raw (option folder); copy splits_final.json from nnUNet_preprocessed.",
         layout="<folder>/dataset.json, imagesTr/<case>_0000<ending>, labelsTr/<case><ending>[, imagesTs, labelsTs, "
         "labelsTr_dense, splits_final.json].",
-        spacing="From NIfTI headers, axes (z, y, x); photographs have none.",
+        spacing="From the scans' headers, axes (z, y, x); photographs have none.",
         protocol="labelsTs test where they exist (fold k of splits_final.json then validates); else fold k tests; "
         "without that file five folds by a hash of the groups.",
         known_issues=(
             "splits_final.json is by case; with group_pattern a patient on both sides is refused.",
             "Every channel is scaled by itself; nnU-Net scales CT by the values of the whole set.",
         ),
-        facts={"normalisation": "NIfTI: each channel clipped at percentiles 0.5 and 99.5, standardised; PNG: / 255"},
+        facts={"normalisation": "scans: each channel clipped at percentiles 0.5 and 99.5, standardised; PNG: / 255"},
     )
     Options = NnunetOptions
     folder = "Dataset001_Mine"
@@ -94,11 +94,11 @@ class Nnunet(Dataset):
         if found != (options.channels, options.foreground, options.annotations):
             wanted = f"channels: {found[0]}, foreground: {found[1]}, annotations: [{', '.join(found[2])}]"
             raise DataError(f"nnunet: {path} is not as the options say; set {wanted}")
-        if len(options.patch) == 3 and not about.is_nifti:
+        if len(options.patch) == 3 and not about.is_scan:
             raise DataError(f"nnunet: {about.ending} files are 2-D; set the option patch to two numbers")
         tested = any(case.tests for case in self._cases.values())
         self.folds = len(self._splits) or (1 if tested else FOLDS)  # type: ignore[misc]  # elsewhere the class's
-        return replace(self.nominal_task(options), classes=about.classes, unit="mm" if about.is_nifti else "px")
+        return replace(self.nominal_task(options), classes=about.classes, unit="mm" if about.is_scan else "px")
 
     def subfolder(self) -> str:
         return self.options.folder

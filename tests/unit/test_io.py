@@ -3,15 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import h5py
-import nibabel
 import numpy as np
 import pytest
 
 from datasets.base import DataError
-from datasets.io import read_h5, read_h5_attributes, read_json, read_nifti
+from datasets.io import read_h5, read_h5_attributes, read_json
 from datasets.labels import label_map
 from datasets.types import IGNORE
-from tests.miniatures.mscmr import voxel_size
 
 CLASSES = ("background", "RV", "MYO")
 
@@ -23,14 +21,6 @@ def h5(tmp_path: Path) -> Path:
         file.create_dataset("image", data=np.arange(4000, dtype=np.float32).reshape(4, 50, 20), compression="gzip")
         file.create_dataset("label", data=np.zeros((4, 50, 20), np.uint8))
         file.attrs["spacing"] = (10.0, 1.5, 1.25)
-    return path
-
-
-@pytest.fixture
-def nifti(tmp_path: Path) -> Path:
-    path = tmp_path / "case.nii.gz"
-    voxels = np.random.default_rng(0).integers(0, 1000, (12, 10, 8)).astype(np.int16)
-    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([0.5, 2.0, 3.0, 1.0])), path)
     return path
 
 
@@ -73,71 +63,6 @@ def test_a_text_file_with_the_name_of_an_hdf5_file_is_refused(tmp_path: Path) ->
         read_h5(tmp_path / "pointer.h5", ("image",))
 
 
-def test_nifti_keeps_the_order_of_axes_and_their_spacing(nifti: Path) -> None:
-    volume = read_nifti(nifti)
-    assert volume.voxels.shape == (12, 10, 8)
-    assert volume.voxels.dtype == np.int16
-    assert volume.spacing_mm == (0.5, 2.0, 3.0)
-
-
-def test_nifti_scaling_is_applied(tmp_path: Path) -> None:
-    image = nibabel.Nifti1Image(np.array([[[2, 4]]], np.int16), np.eye(4))
-    image.header.set_slope_inter(0.5, 10)
-    nibabel.save(image, tmp_path / "scaled.nii.gz")
-    stored = nibabel.load(tmp_path / "scaled.nii.gz").dataobj
-    expected = [[[2 * stored.slope + stored.inter, 4 * stored.slope + stored.inter]]]
-    np.testing.assert_allclose(read_nifti(tmp_path / "scaled.nii.gz").voxels, expected, atol=1e-4)
-
-
-def test_spacing_stated_in_micrometres_is_given_in_mm(tmp_path: Path) -> None:
-    image = nibabel.Nifti1Image(np.zeros((3, 3, 3), np.uint8), np.diag([500.0, 500.0, 2000.0, 1.0]))
-    image.header.set_xyzt_units("micron")
-    nibabel.save(image, tmp_path / "small.nii.gz")
-    assert read_nifti(tmp_path / "small.nii.gz").spacing_mm == (0.5, 0.5, 2.0)
-
-
-def test_nifti_cut_anywhere_is_refused_with_its_name(nifti: Path) -> None:
-    whole = nifti.read_bytes()
-    for length in range(0, len(whole) - 1, len(whole) // 12):
-        nifti.write_bytes(whole[:length])
-        with pytest.raises(DataError, match=r"case\.nii\.gz: cannot be read as NIfTI.*truncated or damaged"):
-            read_nifti(nifti)
-
-
-def test_a_header_with_an_unknown_type_of_voxel_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "odd.nii"
-    nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4)), path)
-    whole = bytearray(path.read_bytes())
-    whole[70:72] = (12).to_bytes(2, "little")  # bytes 70 and 71 of the header are the type; no type has the number 12
-    path.write_bytes(bytes(whole))
-    with pytest.raises(DataError, match=r"odd\.nii: cannot be read as NIfTI.*12"):
-        read_nifti(path)
-
-
-@pytest.mark.parametrize(("axis", "size"), [(0, 0.0), (1, -2.0), (2, np.nan)])
-def test_a_voxel_size_that_nibabel_would_repair_is_refused(axis: int, size: float, nifti: Path) -> None:
-    voxel_size(nifti, axis, size)
-    with pytest.raises(DataError, match=rf"case\.nii\.gz: voxel sizes must be three positive.*{size}") as caught:
-        read_nifti(nifti)
-    assert caught.value.kind == "spacing"
-
-
-def test_the_place_of_a_volume_is_in_mm_and_none_where_the_header_states_none(tmp_path: Path) -> None:
-    affine = np.array([[0, -2000, 0, 7000], [500, 0, 0, 0], [0, 0, 3000, -1000], [0, 0, 0, 1.0]])
-    image = nibabel.Nifti1Image(np.zeros((3, 3, 3), np.uint8), affine)
-    image.header.set_xyzt_units("micron")
-    nibabel.save(image, tmp_path / "turned.nii.gz")
-    np.testing.assert_allclose(read_nifti(tmp_path / "turned.nii.gz").affine, affine[:3] / 1000)
-    nibabel.save(nibabel.Nifti1Image(np.zeros((3, 3, 3), np.uint8), None), tmp_path / "nowhere.nii")
-    assert read_nifti(tmp_path / "nowhere.nii").affine is None
-
-
-def test_a_two_dimensional_nifti_has_no_three_voxel_sizes(tmp_path: Path) -> None:
-    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4), np.uint8), np.eye(4)), tmp_path / "flat.nii.gz")
-    with pytest.raises(DataError, match=r"flat\.nii\.gz: voxel sizes must be three positive numbers"):
-        read_nifti(tmp_path / "flat.nii.gz")
-
-
 @pytest.mark.parametrize("content", ["", "{", "[1, 2]", "\udcff"])
 def test_json_that_is_not_an_object_is_refused_with_its_name(tmp_path: Path, content: str) -> None:
     (tmp_path / "dataset.json").write_bytes(content.encode("utf-8", "surrogateescape"))
@@ -151,7 +76,7 @@ def test_json_objects_come_back(tmp_path: Path) -> None:
 
 
 def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
-    for reader in (read_nifti, read_json, read_h5_attributes):
+    for reader in (read_json, read_h5_attributes):
         with pytest.raises(DataError, match=r"gone: no such file"):
             reader(tmp_path / "gone")
 

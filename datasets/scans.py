@@ -1,0 +1,150 @@
+"""Readers of scans (NIfTI, NRRD, MetaImage): every failure becomes a DataError that names the file and what to do.
+
+Whatever stores it, a scan has its axes in the file's order, and its place counts towards right, front and head.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .base import DataError
+from .io import damaged, must_exist
+
+NIFTI = (".nii", ".nii.gz")
+BY_ITK = (".nrrd", ".mha")
+ENDINGS = NIFTI + BY_ITK
+"""Of files that hold a scan, header and voxels: what two files hold (.nhdr, .mhd) would change without notice."""
+
+_MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
+_FROM_LPS = np.array([[-1.0], [-1.0], [1.0]])
+"""ITK counts towards left, back and head."""
+
+
+class Volume(NamedTuple):
+    """Voxels as stored, axes in the file's order, and their size along the first three axes in mm.
+
+    ``affine`` is ``(3, 4)`` in mm: column k one voxel along axis k, the last the centre of the first voxel; None where
+    the file states no place.
+    """
+
+    voxels: np.ndarray
+    spacing_mm: tuple[float, ...]
+    affine: np.ndarray | None = None
+
+
+def read_scan(path: Path) -> Volume:
+    """A scan by the ending of its name, one of ``ENDINGS``.
+
+    Raises:
+        DataError: another ending, or what :func:`read_nifti` and :func:`read_itk` refuse.
+    """
+    if path.name.endswith(NIFTI):
+        return read_nifti(path)
+    if path.name.endswith(BY_ITK):
+        return read_itk(path)
+    raise DataError(
+        f"{path}: not a scan by its name, which must end in {', '.join(ENDINGS)}; convert it (a DICOM series with "
+        "dcm2niix; a header apart from its voxels with SimpleITK or 3D Slicer)"
+    )
+
+
+def read_itk(path: Path) -> Volume:
+    """An NRRD or MetaImage file, such as 3D Slicer and ITK-SNAP write.
+
+    Raises:
+        DataError: the file is absent, truncated or of another kind, has several components per voxel or other than
+            three axes, or states no usable voxel size.
+    """
+    import SimpleITK
+
+    must_exist(path)
+    try:
+        image = SimpleITK.ReadImage(str(path))
+    except RuntimeError as error:  # of many lines, the last of which says why
+        raise damaged(path, "NRRD or MetaImage", RuntimeError(str(error).strip().splitlines()[-1])) from error
+    components, axes = image.GetNumberOfComponentsPerPixel(), image.GetDimension()
+    if components > 1 or axes != 3:
+        raise DataError(
+            f"{path}: {axes} axes and {components} number(s) per voxel, wanted are 3 and 1; store one file per "
+            "channel, segments that overlap as one label map (3D Slicer: export as labelmap)"
+        )
+    spacing, origin = np.array(image.GetSpacing()), np.array(image.GetOrigin())
+    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
+        raise DataError(f"{path}: voxel sizes must be three positive numbers, the header says {spacing}").of("spacing")
+    towards = np.array(image.GetDirection()).reshape(3, 3) * spacing
+    placed = not path.name.endswith(".nrrd") or image.HasMetaDataKey("NRRD_space")
+    voxels = SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0)
+    affine = _FROM_LPS * np.column_stack((towards, origin)) if placed else None
+    return Volume(voxels, tuple(spacing.tolist()), affine)
+
+
+def read_axes(path: Path) -> np.ndarray | None:
+    """``(3, 3)``: column k is one voxel along axis k of a scan, in its unit, towards right, front and head.
+
+    Of NIfTI no voxel is read. None where the header states no place.
+
+    Raises:
+        DataError: the file is absent or no scan.
+    """
+    if path.name.endswith(NIFTI):
+        return read_nifti_axes(path)
+    affine = read_itk(path).affine
+    return None if affine is None else affine[:, :3]
+
+
+def read_nifti(path: Path) -> Volume:
+    """A NIfTI file with its scaling applied; integers stay integers where the file states no scaling.
+
+    Raises:
+        DataError: the file is absent, truncated or not NIfTI, or its header holds no usable voxel size.
+    """
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+
+    must_exist(path)
+    try:
+        image: Any = nibabel.load(path, mmap=False)
+        voxels, header = np.asanyarray(image.dataobj), image.header
+        mm, sizes = _MM_PER_UNIT[header.get_xyzt_units()[0]], _stored_sizes(image)
+        affine = mm * np.asarray(image.affine)[:3] if header["qform_code"] > 0 or header["sform_code"] > 0 else None
+    except (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError) as error:
+        raise damaged(path, "NIfTI", error) from error
+    if len(sizes) < 3 or not all(np.isfinite(size) and size > 0 for size in sizes):
+        raise DataError(
+            f"{path}: voxel sizes must be three positive numbers, the header says {sizes}; repair the header (pixdim)"
+        ).of("spacing")
+    return Volume(voxels, tuple(size * mm for size in sizes), affine)
+
+
+def read_nifti_axes(path: Path) -> np.ndarray | None:
+    """``(3, 3)``: column k is one voxel along axis k of a NIfTI file, in its unit, towards right, front and head.
+
+    No voxel is read. None where the header states no place.
+
+    Raises:
+        DataError: the file is absent or not NIfTI.
+    """
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+
+    must_exist(path)
+    try:
+        image: Any = nibabel.load(path)
+        placed = image.header["qform_code"] > 0 or image.header["sform_code"] > 0
+        return np.asarray(image.affine)[:3, :3] if placed else None
+    except (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError) as error:
+        raise damaged(path, "NIfTI", error) from error
+
+
+def _stored_sizes(image: Any) -> list[float]:
+    """The voxel sizes that the header states: nibabel shows 1 for 0, and 1.5 for -1.5."""
+    holder = image.file_map.get("header", image.file_map["image"])
+    with holder.get_prepare_fileobj("rb") as file:
+        header = type(image.header).from_fileobj(file, check=False)
+    return [float(size) for size in header["pixdim"][1 : 1 + min(3, int(header["dim"][0]))]]
