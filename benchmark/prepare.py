@@ -188,13 +188,11 @@ def canonical_of(cell: Cell) -> Canonical:
 def build_method(cell: Cell, dataset: Dataset) -> Method:
     """A freshly initialised method: same seed, same network weights, whatever the method."""
     training = cell.training
-    make = partial(
-        networks.make,
-        training.network,
-        **(encoder_weights(training.network)[0] | network_settings(training, dataset.task)),
+    build = networks.builder(
+        training.network, **(encoder_weights(training.network)[0] | network_settings(training, dataset.task))
     )
     torch.manual_seed(derive(cell.seed, "init"))
-    return methods.get(cell.method)(dataset.task, cell.hyper, make)
+    return methods.get(cell.method)(dataset.task, cell.hyper, build)
 
 
 def network_settings(training: Training, task: Task) -> dict[str, Any]:

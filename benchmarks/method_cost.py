@@ -37,12 +37,13 @@ BASELINE = {"scribble": "pce", "semi": "supervised"}
 ESTIMATES = {
     "pce_tv": 1.0, "pce_entropy": 1.0, "pce_intensity_variance": 1.0, "pce_mumford_shah": 1.0, "pce_random_walker": 1.0,
     "pce_gated_crf": 2.0, "wsl4mis": 1.65, "scribble2label": 1.4, "ustm": 4.0, "mask_mix_adv": 3.8,
+    "shape_pu": 2.0, "cycle_mix": 8 / 3, "pce_dense_crf": 1.1,
 }  # fmt: skip
 """Passes counted on paper, in steps of partial cross-entropy (12 × 256² on a GPU); of Gated CRF's 1.2 to 2, the 2."""
 SEMI_ESTIMATES = {
     "entropy_minimisation": 12 / 6, "dtc": 12 / 6, "ict": 11 / 6, "mean_teacher": 14 / 6, "cpcl": 18 / 6,
     "cvcl": 18 / 6, "bcp": 16 / 12, "cps": 24 / 6, "r_drop": 24 / 6, "ua_mt": 30 / 6, "sassnet": 22.4 / 6,
-    "cct": 32.4 / 6, "mc_net": 26.2 / 6,
+    "cct": 32.4 / 6, "mc_net": 26.2 / 6, "ac_mt": 14 / 6, "ad_mt": 22 / 6,
 }  # fmt: skip
 """The same of volumes: forward passes of V-Net on one crop over those of supervised learning on the labelled half."""
 _PHASED = ("bcp", "bhpc")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import nn
@@ -55,7 +54,7 @@ class Stepper:
         kinds: tuple[str, ...] = ("scribble",) if family == "scribble" else ("dense",)
         names = ("background", *(f"class {k}" for k in range(1, size.classes)))
         task = Task("made_up", ndim, 1, names, size.space, "px", kinds)  # type: ignore[arg-type]
-        build = partial(networks.make, size.network, ndim=ndim, channels=1, classes=size.classes, width=size.width)
+        build = networks.builder(size.network, ndim=ndim, channels=1, classes=size.classes, width=size.width)
         torch.manual_seed(0)
         cls = methods.get(name.removesuffix(START))
         self.clock = Clock(0 if name.endswith(START) else _LATE, _LATE + 1)

@@ -9,7 +9,7 @@ from .following import Following, follows
 
 
 @follows
-def ema_decay(step: int, limit: float) -> float:
+def ema_decay(step: float, limit: float) -> float:
     """Decay after ``step`` (0 = first): ``min(1 - 1/(step + 1), limit)``, so it forgets its initialisation.
 
     Tarvainen and Valpola, NeurIPS 2017. 0 at the first step: the teacher becomes the student, whatever it was.
@@ -21,8 +21,8 @@ def ema_decay(step: int, limit: float) -> float:
 
 
 @torch.no_grad()
-def average_parameters(teacher: nn.Module, student: nn.Module, decay: float) -> None:
-    """``teacher <- decay * teacher + (1 - decay) * student``, parameters only.
+def average_parameters(teacher: nn.Module, student: nn.Module, decay: float | Tensor) -> None:
+    """``teacher <- decay * teacher + (1 - decay) * student``, parameters only; a scalar on their device at will.
 
     Buffers are left alone: the teachers of the published methods run in training mode, so that their batch-norm
     statistics follow from their own forward passes. A teacher that runs in eval mode needs :func:`average_buffers` too.
@@ -42,9 +42,9 @@ def average_buffers(teacher: nn.Module, student: nn.Module, decay: float) -> Non
         torch._foreach_copy_([mine for mine, _ in copied], [theirs for _, theirs in copied])
 
 
-def _move(mine: list[Tensor], theirs: list[Tensor], share: float) -> None:
-    """``mine`` by ``share`` of the way to ``theirs``; lerp takes no share that follows the clock."""
-    if not isinstance(share, Following):
+def _move(mine: list[Tensor], theirs: list[Tensor], share: float | Tensor) -> None:
+    """``mine`` by ``share`` of the way to ``theirs``; lerp takes no share on the device or that follows the clock."""
+    if not isinstance(share, Following | Tensor):
         torch._foreach_lerp_(mine, theirs, share)
         return
     way = torch._foreach_sub(theirs, mine)

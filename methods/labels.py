@@ -1,4 +1,4 @@
-"""The most probable class of every pixel."""
+"""The most probable class of every pixel, or of those whose class is sure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from functools import partial
 
 import torch
 from torch import Tensor
+
+from datasets.types import IGNORE
 
 from .compiled import loops, rows, takes
 
@@ -31,3 +33,9 @@ def most_probable(scores: Tensor) -> Tensor:
         label = torch.where(scores[:, k] > best, k, label)
         best = torch.maximum(best, scores[:, k])
     return label
+
+
+def confident_labels(logits: Tensor, threshold: float) -> Tensor:
+    """``(n, *space)`` int64: the most probable class where its probability reaches ``threshold``, IGNORE elsewhere."""
+    probs = torch.softmax(logits.detach().float(), dim=1)
+    return torch.where(probs.amax(dim=1) >= threshold, most_probable(probs), IGNORE)

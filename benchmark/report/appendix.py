@@ -52,6 +52,9 @@ READINGS = {
     f"{OTHER}teacher": Reading(
         "of teachers", "the teacher in its student's place, for the methods that have one", ("dice", "hd95")
     ),
+    f"{OTHER}partner": Reading(
+        "of partners", "the partner in the network's place, for the methods that have one", ("dice", "hd95")
+    ),
 }
 """In the order of their tables."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ _PARTS = frozenset(
     {"apart", "base", "blocks", "discriminators", "fused", "pixelwise", "spatial", "statistics", "trust"}
 )
 """Modules that networks and methods are made of, not networks themselves."""
+
+_SIZES = ("ndim", "channels", "classes", "width")
+"""What every network is told."""
 
 
 def names() -> tuple[str, ...]:
@@ -55,16 +59,14 @@ def make(name: str, *, ndim: int, channels: int, classes: int, width: int = 16, 
         nearest = difflib.get_close_matches(name, names(), n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise KeyError(f"unknown network {name!r}{hint} (known: {', '.join(names())}, {ENCODER}MODEL)")
-    module = name
     if name.startswith(ENCODER):
-        module = "_encoder"
         options = {"model": encoder_of(name), "pretrained": name.endswith(PRETRAINED)} | options
     if ndim not in (2, 3):
         raise ValueError(f"network {name!r}: ndim must be 2 or 3, got {ndim}")
     for field, value, least in (("channels", channels, 1), ("classes", classes, 2), ("width", width, 1)):
         if value < least:
             raise ValueError(f"network {name!r}: {field} must be {least} or more, got {value}")
-    network = importlib.import_module(f"{__name__}.{module}").Network
+    network = _class(name)
     unknown = sorted(set(options) - set(network.OPTIONS))
     if unknown:
         nearest = difflib.get_close_matches(unknown[0], network.OPTIONS, n=1)
@@ -73,3 +75,27 @@ def make(name: str, *, ndim: int, channels: int, classes: int, width: int = 16, 
             f"network {name!r} has no option {unknown[0]!r}{hint} (its options: {', '.join(network.OPTIONS)})"
         )
     return network(ndim=ndim, channels=channels, classes=classes, width=width, **options)
+
+
+def builder(name: str, **fields: Any) -> Callable[..., SegmentationNetwork]:
+    """What methods are given as ``build``: it makes the network ``name`` anew, as :func:`make` does.
+
+    Keyword arguments of ``build`` override ``fields``. Among them, ``name`` asks for another kind of network, of the
+    same dimensions, channels, classes and width: it gets those options of the first kind that it has as well, such as
+    ``levels``, and each of the two takes images of the same sizes.
+    """
+
+    def build(**overrides: Any) -> SegmentationNetwork:
+        kind = overrides.pop("name", name)
+        if kind == name or not known(kind):
+            return make(kind, **(fields | overrides))
+        shared = {*_SIZES, *_class(kind).OPTIONS}
+        return make(kind, **({field: value for field, value in fields.items() if field in shared} | overrides))
+
+    return build
+
+
+def _class(name: str) -> Any:
+    """The class of a network that is known."""
+    module = "_encoder" if name.startswith(ENCODER) else name
+    return importlib.import_module(f"{__name__}.{module}").Network

@@ -129,7 +129,8 @@ def _by_products(maps: Tensor, space: tuple[int, ...], align_corners: bool) -> T
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept may be saved for a backward pass
 def _weights(side: int, target: int, align_corners: bool) -> Tensor:
-    return interpolation(side, target, align_corners=align_corners).contiguous()
+    # a copy: of one column, what is contiguous already has strides that torch.kron does not take
+    return interpolation(side, target, align_corners=align_corners).clone(memory_format=torch.contiguous_format)
 
 
 @lru_cache(maxsize=64)

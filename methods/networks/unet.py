@@ -45,12 +45,16 @@ class Recipe:
 
 
 _DEEPER_MORE = (0.05, 0.1, 0.2, 0.3, 0.5)
+_OF_TRANSUNET = Recipe("batch", 0.0, "plain", (0.0,) * 5, 0.0, 3, kaiming=False)
 RECIPES = {
     ("wsl4mis", 2): Recipe("batch", 0.01, "transposed", _DEEPER_MORE, 0.0, 3, kaiming=False),
     ("ssl4mis", 2): Recipe("batch", 0.01, "projected", _DEEPER_MORE, 0.0, 3, kaiming=False),
     ("ssl4mis", 3): Recipe("instance", 0.0, "plain", (0.0,) * 5, 0.3, 1, kaiming=True),
+    ("transunet", 2): _OF_TRANSUNET,
+    ("transunet", 3): _OF_TRANSUNET,
 }
-"""(name, dimensions) -> recipe; 1 944 324, 1.81 M and 5.88 M parameters at width 16."""
+"""(name, dimensions) -> recipe; the first three have 1 944 324, 1.81 M and 5.88 M parameters at width 16. The last two
+are TransUNet's convolutions (``transunet``), here without its transformer: what that adds is their difference."""
 
 
 class Network(SegmentationNetwork):
@@ -77,14 +81,15 @@ class Network(SegmentationNetwork):
         recipe: str | None = None,
         norm: Literal["batch", "instance"] | None = None,
     ) -> None:
+        kind = type(self).__module__.rsplit(".", 1)[-1]
         if not 2 <= levels <= 5:
-            raise ValueError(f"unet: levels must be in [2, 5], got {levels}")
+            raise ValueError(f"{kind}: levels must be in [2, 5], got {levels}")
         name = recipe or ("wsl4mis" if ndim == 2 else "ssl4mis")
         if (name, ndim) not in RECIPES:
             known = ", ".join(repr(known) for known, n in RECIPES if n == ndim)
-            raise ValueError(f"unet: no recipe {name!r} in {ndim}-D; use one of {known}")
+            raise ValueError(f"{kind}: no recipe {name!r} in {ndim}-D; use one of {known}")
         if norm is not None:
-            blocks.normalisation(norm, "unet")
+            blocks.normalisation(norm, kind)
         super().__init__(
             ndim=ndim, in_channels=channels, classes=classes, widths=tuple(width * 2**k for k in range(levels))
         )
@@ -109,7 +114,7 @@ class _Encoder(nn.Module):
         super().__init__()
         inputs = (channels, *widths[:-1])
         self.levels = nn.ModuleList(
-            _double_conv(ndim, i, o, recipe, p) for i, o, p in zip(inputs, widths, recipe.dropout, strict=False)
+            double_conv(ndim, i, o, recipe, p) for i, o, p in zip(inputs, widths, recipe.dropout, strict=False)
         )
         self.pool = blocks.max_pool(ndim)
         self.dropout = nn.Dropout(recipe.dropout_ends)
@@ -127,10 +132,10 @@ class _Decoder(Decoder):
     def __init__(self, ndim: int, widths: tuple[int, ...], recipe: Recipe) -> None:
         super().__init__()
         self.channels = widths[-2::-1]
-        self.ups = nn.ModuleList(_up(ndim, 2 * width, recipe) for width in self.channels)
+        self.ups = nn.ModuleList(raising(ndim, 2 * width, recipe) for width in self.channels)
         raised = 2 if recipe.up == "plain" else 1
         self.levels = nn.ModuleList(
-            _double_conv(ndim, (1 + raised) * width, width, recipe, 0.0) for width in self.channels
+            double_conv(ndim, (1 + raised) * width, width, recipe, 0.0) for width in self.channels
         )
         self.dropout = nn.Dropout(recipe.dropout_ends)
 
@@ -142,7 +147,8 @@ class _Decoder(Decoder):
         return maps[1:]
 
 
-def _double_conv(ndim: int, channels_in: int, channels_out: int, recipe: Recipe, dropout: float) -> nn.Sequential:
+def double_conv(ndim: int, channels_in: int, channels_out: int, recipe: Recipe, dropout: float) -> nn.Sequential:
+    """Two convolutions of a level, each with its normalisation and activation, and dropout between them."""
     norm = blocks.normalisation(recipe.norm, "unet")
     return Twice(
         blocks.conv(ndim, channels_in, channels_out),
@@ -155,7 +161,8 @@ def _double_conv(ndim: int, channels_in: int, channels_out: int, recipe: Recipe,
     )
 
 
-def _up(ndim: int, channels: int, recipe: Recipe) -> nn.Module:
+def raising(ndim: int, channels: int, recipe: Recipe) -> nn.Module:
+    """What doubles the side of a map of ``channels``; it halves them, unless ``recipe.up`` is plain."""
     if recipe.up == "transposed":
         return blocks.conv_up(ndim, channels, channels // 2)
     if recipe.up == "projected":

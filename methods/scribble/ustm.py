@@ -27,8 +27,8 @@ from ..losses.consistency import squared_difference
 from ..losses.cross_entropy import cross_entropy
 from ..perturb import noisy, random_turn
 from ..schedules import ramp_up
+from ..uncertainty import dropout_entropy
 
-_TOGETHER = 2  # copies of the batch in one pass of the teacher: what its batch normalisation sees, as released
 _CERTAIN_FROM = 0.75  # the threshold rises from this share of the largest entropy to all of it
 
 
@@ -66,12 +66,7 @@ class USTM(TeacherStudent):
             "consistency": weight * squared_difference(probs, target, certain),
         }
 
-    @torch.no_grad()
     def _uncertainty(self, image: Tensor) -> Tensor:
         """Entropy in nats ``(n, *space)`` of the teacher's mean prediction over noise and dropout."""
-        h, mean = self.hyper, torch.zeros((), device=image.device)
-        for first in range(0, h.passes, _TOGETHER):
-            copies = min(_TOGETHER, h.passes - first)
-            probs = self.teach(noisy(image.repeat(copies, *[1] * (image.ndim - 1)), h.noise, h.noise_clip))
-            mean = mean + probs.unflatten(0, (copies, len(image))).sum(dim=0) / h.passes
-        return torch.special.entr(mean).sum(dim=1)
+        h = self.hyper
+        return dropout_entropy(self.teach, image, passes=h.passes, noise=h.noise, noise_clip=h.noise_clip)

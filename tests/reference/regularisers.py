@@ -72,6 +72,29 @@ def gated_crf(
     return total / (n * h * w)
 
 
+def dense_crf(
+    probs: np.ndarray, image: np.ndarray, *, sigma_xy: float, sigma_intensity: float, reduction: int = 1
+) -> float:
+    """Mean over all pairs of blocks (i, j), i = j too, of k_ij sum_c p_ic (1 - p_jc).
+
+    A block of ``reduction`` pixels a side has the mean of its probabilities and the intensities and the place of its
+    first pixel.
+    """
+    n, _, h, w = probs.shape
+    places = [(y, x) for y in range(0, h, reduction) for x in range(0, w, reduction)]
+    total = 0.0
+    for b in range(n):
+        blocks = [probs[b, :, y : y + reduction, x : x + reduction].astype(np.float64) for y, x in places]
+        means = [block.reshape(len(block), -1).mean(axis=1) for block in blocks]
+        for i, (y, x) in enumerate(places):
+            for j, (v, u) in enumerate(places):
+                contrast = float(((image[b, :, y, x].astype(np.float64) - image[b, :, v, u]) ** 2).sum())
+                distance = (y - v) ** 2 + (x - u) ** 2
+                kernel = math.exp(-0.5 * (distance / sigma_xy**2 + contrast / sigma_intensity**2))
+                total += kernel * float((means[i] * (1 - means[j])).sum())
+    return total / (n * len(places) ** 2)
+
+
 def fit(weights: np.ndarray, values: np.ndarray) -> float:
     """Sum of w (v - mean_w v)^2 over samples, pairs of channels and pixels; the mean is per sample and pair."""
     total = 0.0

@@ -35,8 +35,10 @@ def method(name: str, *, ndim: int = 2, side: int = 16, classes: int = 3, networ
     cls = get(name)
     task = Task("toy", ndim, 1, CLASSES[:classes], (side,) * ndim, "px")
 
-    def build() -> SegmentationNetwork:
-        return awake(networks.make(network, ndim=ndim, channels=1, classes=classes, width=4, levels=3), side)
+    make = networks.builder(network, ndim=ndim, channels=1, classes=classes, width=4, levels=3)
+
+    def build(**overrides: Any) -> SegmentationNetwork:
+        return awake(make(**overrides), side)
 
     m = cls(task, cls.Hyper(**hyper), build).eval()
     for decoder in [*getattr(m, "auxiliaries", ()), *getattr(m, "decoders", ())]:

@@ -52,6 +52,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "ict": TEACHER | SSL4MIS | {"alpha": 0.2},  # §3.10
     "dan": HALF_AND_HALF | SSL4MIS | {"critic_lr": 1e-4, "critic_width": 64},  # §3.10
     "cps": HALF_AND_HALF | SSL4MIS | INTENDED | {"evaluate": "first"},  # §3.10
+    "cross_teaching": HALF_AND_HALF | SSL4MIS | {"partner": "transunet"},  # §3.10; the paper's is a Swin-UNet
     "cct": HALF_AND_HALF  # §3.10, §1.3
     | SSL4MIS
     | INTENDED
@@ -65,7 +66,20 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "supervised": 0.5,
         "temperature": 0.1,
     },
+    "fixmatch": HALF_AND_HALF  # §3.10; intended threshold: google-research/fixmatch@3ae6800
+    | SSL4MIS
+    | INTENDED
+    | {"threshold": 0.95, "released_threshold": 0.8, "jitter": 0.8},
+    "unimatch": HALF_AND_HALF  # §3.11
+    | {"threshold": 0.95, "image_weight": 2 * 0.25, "feature_weight": 0.5}
+    | {"jitter": 0.5, "mixed": 0.5, "feature_dropout": 0.5},
     "bcp": TEACHER | {"weight": 0.5, "pretrain": 0.12, "box": 2 / 3},  # §3.11; 2000 of 17 000 steps, rounded
+    "ac_mt": TEACHER  # §3.11; the code's threshold for two classes
+    | NOISE
+    | {"weight": 0.1, "ramp": 40 * 150 / 8000, "rule": "entropy", "start": 0.75, "end": 0.95, "passes": 8},
+    "ad_mt": TEACHER  # §3.11; of the left atrium
+    | INTENDED
+    | {"weight": 2.0, "ramp": 40 * 150 / 15_000, "period": 19, "threshold": 0.8, "loss": "ce", "alpha": 4.0},
     # of two views; surgical §1.3, §1.7 and §2
     "min_max_similarity": INTENDED
     | {"supervised": 0.25, "agreement": 0.25, "contrast": 0.25, "repulsion": 0.25, "temperature": 0.07}
@@ -82,6 +96,8 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "pce_tv": INTENDED | {"weight": 0.01, "length": "contour"},  # §4
     "pce_entropy": {"weight": 0.1, "ramp": 0.0},  # §5: constant
     "pce_gated_crf": INTENDED | {"weight": 0.1, "radius": 5, "sigma_xy": 6.0, "sigma_intensity": 0.1},  # §6
+    # the paper's released script: 2e-9 per pair of the 128 x 128 pixels of reduced images of 256 x 256, 15 of 255
+    "pce_dense_crf": {"weight": 2e-9 * 16384**2, "sigma_xy": 100.0, "sigma_intensity": 15 / 255, "reduction": 2},
     "pce_intensity_variance": INTENDED  # §7: a ramp over 30 000 of the common 60 000 steps
     | {"weight": 0.1, "between": 0.0, "floor": 1e-3, "ramp": 200 * 150 / 60_000},
     "pce_random_walker": HALF_AND_HALF | INTENDED | {"beta": 100.0, "scribble_weight": 0.0},  # §8
@@ -90,6 +106,11 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     | {"weight": 0.5, "threshold": 0.8, "momentum": 0.2, "period": 100, "warm_up": 6000 / 60_000},
     "ustm": NOISE | INTENDED | {"weight": 1.0, "ramp": 1.0, "passes": 8, "ema_limit": 0.99},  # §11
     "wsl4mis": {"weight": 0.5, "channel_dropout": 0.5},  # §12a, §2
+    "shape_pu": INTENDED  # its code: 100 of 4000 epochs, holes of 32 of 212 pixels; whose shares: see its Differences
+    | {"exclusion": 1.0, "consistency": 0.05, "warm_up": 100 / 4000, "hole": 32 / 212, "shares": "annotated"}
+    | {"rounds": 20},
+    "cycle_mix": INTENDED  # its code and the command in its README
+    | {"invariance": 0.1, "integrity": 0.1, "alpha": 0.5, "smooth": 1.2, "prior": 0.2, "hole": 32 / 212},
     "mask_mix_adv": INTENDED  # §12.3 to §12.6
     | {"mask": True, "reconstruct": True, "pseudo": True, "adversary": True}
     | {"ce_weight": 10.0, "reconstruct_weight": 10.0, "pseudo_weight": 0.5, "adversary_weight": 0.1}

@@ -19,7 +19,9 @@ ALONE = {
     "mean_teacher": OFF,
     "entropy_minimisation": OFF,
     "ua_mt": OFF,
+    "ac_mt": OFF,
     "cps": OFF,
+    "cross_teaching": OFF,
     "dan": OFF | {"critic_width": 2},
     "r_drop": OFF | {"variant": "released"},
     "cct": OFF,
@@ -72,6 +74,7 @@ def test_without_weight_bcp_learns_from_the_labelled_regions_alone(ndim: int):
 OWN_LOSS = {
     "ict": "consistency",
     "urpc": "consistency",
+    "ad_mt": "pseudo",
     "cct": "consistency",
     "mc_net": "consistency",
     "dtc": "consistency",

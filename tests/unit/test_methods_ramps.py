@@ -12,8 +12,11 @@ from tests.unit.semi_toys import MIDDLE, blobs, method, moved
 RAMPED = {
     "mean_teacher": ["consistency"],
     "ua_mt": ["consistency"],
+    "ac_mt": ["consistency"],
+    "ad_mt": ["pseudo"],
     "ict": ["consistency"],
     "cps": ["pseudo_1", "pseudo_2"],
+    "cross_teaching": ["pseudo_1", "pseudo_2"],
     "dan": ["adversarial"],
     "urpc": ["consistency"],
     "r_drop": ["divergence"],
@@ -24,8 +27,14 @@ RAMPED = {
     "cpcl": ["stability", "l2u", "u2l"],
     "cvcl": ["stability", "pcl", "vcl_unlabelled"],
     "mc_net": ["consistency"],
+    "fixmatch": ["pseudo_ce", "pseudo_dice"],
 }
-SMALL = {"dan": {"critic_width": 4}, "sassnet": {"critic_width": 4}, "cvcl": {"confidence": 0.0}}
+SMALL = {
+    "dan": {"critic_width": 4},
+    "sassnet": {"critic_width": 4},
+    "cvcl": {"confidence": 0.0},
+    "fixmatch": {"threshold": 0.0},
+}
 
 
 def ramped(name: str, ramp: float) -> dict[str, float]:

@@ -15,7 +15,7 @@ from methods import networks
 from methods.networks import blocks
 from methods.networks.discriminators import Critic
 
-EVERY = [("unet", 2), ("unet", 3), ("vnet", 2), ("vnet", 3)]
+EVERY = [(name, ndim) for name in ("unet", "vnet", "unet_plus_plus", "transunet") for ndim in (2, 3)]
 
 
 def small(name: str, ndim: int, *, channels: int = 1, classes: int = 3, **options) -> networks.SegmentationNetwork:

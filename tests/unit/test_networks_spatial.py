@@ -32,6 +32,8 @@ def gradients(found: Tensor, arriving: Tensor, *leaves: Tensor) -> list[Tensor]:
         ((1, 5, 3, 4), (7, 9)),
         ((2, 16, 8, 64), (16, 128)),
         ((2, 3, 1, 6, 4), (1, 12, 4)),
+        ((2, 3, 4, 6, 1), (8, 12, 2)),
+        ((1, 5, 3, 1), (6, 2)),
     ],
 )
 def test_interpolation_and_its_gradient_are_pytorchs(

@@ -118,22 +118,23 @@ def test_other_weights_have_the_spread_of_their_seeds_and_so_has_what_they_add(t
     assert "± standard deviation over seeds, n = 2 of 1–3 planned (complete/planned where" in table.notes[0]
 
 
-def test_largest_components_and_teachers_stand_in_tables_of_their_own(tmp_path: Path) -> None:
+def test_largest_components_teachers_and_partners_stand_in_tables_of_their_own(tmp_path: Path) -> None:
     # Dice .50 and .52, of largest components .53 and .57: + 3 and 5 points; HD95 8 and 8, then 5 and 4
     for seed in range(2):
         last = score("A", dice=0.5 + 0.02 * seed, hd95=8.0)
         largest = score("A", dice=0.53 + 0.04 * seed, hd95=5.0 - seed, selection="last_largest")
-        write_cell(tmp_path, [last, largest, score("A", dice=0.6, selection="last_teacher")], seed=seed)
+        others = [score("A", dice=0.6, selection="last_teacher"), score("A", dice=0.6, selection="last_partner")]
+        write_cell(tmp_path, [last, largest, *others], seed=seed)
         write_cell(tmp_path, [last, score("A", dice=0.5, hd95=8.0, selection="last_largest")], seed=seed, method="dan")
     loaded = frame.load(tmp_path / "toy")
     patients = summary.patient_values(summary.class_values(loaded))
     made = appendix.selection_tables(loaded, summary.entries(loaded, patients), patients)
     found = {table.key.removeprefix("selection-last_"): table for table in made}
-    assert list(found) == ["largest", "largest-hd95", "teacher", "teacher-hd95"]
+    assert list(found) == ["largest", "largest-hd95", "teacher", "teacher-hd95", "partner", "partner-hd95"]
     assert _texts(found["largest"])["cps"] == ["55.0 ± 2.8\n+4.0 ± 1.4"]
     assert _texts(found["largest-hd95"])["cps"] == ["4.50 ± 0.71\n\u22123.50 ± 0.71"]
     assert set(_texts(found["largest"])) == {"cps", "dan"}
-    assert set(_texts(found["teacher"])) == {"cps"}
+    assert set(_texts(found["teacher"])) == set(_texts(found["partner"])) == {"cps"}
     assert "26-connected" in found["largest"].notes[0]
     assert not any("Checkpoints" in note for table in found.values() for note in table.notes)
 
