@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +11,6 @@ from rich.table import Table
 
 from . import data_verbs
 from .complaints import call
-from .config import ConfigError, nearest
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_verbs.app, name="data")
@@ -39,7 +36,7 @@ Uri = Annotated[str | None, typer.Option(help="MLflow tracking URI (default: MLF
 
 @app.command("list")
 def list_() -> None:
-    """What there is: methods, datasets, plans."""
+    """What there is: methods, networks, datasets, plans."""
     from .listing import listed
 
     for title, rows in listed():
@@ -50,33 +47,16 @@ def list_() -> None:
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="A method, a dataset or a plan.")]) -> None:
-    """One method (with its hyper-parameters), dataset (its card) or plan."""
-    import datasets
-    import methods
-    from methods.hyper import describe
-
+def show(name: Annotated[str, typer.Argument(help="A method, a network, a dataset or a plan.")]) -> None:
+    """One method (with its hyper-parameters), network, dataset (its card) or plan."""
     from . import plan_file
+    from .listing import told
 
-    if name in methods.names():
-        cls = methods.get(name)
-        console.print(sys.modules[cls.__module__].__doc__ or "")
-        table = Table("hyper-parameter", "type", "default", "allowed", "meaning", box=None)
-        for row in describe(cls.Hyper):
-            table.add_row(*map(str, row))
-        console.print(table)
-    elif name in datasets.names():
-        cls_ = datasets.get(name)
-        for field in dataclasses.fields(cls_.card):
-            console.print(f"{field.name}: ", style="bold", end="")
-            console.print(str(getattr(cls_.card, field.name)))
-        for option in dataclasses.fields(cls_.Options):
-            console.print(f"option {option.name} = {option.default!r}")
-    elif name in plan_file.available() or name.endswith((".yaml", ".yml")):
+    if name in plan_file.available() or name.endswith((".yaml", ".yml")):
         plan(name)
-    else:
-        known = (*methods.names(), *datasets.names(), *plan_file.available())
-        raise ConfigError(f"no method, dataset or plan {name!r}{nearest(name, known)}")
+        return
+    for part in told(name):
+        console.print(part)
 
 
 @app.command()

@@ -53,15 +53,17 @@ def plan_in(folder: Path, **changes: Any) -> str:
 
 
 # Verbs that only tell ------------------------------------------------------------------------------------------------
-def test_list_names_every_method_dataset_and_plan(scant: Command) -> None:
+def test_list_names_every_method_network_dataset_and_plan(scant: Command) -> None:
     import datasets
     import methods
     from benchmark import plan_file
+    from methods import networks
 
     code, text = scant("list")
     assert code == 0
     words = text.split()
     assert set(methods.names()) | set(datasets.names()) | set(plan_file.available()) <= set(words)
+    assert {*networks.names(), "encoder:MODEL"} <= set(words)
 
 
 @pytest.mark.parametrize(
@@ -107,11 +109,14 @@ def test_a_broken_method_is_one_message_and_takes_nothing_else_along(
     sys.modules.pop("methods.semi.mine", None)
 
 
-def test_show_explains_a_method_a_dataset_and_a_plan(scant: Command, tmp_path: Path) -> None:
+def test_show_explains_a_method_a_network_a_dataset_and_a_plan(scant: Command, tmp_path: Path) -> None:
     code, text = scant("show", "mean_teacher")
     assert code == 0
     for expected in ("Tarvainen", "ema_limit", "in [0, 1]", "0.99"):
         assert expected in text
+    code, text = scant("show", "unet_plus_plus")
+    assert (code, "arXiv:1807.10165" in text) == (0, True)
+    assert "network_options of a plan: levels, recipe, norm" in text
     code, text = scant("show", "phantom_2d")
     assert (code, "Apache-2.0" in text, "option side = 64" in text) == (0, True, True)
     code, text = scant("show", plan_in(tmp_path))
