@@ -1,11 +1,15 @@
-"""The tables of results in the README are those of the kept reports, number by number."""
+"""The tables of results in the README are those of the kept reports, number by number; and its list is complete."""
 
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
+
+import methods
+from methods import networks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,3 +46,9 @@ def test_the_table_of_few_labelled_volumes_is_that_of_its_report(label: str) -> 
     assert printed[label] == [_text(kept[label, amount], "dice", 100) for amount in ("5%", "10%", "20%")]
     assert printed["supervised, all labels"] == [_text(kept["supervised, all labels", "100%"], "dice", 100)] * 3
     assert len(printed) == 6
+
+
+def test_what_is_in_it_names_every_method_and_network_and_no_other() -> None:
+    section = (ROOT / "README.md").read_text().split("## What is in it\n")[1].split("\n## ")[0]
+    named = set(re.findall(r"`(\w+)`", section))
+    assert named == {*methods.names(), *networks.names()}
