@@ -46,17 +46,29 @@ READINGS = {
     LARGEST: Reading(
         "of largest components",
         "the same predictions, of which each class keeps its largest component in each case (26-connected, in single "
-        "images 8-connected)",
+        "images 8-connected), which says nothing of classes in several pieces, such as nuclei",
         ("dice", "hd95"),
     ),
     f"{OTHER}teacher": Reading(
         "of teachers", "the teacher in its student's place, for the methods that have one", ("dice", "hd95")
     ),
+    f"{OTHER}teacher2": Reading(
+        "of second teachers",
+        "the second teacher in its student's place, for the methods that have two",
+        ("dice", "hd95"),
+    ),
     f"{OTHER}partner": Reading(
         "of partners", "the partner in the network's place, for the methods that have one", ("dice", "hd95")
     ),
 }
-"""In the order of their tables."""
+"""In the order of their tables; those of other names that methods give follow, see :func:`reading`."""
+
+
+def reading(selection: str) -> Reading:
+    """What a selection is of."""
+    name = selection.removeprefix(OTHER)
+    other = Reading(f"of {name}", f"{name} in the method's place, for the methods that have it", ("dice", "hd95"))
+    return READINGS.get(selection, other)
 
 
 def selection_tables(results: Results, table: pd.DataFrame, patients: pd.DataFrame) -> list[Table]:
@@ -66,11 +78,12 @@ def selection_tables(results: Results, table: pd.DataFrame, patients: pd.DataFra
     watermarked, and never bold.
     """
     made, known, last = [], set(results.scores["selection"]), _by_seed(results, patients, HEADLINE)
-    for selection in (name for name in READINGS if name in known):
+    further = sorted(name for name in known - set(READINGS) if name.startswith(OTHER))
+    for selection in (*(name for name in READINGS if name in known), *further):
         others = {key_of(entry): entry for entry in entries(results, patients, selection=selection).itertuples()}
         differences = _by_seed(results, patients, selection) - last
         made += [
-            _reading(results, table, others, differences[metric], selection) for metric in READINGS[selection].metrics
+            _reading(results, table, others, differences[metric], selection) for metric in reading(selection).metrics
         ]
     return made
 
@@ -79,7 +92,7 @@ def _reading(
     results: Results, table: pd.DataFrame, others: Mapping[tuple[str, ...], Any], differences: pd.Series, selection: str
 ) -> Table:
     """The table of one metric, which is the name of the differences by entry and seed."""
-    columns, reading, metric = columns_of(table), READINGS[selection], str(differences.name)
+    columns, of, metric = columns_of(table), reading(selection), str(differences.name)
     scale, digits, unit = {"dice": (100, 1, "%"), "hd95": (1, 2, "/".join(sorted(set(table["unit"]) - {""})))}[metric]
     gains = (scale * differences).groupby(ENTRY).agg(["mean", "std"])
     look: Look = "oracle" if selection == "oracle" else ""
@@ -95,17 +108,17 @@ def _reading(
 
     name, points = ("Dice", "in points") if metric == "dice" else ("HD95", f"in {unit}")
     rows = rows_of(table, columns, number)
-    if not reading.chosen:
+    if not of.chosen:
         rows = [row for row in rows if any(len(number.parts) > 1 for number in row.numbers)]
     return Table(
         key=f"selection-{selection}" + ("" if metric == "dice" else f"-{metric}"),
-        title=f"{name} ({unit}) {reading.title}",
+        title=f"{name} ({unit}) {of.title}",
         columns=columns,
         rows=tuple(rows),
         notes=(
-            f"{name} of {reading.what}, and below it what this adds to that of the {HEADLINE} step of the same seed, "
+            f"{name} of {of.what}, and below it what this adds to that of the {HEADLINE} step of the same seed, "
             f"{points}. {spread(table)}. Columns sort by what is added.",
-            *(_checkpoints(results) if reading.chosen else ()),
+            *(_checkpoints(results) if of.chosen else ()),
         ),
     )
 

@@ -123,14 +123,17 @@ def test_largest_components_teachers_and_partners_stand_in_tables_of_their_own(t
     for seed in range(2):
         last = score("A", dice=0.5 + 0.02 * seed, hd95=8.0)
         largest = score("A", dice=0.53 + 0.04 * seed, hd95=5.0 - seed, selection="last_largest")
-        others = [score("A", dice=0.6, selection="last_teacher"), score("A", dice=0.6, selection="last_partner")]
+        others = [score("A", dice=0.6, selection=f"last_{name}") for name in ("elder", "partner", "teacher")]
         write_cell(tmp_path, [last, largest, *others], seed=seed)
         write_cell(tmp_path, [last, score("A", dice=0.5, hd95=8.0, selection="last_largest")], seed=seed, method="dan")
     loaded = frame.load(tmp_path / "toy")
     patients = summary.patient_values(summary.class_values(loaded))
     made = appendix.selection_tables(loaded, summary.entries(loaded, patients), patients)
     found = {table.key.removeprefix("selection-last_"): table for table in made}
-    assert list(found) == ["largest", "largest-hd95", "teacher", "teacher-hd95", "partner", "partner-hd95"]
+    # what a method calls otherwise comes last
+    assert list(found)[::2] == ["largest", "teacher", "partner", "elder"]
+    assert list(found)[1::2] == ["largest-hd95", "teacher-hd95", "partner-hd95", "elder-hd95"]
+    assert found["elder"].title == "Dice (%) of elder"
     assert _texts(found["largest"])["cps"] == ["55.0 ± 2.8\n+4.0 ± 1.4"]
     assert _texts(found["largest-hd95"])["cps"] == ["4.50 ± 0.71\n\u22123.50 ± 0.71"]
     assert set(_texts(found["largest"])) == {"cps", "dan"}
