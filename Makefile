@@ -30,6 +30,8 @@ endif
 
 SCANT   := $(PY) -m benchmark
 PYTEST  := $(PY) -m pytest
+# tests side by side, one process a core
+SPREAD  := -n logical --maxprocesses 4 --dist worksteal
 OPTIONS  = $(if $(DATA),--data "$(DATA)") $(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
 
 .DEFAULT_GOAL := help
@@ -66,10 +68,10 @@ types: .ready ## Check the type hints
 	$(PY) -m mypy
 
 test: .ready ## Run the tests, less the slow ones and those that need a browser
-	$(PYTEST) -m "not slow and not browser" $(ARGS)
+	$(PYTEST) $(SPREAD) -m "not slow and not browser" $(ARGS)
 
 test-all: .ready ## Run every test
-	$(PYTEST) $(ARGS)
+	$(PYTEST) $(SPREAD) $(ARGS)
 
 # METHOD is matched as a whole parameter of a test, [pce] or [pce-2d]: `pce` does not select `pce_entropy` as well
 contract: .ready ## Check what METHOD= promises as a method or dataset (all, if not given)
