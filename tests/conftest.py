@@ -17,6 +17,7 @@ os.environ.update(
 )
 os.environ.pop("BENCH_DEVICE", None)  # what a person set for their runs must not move the tests
 os.environ.pop("MLFLOW_TRACKING_URI", None)
+os.environ.pop("COLUMNS", None)  # a console that is made while it is set keeps that width
 
 import random
 from collections.abc import Iterator

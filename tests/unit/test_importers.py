@@ -113,7 +113,7 @@ def test_options_that_differ_from_the_descriptor_are_refused_with_those_that_fit
         ({"labels": {"background": 0, "whole": [1, 2], "core": [2]}}, "regions are not read"),
         ({"labels": {"background": 0, "RV": 2}}, "must be numbered 0, 1, 2"),
         ({"labels": {"background": 0, "ignore": 1, "RV": 2}}, "ignore the highest number"),
-        ({"file_ending": ".nrrd"}, "'.nrrd' is not read here"),
+        ({"file_ending": ".gipl"}, "'.gipl' is not read here"),
     ],
 )
 def test_descriptors_that_cannot_be_read_are_refused(changes: dict[str, Any], message: str, root: Path) -> None:
