@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -30,7 +28,7 @@ def listed() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
         "",
         "A U-Net on an encoder of timm; MODEL@pretrained starts from its weights.",
     )
-    yield "networks", [*((name, "", _first_line(_network(name))) for name in networks.names()), encoders]
+    yield "networks", [*((name, "", _first_line(networks.get(name))) for name in networks.names()), encoders]
     yield "datasets", [(name, "", datasets.get(name).card.title) for name in datasets.names()]
     yield "plans", [(name, "", _said(_title, name)) for name in plan_file.available()]
 
@@ -43,15 +41,16 @@ def told(name: str) -> Iterator[RenderableType]:
     """
     if name in methods.names():
         cls = methods.get(name)
-        yield sys.modules[cls.__module__].__doc__ or ""
+        yield _file_says(cls)
         table = Table("hyper-parameter", "type", "default", "allowed", "meaning", box=None)
         for row in describe(cls.Hyper):
             table.add_row(*map(str, row))
         yield table
     elif name in networks.names():
-        yield _network(name).__doc__ or ""
-        yield f"{inspect.getdoc(_network(name).Network)}\n"
-        yield f"network_options of a plan: {', '.join(_network(name).Network.OPTIONS) or 'none'}"
+        network = networks.get(name)
+        yield _file_says(network)
+        yield f"{inspect.getdoc(network)}\n"
+        yield f"network_options of a plan: {', '.join(network.OPTIONS) or 'none'}"
     elif name in datasets.names():
         dataset = datasets.get(name)
         for field in dataclasses.fields(dataset.card):
@@ -71,17 +70,18 @@ def _said(tell: Callable[[str], str], name: str) -> str:
 
 
 def _summary(name: str) -> str:
-    return _first_line(sys.modules[methods.get(name).__module__])
+    return _first_line(methods.get(name))
 
 
 def _title(name: str) -> str:
     return plan_file.load(name).title
 
 
-def _network(name: str) -> Any:
-    return importlib.import_module(f"{networks.__name__}.{name}")
+def _file_says(cls: type) -> str:
+    """The docstring of the file that a class is in."""
+    return sys.modules[cls.__module__].__doc__ or ""
 
 
-def _first_line(module: Any) -> str:
-    lines = (module.__doc__ or "").strip().splitlines()
+def _first_line(cls: type) -> str:
+    lines = _file_says(cls).strip().splitlines()
     return lines[0] if lines else ""

@@ -61,38 +61,25 @@ def read_itk(path: Path) -> Volume:
     """
     import SimpleITK
 
-    must_exist(path)
+    reader, spacing, affine = _itk_header(path)
     try:
-        image = SimpleITK.ReadImage(str(path))
-    except RuntimeError as error:  # of many lines, the last of which says why
-        raise damaged(path, "NRRD or MetaImage", RuntimeError(str(error).strip().splitlines()[-1])) from error
-    components, axes = image.GetNumberOfComponentsPerPixel(), image.GetDimension()
-    if components > 1 or axes != 3:
-        raise DataError(
-            f"{path}: {axes} axes and {components} number(s) per voxel, wanted are 3 and 1; store one file per "
-            "channel, segments that overlap as one label map (3D Slicer: export as labelmap)"
-        )
-    spacing, origin = np.array(image.GetSpacing()), np.array(image.GetOrigin())
-    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
-        raise DataError(f"{path}: voxel sizes must be three positive numbers, the header says {spacing}").of("spacing")
-    towards = np.array(image.GetDirection()).reshape(3, 3) * spacing
-    placed = not path.name.endswith(".nrrd") or image.HasMetaDataKey("NRRD_space")
-    voxels = SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0)
-    affine = _FROM_LPS * np.column_stack((towards, origin)) if placed else None
-    return Volume(voxels, tuple(spacing.tolist()), affine)
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise _damaged_by_itk(path, error) from error
+    return Volume(SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0), spacing, affine)
 
 
 def read_axes(path: Path) -> np.ndarray | None:
     """``(3, 3)``: column k is one voxel along axis k of a scan, in its unit, towards right, front and head.
 
-    Of NIfTI no voxel is read. None where the header states no place.
+    No voxel is read. None where the header states no place.
 
     Raises:
         DataError: the file is absent or no scan.
     """
     if path.name.endswith(NIFTI):
         return read_nifti_axes(path)
-    affine = read_itk(path).affine
+    _, _, affine = _itk_header(path)
     return None if affine is None else affine[:, :3]
 
 
@@ -148,3 +135,37 @@ def _stored_sizes(image: Any) -> list[float]:
     with holder.get_prepare_fileobj("rb") as file:
         header = type(image.header).from_fileobj(file, check=False)
     return [float(size) for size in header["pixdim"][1 : 1 + min(3, int(header["dim"][0]))]]
+
+
+def _itk_header(path: Path) -> tuple[Any, tuple[float, ...], np.ndarray | None]:
+    """A reader that has read the header and no voxel, and the size and the place of voxels as :class:`Volume` has them.
+
+    Raises:
+        DataError: as :func:`read_itk`.
+    """
+    import SimpleITK
+
+    must_exist(path)
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _damaged_by_itk(path, error) from error
+    components, axes = reader.GetNumberOfComponents(), reader.GetDimension()
+    if components > 1 or axes != 3:
+        raise DataError(
+            f"{path}: {axes} axes and {components} number(s) per voxel, wanted are 3 and 1; store one file per "
+            "channel, segments that overlap as one label map (3D Slicer: export as labelmap)"
+        )
+    spacing, origin = np.array(reader.GetSpacing()), np.array(reader.GetOrigin())
+    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
+        raise DataError(f"{path}: voxel sizes must be three positive numbers, the header says {spacing}").of("spacing")
+    towards = np.array(reader.GetDirection()).reshape(3, 3) * spacing
+    placed = not path.name.endswith(".nrrd") or reader.HasMetaDataKey("NRRD_space")
+    return reader, tuple(spacing.tolist()), _FROM_LPS * np.column_stack((towards, origin)) if placed else None
+
+
+def _damaged_by_itk(path: Path, error: RuntimeError) -> DataError:
+    """Of the many lines of an error of ITK, the last says why."""
+    return damaged(path, "NRRD or MetaImage", RuntimeError(str(error).strip().splitlines()[-1]))

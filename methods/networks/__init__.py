@@ -40,6 +40,12 @@ def encoder_of(name: str) -> str:
     return name.removeprefix(ENCODER).removesuffix(PRETRAINED)
 
 
+def get(name: str) -> Any:
+    """The class of a network that is :func:`known`."""
+    module = "_encoder" if name.startswith(ENCODER) else name
+    return importlib.import_module(f"{__name__}.{module}").Network
+
+
 def make(name: str, *, ndim: int, channels: int, classes: int, width: int = 16, **options: Any) -> SegmentationNetwork:
     """A freshly initialised network.
 
@@ -66,7 +72,7 @@ def make(name: str, *, ndim: int, channels: int, classes: int, width: int = 16, 
     for field, value, least in (("channels", channels, 1), ("classes", classes, 2), ("width", width, 1)):
         if value < least:
             raise ValueError(f"network {name!r}: {field} must be {least} or more, got {value}")
-    network = _class(name)
+    network = get(name)
     unknown = sorted(set(options) - set(network.OPTIONS))
     if unknown:
         nearest = difflib.get_close_matches(unknown[0], network.OPTIONS, n=1)
@@ -89,13 +95,7 @@ def builder(name: str, **fields: Any) -> Callable[..., SegmentationNetwork]:
         kind = overrides.pop("name", name)
         if kind == name or not known(kind):
             return make(kind, **(fields | overrides))
-        shared = {*_SIZES, *_class(kind).OPTIONS}
+        shared = {*_SIZES, *get(kind).OPTIONS}
         return make(kind, **({field: value for field, value in fields.items() if field in shared} | overrides))
 
     return build
-
-
-def _class(name: str) -> Any:
-    """The class of a network that is known."""
-    module = "_encoder" if name.startswith(ENCODER) else name
-    return importlib.import_module(f"{__name__}.{module}").Network

@@ -59,6 +59,16 @@ def test_a_scan_is_the_same_in_whatever_format_itk_writes_it(tmp_path: Path, end
     np.testing.assert_allclose(read_axes(tmp_path / f"scan{ending}"), np.array(expected)[:, :3], atol=1e-6)
 
 
+@pytest.mark.parametrize("ending", BY_ITK)
+def test_axes_are_read_off_the_header_alone(tmp_path: Path, ending: str) -> None:
+    path = write(tmp_path / f"scan{ending}", voxels())
+    whole = read_axes(path)
+    path.write_bytes(path.read_bytes()[:-600])  # of 1440 bytes of voxels, which nothing packs
+    np.testing.assert_array_equal(read_axes(path), whole)
+    with pytest.raises(DataError, match="truncated"):
+        read_scan(path)
+
+
 def test_an_nrrd_file_that_states_no_space_states_no_place(tmp_path: Path) -> None:
     header = "NRRD0004\ntype: short\ndimension: 3\nsizes: 12 10 6\nspacings: 0.5 2 3\nencoding: raw\nendian: little\n\n"
     (tmp_path / "bare.nrrd").write_bytes(header.encode() + voxels().astype("<i2").tobytes())
