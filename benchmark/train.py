@@ -21,7 +21,7 @@ from datasets.feed import Feed
 from datasets.types import Batch
 from methods.base import MAIN, Clock, Method, Terms
 
-from . import promises, weights
+from . import optimizers, promises, weights
 from .device import autocast, tiny_as_zero
 from .plan import Training
 from .pulse import SECONDS as BEAT_SECONDS
@@ -170,14 +170,7 @@ class Trainer:
                 group["lr"] = lr
 
     def _base(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        t, params = self.training, list(parameters)
-        decay, gpu = t.weight_decay, self.device.type == "cuda"
-        lr: Any = torch.tensor(t.lr, device=self.device) if gpu else t.lr
-        if t.optimizer == "sgd":
-            made: Optimizer = torch.optim.SGD(params, lr=lr, momentum=t.momentum, weight_decay=decay, fused=True)
-        else:
-            kind = torch.optim.Adam if t.optimizer == "adam" else torch.optim.AdamW
-            made = kind(params, lr=lr, weight_decay=decay, fused=True, capturable=gpu)
+        made = optimizers.make(self.training, parameters, self.device)
         self._scheduled.append(made)
         return made
 

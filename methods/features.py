@@ -20,7 +20,7 @@ from .networks.base import SegmentationNetwork
 _LEAST = 1e-12
 """Lengths below it count as it."""
 
-_BLOCK = 8192
+_BLOCK = 16384
 """Vectors that are projected at a time on a CPU."""
 
 _compiled = partial(loops, "directions")

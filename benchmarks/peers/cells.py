@@ -47,6 +47,6 @@ class PlainCells:
             assert case.label is not None
             label = testing.predict_case(loop.method.predict, case, task, training.patch, training.overlap, loop.device)
             measured = testing.measure(label, case, task)
-            present = [((label == k) | case.label == k).any() for k in range(1, task.n_classes)]
+            present = [((label == k) | (case.label == k)).any() for k in range(1, task.n_classes)]
             found += [dice for (dice, _), there in zip(measured, present, strict=True) if there]
         return float(np.mean(found)) if found else float("nan")

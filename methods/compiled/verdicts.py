@@ -18,6 +18,15 @@ _BLOCK = 64
 
 
 @kernel
+def leaky(maps: Any, slope: Any) -> None:
+    """Leaky ReLU, in place."""
+    for i in range(len(maps)):
+        for j in range(maps.shape[1]):
+            value = wide(maps[i, j])
+            maps[i, j] = narrow(value if value > 0 else value * slope, maps[i, j])
+
+
+@kernel
 def through_leaky(gradient: Any, found: Any, slope: Any) -> None:
     """The way back through leaky ReLU, which has given ``found``: multiply the gradient by its slopes, in place."""
     for i in range(len(gradient)):
@@ -104,6 +113,7 @@ def warm_up() -> None:
     one, sums = np.ones(1, np.float32), np.zeros(1)
     for kind in (np.float32, np.uint16):
         maps, of_norm = np.zeros((1, 1), kind), (one, one, np.float32(1))
+        leaky(maps.copy(), np.float32(1))
         through_leaky(maps.copy(), maps, np.float32(1))
         moments(maps, one, sums, sums.copy())
         for found in (maps[0].copy(), one.copy()):
