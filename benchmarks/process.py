@@ -8,7 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -111,6 +111,16 @@ class Crew:
         for worker in self.workers:
             worker.tell(name, *arguments)
         return [worker.answer() for worker in self.workers]
+
+    def ask_each(self, name: str, arguments: Sequence[Any]) -> list[Any]:
+        """Call the method ``name`` once per argument, one worker each at the same time; what it returns for each."""
+        found: list[Any] = []
+        for start in range(0, len(arguments), len(self.workers)):
+            busy = list(zip(self.workers, arguments[start:], strict=False))
+            for worker, argument in busy:
+                worker.tell(name, argument)
+            found += [worker.answer() for worker, _ in busy]
+        return found
 
     def __enter__(self) -> Crew:
         return self

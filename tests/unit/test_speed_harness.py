@@ -241,8 +241,10 @@ def test_a_contender_finds_the_environment_of_its_kind_and_its_errors_come_back(
         with Worker(os.getenv, "MALLOC_MMAP_MAX_", threads=1, environment=environment) as worker:
             assert worker.ask("__repr__") == expected
     assert os.environ["MALLOC_MMAP_MAX_"] == "7"
-    with Crew(2, dict) as crew:
-        assert crew.ask("__len__") == [0, 0]
+    with Crew(2, dict, {"a": 1, "b": 2, "c": 3}) as crew:
+        assert crew.ask("__len__") == [3, 3]
+        assert crew.ask_each("get", ["c", "a", "b"]) == [3, 1, 2]
+        assert crew.ask_each("pop", ["a", "a", "b"]) == [1, 1, 2], "a worker was given more than its share"
         with pytest.raises(Failed, match="no attribute 'nothing'"):
             crew.ask("nothing")
 
