@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +15,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 _PARTS: ContextVar[tuple[int, ...]] = ContextVar("parts", default=())
 """Samples of each batch of the pass that is going on; empty = it is one batch."""
-_LOOKED_THROUGH: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
-"""Network -> whether all its batch normalisations know parts."""
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -62,11 +59,8 @@ def parts(maps: Tensor) -> tuple[int, ...]:
 
 
 def _knows_parts(network: nn.Module) -> bool:
-    """Looked through once: a network keeps its layers."""
-    if network not in _LOOKED_THROUGH:
-        norms = (layer for layer in network.modules() if isinstance(layer, _BatchNorm))
-        _LOOKED_THROUGH[network] = all(isinstance(layer, BatchNorm2d | BatchNorm3d) for layer in norms)
-    return _LOOKED_THROUGH[network]
+    norms = (layer for layer in network.modules() if isinstance(layer, _BatchNorm))
+    return all(isinstance(layer, BatchNorm2d | BatchNorm3d) for layer in norms)
 
 
 def _by_parts(norm: Callable[[Tensor], Tensor], maps: Tensor, *, training: bool) -> Tensor:
