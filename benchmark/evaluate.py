@@ -15,7 +15,7 @@ from torch import Tensor
 
 from datasets.base import Vault
 from datasets.resample import resize, resize_labels
-from datasets.types import Case, Task
+from datasets.types import IGNORE, Case, Task
 from methods.labels import most_probable
 
 from .device import autocast
@@ -77,13 +77,21 @@ def predict_case(
     return found.numpy()
 
 
+def of_classes(maps: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """``maps`` with background wherever ``label`` is of no class, both ``(*space)`` uint8: nothing is scored there."""
+    void = label == IGNORE
+    return np.where(void, np.uint8(0), maps) if void.any() else maps
+
+
 def score_case(prediction: np.ndarray | None, case: Case, task: Task, selection: str) -> list[Score]:
     """All metrics of every foreground class; ``prediction`` None = the case failed.
 
     Volumes of a single slice are measured as the 2-D image that they are.
     """
     assert case.label is not None
-    label, spacing = case.label, case.spacing if task.unit == "mm" else None
+    label = of_classes(case.label, case.label)
+    prediction = None if prediction is None else of_classes(prediction, case.label)
+    spacing = case.spacing if task.unit == "mm" else None
     keep = [axis for axis, n in enumerate(label.shape) if n > 1]
     if len(keep) < label.ndim and len(keep) >= 2:
         label = label.squeeze()
@@ -185,7 +193,9 @@ def validation_dice(
         except BadPrediction:
             means.append(0.0)
             continue
-        per_class = _dice(prediction, case.label, task.n_classes)
+        assert case.label is not None
+        predicted, label = (of_classes(each, case.label) for each in (prediction, case.label))
+        per_class = _dice(predicted, label, task.n_classes)
         if np.isfinite(per_class).any():
             means.append(float(np.nanmean(per_class)))
     return float(np.mean(means)) if means else float("nan")
@@ -270,9 +280,8 @@ def _require_numbers(method: Predicts, broken: Tensor) -> None:
         raise BadPrediction(f"{method.name()}: predict returned NaN")
 
 
-def _dice(prediction: np.ndarray, label: np.ndarray | None, classes: int) -> np.ndarray:
+def _dice(prediction: np.ndarray, label: np.ndarray, classes: int) -> np.ndarray:
     """Dice per foreground class, NaN where a class is in neither map."""
-    assert label is not None
     joint = np.bincount(prediction.ravel().astype(np.int64) * classes + label.ravel(), minlength=classes**2)
     table = joint.reshape(classes, classes)
     tp, size = np.diag(table), table.sum(0) + table.sum(1)

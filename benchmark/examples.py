@@ -17,6 +17,7 @@ import numpy as np
 from datasets.files import atomic_write
 from datasets.types import Case, Task
 
+from .evaluate import of_classes
 from .record import METRICS, Score
 
 MOST_KEPT = 60
@@ -56,7 +57,8 @@ class Examples:
         if prediction is None or place not in self._kept:
             return
         assert case.label is not None
-        image, label, spacing, name = case.image, case.label, case.spacing or (1.0,) * case.label.ndim, case.key
+        label, prediction = (of_classes(each, case.label) for each in (case.label, prediction))
+        image, spacing, name = case.image, case.spacing or (1.0,) * label.ndim, case.key
         if label.ndim == 3:
             axis = 0 if self._task.ndim == 2 else int(np.argmin(label.shape))
             z = int(np.argmax((label > 0).sum(axis=tuple(a for a in range(3) if a != axis))))

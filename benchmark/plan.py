@@ -15,6 +15,7 @@ from typing import Any
 
 import datasets
 import methods
+from datasets.base import canonical_options
 from datasets.types import Annotation, Task
 from datasets.weak import Weak, weakened
 
@@ -59,7 +60,7 @@ class Cell:
             "method": self.method,
             "hyper": asdict(self.hyper),
             "dataset": self.dataset,
-            "options": asdict(self.options),
+            "options": canonical_options(self.options),
             "annotation": self.annotation,
             "ratio": self.ratio,
             "count": self.count,

@@ -200,6 +200,20 @@ def _cell(cell: Cell, dataset: Dataset) -> None:
                 f"{cell.dataset}: training.patch {training.patch}: {training.network} needs sides divisible by "
                 f"{network.divisor}; {side} is not, {allowed} is the next that is"
             )
+    _method(cell, dataset)
+
+
+def _method(cell: Cell, dataset: Dataset) -> None:
+    """Build it without numbers: it may refuse a size, or ask for a network beside the plan's that cannot be made."""
+    name, settings = cell.training.network, network_settings(cell.training, dataset.task)
+    build = networks.builder(name.removesuffix(networks.PRETRAINED), **settings)
+    try:
+        with torch.device("meta"):
+            methods.get(cell.method)(dataset.task, cell.hyper, build)
+    except ValueError as error:
+        raise ConfigError(f"{cell.title}: {error}") from error
+    except Exception:
+        return  # somebody's method that looks at numbers: what is wrong with it shows when its cell begins
 
 
 def _amount(cell: Cell, split: Split, known: dict[tuple[object, ...], Cell]) -> None:
@@ -266,10 +280,6 @@ def _weights(cells: Sequence[Cell], opened: Mapping[str, Dataset], say: Say) -> 
             ) from error
 
 
-def _reason(error: OSError) -> str:
-    return "a file of that name is there" if isinstance(error, FileExistsError) else str(error.strerror)
-
-
 def _disk(cells: Sequence[Cell], places: Places) -> None:
     for folder, variable in ((places.results, "BENCH_RESULTS"), (places.cache, "BENCH_CACHE")):
         try:
@@ -277,9 +287,8 @@ def _disk(cells: Sequence[Cell], places: Places) -> None:
             with tempfile.TemporaryFile(dir=folder) as probe:
                 probe.write(bytes(PROBE_BYTES))
         except OSError as error:
-            raise NotReady(
-                f"{folder}: cannot be written ({_reason(error)}); set {variable} to a folder that can"
-            ) from error
+            why = "a file of that name is there" if isinstance(error, FileExistsError) else error.strerror
+            raise NotReady(f"{folder}: cannot be written ({why}); set {variable} to a folder that can") from error
     free = shutil.disk_usage(places.results).free / 2**20
     needed = MIB_PER_CELL * len(cells)
     if free < min(needed, 2048) or free < 200:

@@ -99,7 +99,7 @@ def matched(bank: Pool, target: Pool, classes: Sequence[str], source: str) -> tu
     """
     have, want = list(_class_sets(bank)), Counter(_class_sets(target))
     if any(IGNORE in found for found in have):
-        raise DataError(f"shapes: {source} has unlabelled pixels: scribbles, not dense maps; name a dense dataset")
+        raise DataError(f"shapes: {source} has unlabelled pixels; name a dataset whose every pixel has a class")
     absent = [name for k, name in enumerate(classes) if k and not any(k in found for found in have)]
     if absent:
         raise DataError(f"shapes: no map of {source} holds {', '.join(absent)}; name a dataset that has all classes")

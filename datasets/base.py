@@ -7,7 +7,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -17,7 +17,20 @@ from . import seal
 from .types import IGNORE, Annotation, Card, Case, Task
 from .vault import SealedLabel, Vault
 
-__all__ = ["DataError", "Dataset", "MissingData", "Partition", "SealedLabel", "Vault", "data_root"]
+__all__ = [
+    "LATER",
+    "DataError",
+    "Dataset",
+    "MissingData",
+    "Partition",
+    "SealedLabel",
+    "Vault",
+    "canonical_options",
+    "data_root",
+]
+
+LATER: Mapping[str, bool] = {"added later": True}
+"""Metadata of an option that came after cells were kept: where it is unset, identities are what they were."""
 
 
 class DataError(ValueError):
@@ -120,8 +133,10 @@ class Dataset(ABC):
 
     @classmethod
     def caveat(cls, options: Mapping[str, Any]) -> str:
-        """What every table with these options must say; "" = nothing. Default: the card's caveat."""
-        return cls.card.caveat
+        """What every table with these options must say; "" = nothing. Default: the card's, and what is not scored."""
+        ignore = options.get("ignore")
+        void = f"pixels of value {ignore} in labels are of no class: neither learnt nor scored"
+        return "; ".join(filter(None, (cls.card.caveat, "" if ignore is None else void)))
 
     def subfolder(self) -> str:
         """Where below the data root the files lie; default: the class's ``folder``. The options may say otherwise."""
@@ -181,8 +196,7 @@ class Dataset(ABC):
 
     def settings(self) -> str:
         """What cases are made by, beside files: name, version, options, as JSON."""
-        options = {f.name: getattr(self.options, f.name) for f in fields(self.options)}
-        return json.dumps([self.name, self.version, options], sort_keys=True, default=str)
+        return json.dumps([self.name, self.version, canonical_options(self.options)], sort_keys=True, default=str)
 
     def manifest(self) -> str:
         """Hash of the *content* of every file and list (same on every machine); the fingerprint if procedural."""
@@ -215,7 +229,8 @@ class Dataset(ABC):
         if case.spacing is not None and (len(case.spacing) != len(space) or min(case.spacing) <= 0):
             what = f"spacing must be {len(space)} positive numbers in mm, got {case.spacing}"
             raise DataError(f"{where}: {what}").of("spacing")
-        for what, labels, extra in (("label", case.label, ()), ("scribble", case.scribble, (IGNORE,))):
+        void = (IGNORE,) if getattr(self.options, "ignore", None) is not None else ()
+        for what, labels, extra in (("label", case.label, void), ("scribble", case.scribble, (IGNORE,))):
             if labels is None:
                 continue
             if labels.shape != space:
@@ -247,6 +262,12 @@ class Dataset(ABC):
         if root.is_dir() and self.recognises(root):
             return root
         raise self.missing(f"folder {str(root / folder)!r}")
+
+
+def canonical_options(options: Any) -> dict[str, Any]:
+    """Options as identity sees them: a field that was added later (:data:`LATER`) is left out where it is unset."""
+    unset = {f.name for f in fields(options) if f.metadata == LATER and getattr(options, f.name) == f.default}
+    return {name: value for name, value in asdict(options).items() if name not in unset}
 
 
 def data_root(given: str | os.PathLike[str] | None = None) -> Path:

@@ -94,6 +94,8 @@ def _write_cases(
         case = weak.check(weak.dense.load(key))
         if case.label is None:
             raise DataError(f"{weak.name}: case {key!r} has no dense label; leave it out")
+        if (case.label == IGNORE).any():
+            raise DataError(f"{weak.name}: case {key!r} has pixels of no class, which cannot be written; leave it out")
         marks, cost = (None, None) if key in tests else weak.simulate(case)
         case = slices_first(replace(case, scribble=marks), weak.task)
         assert case.label is not None

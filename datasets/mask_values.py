@@ -123,7 +123,8 @@ class MaskValues:
             return ""
         return (
             f"{self._places([VOID])} beside 0 to {classes[-1]}, and 255 often marks pixels of no class, which would "
-            f"become a class here. Save these pixels as one of the classes, such as 0; or, if 255 is a class, {_STATE}"
+            f"become a class here. Write a plan with the option ignore: 255 (nothing is learnt or scored there), as "
+            f"docs/add_a_dataset.md shows; or, if 255 is a class, {_STATE}"
         )
 
     def _mixed(self) -> str:

@@ -1,8 +1,8 @@
 """What an annotator with little time would draw, made from a dense label map, one image or slice at a time.
 
-Each function takes a ``(h, w)`` label map and a random generator and gives :class:`Marks`: a map that is right wherever
-it says anything, IGNORE elsewhere, and how often the pen was set down. Nothing looks at the image: real annotators
-prefer what they see well, so real scribbles are better placed than these.
+Each function takes a ``(h, w)`` label map, with IGNORE where it is of no class, and a random generator, and gives
+:class:`Marks`: a map that is right wherever it says anything, IGNORE elsewhere, and how often the pen was set down.
+Nothing looks at the image: real annotators prefer what they see well, so real scribbles are better placed than these.
 
 Sources: ``skeleton`` draws what the generator that comes with WSL4MIS (github.com/HiLab-git/WSL4MIS) draws, but walks
 without recursion and never leaves the image. ``curves`` follows the description of ScribbleBench (Gotkowski et al.,
@@ -51,7 +51,7 @@ class Marks(NamedTuple):
 def skeleton(label: np.ndarray, rng: np.random.Generator) -> Marks:
     """One stroke along the middle of each class (of each large part of it); the background's whole skeleton."""
     marks, strokes = _blank(label), 0
-    for value in np.unique(label):
+    for value in _values(label):
         region = label == value
         line = _thin(region, rng)
         ways = [_walk(part, rng) for part in _large(line)] if value else []
@@ -63,7 +63,7 @@ def skeleton(label: np.ndarray, rng: np.random.Generator) -> Marks:
 def curves(label: np.ndarray, rng: np.random.Generator) -> Marks:
     """For each class, in one of its parts: a curve through the interior, and a piece that follows the border within."""
     marks, strokes = _blank(label), 0
-    for value in np.unique(label):
+    for value in _values(label):
         parts, count = ndimage.label(label == value, _EIGHT)
         areas = np.bincount(parts.ravel())[1:]
         region = parts == 1 + rng.choice(count, p=areas / areas.sum())
@@ -86,6 +86,8 @@ def points(label: np.ndarray, rng: np.random.Generator, *, count: int = 1, radiu
     marks, strokes = _blank(label), 0
     y, x = np.indices(label.shape)
     for value, region in _parts(label):
+        if value == IGNORE:
+            continue
         depth = _depth(region)
         deep = np.argwhere(depth >= depth.max() / 2)
         for at_y, at_x in deep[rng.permutation(len(deep))[:count]]:
@@ -99,9 +101,9 @@ def boxes(label: np.ndarray, rng: np.random.Generator, *, margin: int = 0) -> Ma
 
     Inside a box nothing is marked, so a method that learns from marked pixels alone learns the background alone.
     """
-    marks, strokes = np.zeros(label.shape, np.uint8), 0
+    marks, strokes = np.where(label == IGNORE, IGNORE, 0).astype(np.uint8), 0
     for value, region in _parts(label):
-        if value:
+        if value not in (0, IGNORE):
             rows, columns = ndimage.find_objects(region.astype(np.uint8))[0]
             marks[
                 max(0, rows.start - margin) : rows.stop + margin, max(0, columns.start - margin) : columns.stop + margin
@@ -226,6 +228,12 @@ def _off_the_edge(line: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 # Shared -------------------------------------------------------------------------------------------------------------
 def _blank(label: np.ndarray) -> np.ndarray:
     return np.full(label.shape, IGNORE, np.uint8)
+
+
+def _values(label: np.ndarray) -> np.ndarray:
+    """The classes that are there."""
+    found = np.unique(label)
+    return found[found != IGNORE]
 
 
 def _parts(label: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -77,7 +77,8 @@ class Case:
         group: Patient, video or image that must never straddle two parts of a split.
         image: ``(c, *space)`` float32, finite, normalised as the dataset's card says. ``space`` has ``task.ndim``
             axes, or one more: then samples are slices along the first spatial axis.
-        label: ``(*space)`` uint8 label map, or None where there is none (or it is sealed).
+        label: ``(*space)`` uint8 label map, or None where there is none (or it is sealed); with IGNORE where the plan's
+            option ``ignore`` says that pixels are of no class: nothing is learnt or scored there.
         scribble: ``(*space)`` uint8 label map with IGNORE where unscribbled, or None.
         spacing: Size of a voxel along each spatial axis, in mm; None where unknown (distances are then in pixels).
     """

@@ -174,7 +174,8 @@ class Weakened(Dataset):
             raise DataError(f"{self.name}: case {case.key!r} is one image: weak.slices chooses slices of a volume")
         if axis is None or not self.weak.slices:
             return range(1 if axis is None else case.label.shape[axis])
-        shown = [n for n, plane in enumerate(planes(case.label, axis)) if plane.any()] or [case.label.shape[axis] // 2]
+        foreground = (case.label > 0) & (case.label != IGNORE)
+        shown = [n for n, plane in enumerate(planes(foreground, axis)) if plane.any()] or [foreground.shape[axis] // 2]
         # In the middle of equal shares: k of n slices, none at the ends, where a structure is smallest.
         wanted = min(self.weak.slices, len(shown))
         return [shown[(2 * i + 1) * len(shown) // (2 * wanted)] for i in range(wanted)]

@@ -75,15 +75,14 @@ class ImageFolders(Dataset):
         pair, options = self.pairs[key], self.options
         try:
             image = read_pixels(pair.image, options.colour)
-            codes = codes_of(options.classes, options.values)
-            label = read_mask(pair.mask, codes, options.classes, options.threshold)
+            label = read_mask(pair.mask, self._codes, options.classes, options.threshold)
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
         return Case(key, self.group(key), image, label)
 
     def remarks(self) -> Sequence[str]:
-        codes = codes_of(self.options.classes, self.options.values)
-        return [] if self.options.threshold else mixed_values((pair.mask for pair in self.pairs.values()), codes)
+        masks = (pair.mask for pair in self.pairs.values())
+        return [] if self.options.threshold else mixed_values(masks, self._codes)
 
     def partition(self, fold: int) -> Partition:
         if "test" not in self._places:
@@ -92,6 +91,11 @@ class ImageFolders(Dataset):
             raise ValueError(f"{self.name}: train and test are folders, so fold must be 1, got {fold}")
         parts = {part: {self.group(k) for k, pair in self.pairs.items() if pair.part == part} for part in PARTS}
         return Partition(**{part: tuple(sorted(groups)) for part, groups in parts.items()})
+
+    @property
+    def _codes(self) -> Mapping[int, int]:
+        ignore = getattr(self.options, "ignore", None)
+        return codes_of(self.options.classes, self.options.values, ignore)
 
     @cached_property
     def pairs(self) -> Mapping[str, Pair]:

@@ -11,6 +11,7 @@ import numpy as np
 from ..base import DataError
 from ..faults import fault
 from ..io import CLASSES, read_image
+from ..types import IGNORE
 from ._strays import SUFFIXES, first_of, look_for_strays
 
 MASK_ENDINGS = ("_mask", "_masks", "_seg", "_gt", "_segmentation", "_anno", "_label")
@@ -111,11 +112,12 @@ def map_values(pixels: np.ndarray, codes: Mapping[int, int], classes: Sequence[s
     return np.array([codes[value] for value in values.tolist()], np.uint8)[np.searchsorted(values, pixels)]
 
 
-def codes_of(classes: Sequence[str], values: Sequence[int]) -> dict[int, int]:
-    """Stored value -> class: as stated, else 0, 1, 2, ...; two classes may also be 0 and 255."""
+def codes_of(classes: Sequence[str], values: Sequence[int], ignore: int | None = None) -> dict[int, int]:
+    """Stored value -> class: as stated, else 0, 1, 2, ...; two classes may also be 0 and 255; ``ignore`` -> IGNORE."""
+    void = {} if ignore is None else {ignore: IGNORE}
     if values:
-        return {value: place for place, value in enumerate(values)}
-    return {place: place for place in range(len(classes))} | ({255: 1} if len(classes) == 2 else {})
+        return {value: place for place, value in enumerate(values)} | void
+    return {place: place for place in range(len(classes))} | ({255: 1} if len(classes) == 2 else {}) | void
 
 
 def mixed_values(masks: Iterable[Path], codes: Mapping[int, int]) -> list[str]:

@@ -29,6 +29,13 @@ def check_classes(classes: Sequence[str], values: Sequence[int]) -> None:
         raise ValueError(f"values must be one distinct value for each of {classes}, got {values}")
 
 
+def check_ignore(ignore: int | None, values: Sequence[int], threshold: int = 0) -> None:
+    """Refuse a value of no class that is a class's, or beside a threshold."""
+    if ignore is not None and (ignore in values or threshold or not 0 <= ignore < 2**16):
+        beside = f"beside threshold {threshold}" if threshold else f"with values {tuple(values) or '0, 1, 2, ...'}"
+        raise ValueError(f"ignore must be a value in masks that is no class's, got {ignore} {beside}")
+
+
 def check_pattern(pattern: str) -> None:
     """Refuse what is no regular expression."""
     try:

@@ -12,18 +12,18 @@ Protocol: the column part; without it five folds by a hash of the groups.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from ..base import DataError, Dataset, Partition
+from ..base import LATER, DataError, Dataset, Partition
 from ..splits import k_fold
 from ..types import IGNORE, Annotation, Card, Case, Task, Unit
 from ._images import codes_of, mixed_values, read_pixels
 from ._manifest import FILES, PARTS, read_map, read_rows
 from ._normalise import clip_and_standardise
-from ._options import check_classes, check_folder
+from ._options import check_classes, check_folder, check_ignore, check_patch
 from ._volumes import read_zyx
 
 FOLDS, TABLE = 5, "manifest.csv"
@@ -42,6 +42,7 @@ class CsvManifestOptions:
         values: the stored value of each class; empty = 0, 1, 2, ..., and for two classes also 0 and 255.
         annotations: what every training row gives: dense, scribble or both. Validation and test rows need a label.
         unlabelled: value of unscribbled pixels in scribbles.
+        ignore: value of pixels of no class, such as 255, in labels: nothing is learnt or scored there.
     """
 
     folder: str = "manifest"
@@ -52,14 +53,15 @@ class CsvManifestOptions:
     values: tuple[int, ...] = ()
     annotations: tuple[Annotation, ...] = ("dense",)
     unlabelled: int = IGNORE
+    ignore: int | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_folder(self.folder)
-        if len(self.patch) not in (2, 3) or min(self.patch) < 1 or (len(self.patch) == 3 and not self.scans):
-            raise ValueError(f"patch must be two positive numbers, or three for scans, got {self.patch}")
+        check_patch(self.patch, *((2, 3) if self.scans else (2,)))
         check_classes(self.classes, self.values)
         if not self.annotations:
             raise ValueError("annotations must be dense, scribble or both")
+        check_ignore(self.ignore, self.values or range(len(self.classes)))
 
 
 class CsvManifest(Dataset):
@@ -114,7 +116,7 @@ class CsvManifest(Dataset):
 
     def load(self, key: str) -> Case:
         row, options = self._rows[key], self.options
-        codes = codes_of(options.classes, options.values)
+        codes = codes_of(options.classes, options.values, options.ignore)
         known = {"label": codes, "scribble": codes | {options.unlabelled: IGNORE}}
         try:
             scan = read_zyx(row["image"], self.root / row["image"]) if options.scans else None
@@ -131,7 +133,7 @@ class CsvManifest(Dataset):
 
     def remarks(self) -> Sequence[str]:
         masks = [self.root / row["label"] for row in self._rows.values() if row["label"] and not self.options.scans]
-        return mixed_values(masks, codes_of(self.options.classes, self.options.values))
+        return mixed_values(masks, codes_of(self.options.classes, self.options.values, self.options.ignore))
 
     def partition(self, fold: int) -> Partition:
         if self.folds == FOLDS:

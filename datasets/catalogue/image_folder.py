@@ -11,12 +11,13 @@ Protocol: the folders' own division, else five folds by a hash of the groups.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from ..base import LATER
 from ..types import Card
 from ._image_folders import ImageFolders
-from ._options import check_classes, check_folder, check_patch, check_pattern
+from ._options import check_classes, check_folder, check_ignore, check_patch, check_pattern
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class ImageFolderOptions:
         values: the value in the masks of each class, in order, such as [0, 128, 255]; empty = 0, 1, 2, ..., and for two
             classes 0 and 1 or 0 and 255.
         threshold: where above 0, mask values above it are the foreground; for lossy masks of two classes only.
+        ignore: the value in the masks of pixels of no class, such as 255: nothing is learnt or scored there.
         group_pattern: regular expression that finds the video or patient in a file's stem (its first bracket, if any);
             empty = every image stands for itself. Groups never straddle two parts of a split.
     """
@@ -42,6 +44,7 @@ class ImageFolderOptions:
     values: tuple[int, ...] = ()
     threshold: int = 0
     group_pattern: str = ""
+    ignore: int | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_folder(self.folder)
@@ -52,6 +55,7 @@ class ImageFolderOptions:
         if not 0 <= self.threshold < 2**16 or (self.threshold and len(self.classes) != 2):
             raise ValueError(f"threshold must be a grey level, and for two classes, got {self.threshold}")
         check_pattern(self.group_pattern)
+        check_ignore(self.ignore, self.values or range(len(self.classes)), self.threshold)
 
 
 class ImageFolder(ImageFolders):

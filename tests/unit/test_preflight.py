@@ -8,7 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+import methods
 from benchmark import preflight
 from benchmark.config import ConfigError
 from benchmark.preflight import NotReady, check
@@ -144,6 +146,30 @@ def test_two_views_need_an_even_batch(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_wrong_options_of_the_network_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         checked(tmp_path, tiny_cell(network="vnet", network_options=options))
+
+
+def test_a_network_that_a_method_asks_for_beside_the_plans_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asks(self: Any, task: Any, hyper: Any, build: Any) -> None:
+        build(name="transunet", levels=7)
+
+    monkeypatch.setattr(methods.get("mean_teacher"), "__init__", asks)
+    with pytest.raises(ConfigError, match=r"mean_teacher phantom_2d .*: .*levels must be in \[2, 5\], got 7"):
+        checked(tmp_path, tiny_cell("mean_teacher"))
+
+
+def test_a_method_that_looks_at_numbers_when_it_is_built_is_left_to_its_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[float] = []
+
+    def looks(self: Any, *given: Any) -> None:
+        looked.append(torch.zeros(1).item())
+
+    monkeypatch.setattr(methods.get("mean_teacher"), "__init__", looks)
+    checked(tmp_path, tiny_cell("mean_teacher"))
+    assert not looked, "a number was there to be looked at"
 
 
 def test_a_device_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
