@@ -8,10 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from datasets.types import IGNORE
-
 from .features import cosines, directions_sum
-from .labels import most_probable
+from .labels import nearest_if_sure
 
 _MOMENTUM = 0.99
 """Of CVCL's class prototypes."""
@@ -130,8 +128,5 @@ class PrototypeGuide(nn.Module):
         self.prototypes.update(seen, (annotated.amax(dim=2) > 0).any(dim=0) | present.any(dim=0))
         self.bank.push(F.normalize(keys, dim=2), present)
         similarity = self.prototypes.similarity(guessed)
-        nearest = most_probable(similarity)
-        second = similarity.scatter(1, nearest.unsqueeze(1), -torch.inf).amax(dim=1)  # topk takes twice as long
-        sure = (confident.amax(dim=1) > self.confidence) | (similarity.amax(dim=1) - second > self.margin)
-        label = torch.where(sure, nearest, IGNORE)
+        label = nearest_if_sure(similarity, confident, self.confidence, self.margin)
         return Guidance(label.view(-1, *space), keys, present)

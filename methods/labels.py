@@ -1,15 +1,16 @@
-"""The most probable class of every pixel, or of those whose class is sure."""
+"""The most probable class of every pixel, or of those whose class is sure, and scores in the channel of a class."""
 
 from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from datasets.types import IGNORE
 
-from .compiled import loops, rows, takes
+from .compiled import loops, rows, takes, takes_any
 
 _compiled = partial(loops, "labels")
 
@@ -33,6 +34,40 @@ def most_probable(scores: Tensor) -> Tensor:
         label = torch.where(scores[:, k] > best, k, label)
         best = torch.maximum(best, scores[:, k])
     return label
+
+
+def of_own_class(scores: Tensor, label: Tensor) -> Tensor:
+    """``(n, c, *space)`` float32: ``scores`` in the channel of ``label`` ``(n, *space)``, 0 elsewhere and at IGNORE."""
+    scores = scores.detach()
+    found = torch.zeros(scores.shape, device=scores.device)
+    if takes(scores) and label.is_contiguous() and _compiled() is not None:
+        given = rows(scores).reshape(len(scores), -1, scores.shape[1])
+        _compiled().of_own_class(given, label.flatten(1).numpy(), found.flatten(2).numpy())
+        return found
+    known = (label != IGNORE).unsqueeze(1)
+    index = torch.where(known, label.unsqueeze(1), 0)
+    return found.scatter_(1, index, scores.float().gather(1, index) * known)
+
+
+def nearest_if_sure(similarity: Tensor, confident: Tensor, confidence: float, margin: float) -> Tensor:
+    """``(n, v)`` int64: the most similar class where it is sure, IGNORE elsewhere.
+
+    Args:
+        similarity, confident: ``(n, c, v)``, without gradient.
+        confidence: sure is where a number of ``confident`` is above it,
+        margin: or where the highest similarity leads by more than this.
+    """
+    if all(each.dtype == torch.float32 and each.is_contiguous() for each in (similarity, confident)) and (
+        takes_any(similarity) and _compiled() is not None
+    ):
+        found = torch.empty_like(similarity[:, 0], dtype=torch.int64, memory_format=torch.contiguous_format)
+        limits = np.float32(confidence), np.float32(margin)
+        _compiled().nearest_if_sure(similarity.numpy(), confident.numpy(), *limits, found.numpy())
+        return found
+    nearest = most_probable(similarity)
+    second = similarity.scatter(1, nearest.unsqueeze(1), -torch.inf).amax(dim=1)  # topk takes twice as long
+    sure = (confident.amax(dim=1) > confidence) | (similarity.amax(dim=1) - second > margin)
+    return torch.where(sure, nearest, IGNORE)
 
 
 def confident_labels(logits: Tensor, threshold: float) -> Tensor:

@@ -71,12 +71,16 @@ def random_box(space: tuple[int, ...], share: float, device: torch.device) -> Te
 def random_turn(image: Tensor) -> Callable[[Tensor], Tensor]:
     """A turn in the plane of the first two axes of space, the same for all maps of ``image``'s space that it is given.
 
-    By 0, 90, 180 or 270 degrees, or where the plane is no square by 0 or 180. Drawn on the device, so that the step
-    does not wait for it: all turns are made, and one is taken.
+    By 0, 90, 180 or 270 degrees, or where the plane is no square by 0 or 180. Drawn on the device; so that the step
+    does not wait for it, all turns are made there, and one is taken.
     """
     step = 1 if image.shape[2] == image.shape[3] else 2
     turns = range(0, 4, step)
     drawn = torch.randint(len(turns), (1,), device=image.device)
+
+    if drawn.device.type == "cpu":
+        times = turns[int(drawn)]
+        return lambda maps: torch.rot90(maps, times, (2, 3))
 
     def turn(maps: Tensor) -> Tensor:
         made = torch.stack([torch.rot90(maps, k, (2, 3)) for k in turns])

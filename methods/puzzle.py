@@ -36,14 +36,13 @@ def puzzle(first: Tensor, second: Tensor, share: Tensor, *, smooth: float, prior
         share: scalar in [0, 1].
 
     Returns:
-        ``(n, 1, *space)`` float32. The grid is drawn on the device: masks of all are made, and one is taken.
+        ``(n, 1, *space)`` float32. The grid is drawn on the device; on a GPU, masks of all are made and one is taken.
     """
-    masks = []
-    for cells in GRIDS:
+    drawn, masks = torch.randint(len(GRIDS), (1,), device=first.device), []
+    for cells in (GRIDS[int(drawn)],) if drawn.device.type == "cpu" else GRIDS:
         mask = _solved(_pooled(first, cells), _pooled(second, cells), share, smooth / (16 * cells), prior)
         masks.append(F.interpolate(mask, size=first.shape[2:], mode="nearest"))
-    drawn = torch.randint(len(GRIDS), (1,), device=first.device)
-    return torch.stack(masks).index_select(0, drawn).squeeze(0)
+    return masks[0] if len(masks) == 1 else torch.stack(masks).index_select(0, drawn).squeeze(0)
 
 
 def energies(first: Tensor, second: Tensor, share: Tensor, prior: float) -> Tensor:

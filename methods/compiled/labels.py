@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from datasets.types import IGNORE
+
 from .compiling import kernel, piece, wide
 
 
@@ -25,6 +27,48 @@ def most_probable(scores: Any, label: Any) -> None:
             if value > best:
                 best, own = value, k
         label[i] = own
+
+
+@kernel
+def of_own_class(scores: Any, label: Any, found: Any) -> None:
+    """Write every position's score of its label into that class's plane of ``found``; nothing where it is IGNORE.
+
+    Args:
+        scores: ``(n, positions, classes)``, float32, or bfloat16 given as uint16.
+        label: ``(n, positions)`` int64.
+        found: ``(n, classes, positions)`` float32, zeros; written.
+    """
+    count, positions, classes = scores.shape
+    for n in range(count):
+        for i in range(positions):
+            own = label[n, i]
+            for k in range(classes):  # so that nothing is written elsewhere, whatever a label is
+                if k == own:
+                    found[n, k, i] = wide(scores[n, i, k])
+
+
+@kernel
+def nearest_if_sure(similarity: Any, confident: Any, confidence: Any, margin: Any, label: Any) -> None:
+    """Write the class of the highest similarity where either says that it is sure, else IGNORE.
+
+    Args:
+        similarity, confident: ``(n, classes, positions)`` float32.
+        confidence: float32; sure is where a number of ``confident`` is above it,
+        margin: or where the highest similarity leads by more than this.
+        label: ``(n, positions)`` int64, written; of equals the first class.
+    """
+    count, classes, positions = similarity.shape
+    for n in range(count):
+        for i in range(positions):
+            best, second, own, most = similarity[n, 0, i], np.float32(-np.inf), 0, confident[n, 0, i]
+            for k in range(1, classes):
+                value = similarity[n, k, i]
+                most = max(most, confident[n, k, i])
+                if value > best:
+                    best, second, own = value, best, k
+                elif value > second:
+                    second = value
+            label[n, i] = own if most > confidence or best - second > margin else IGNORE
 
 
 @piece
@@ -105,8 +149,10 @@ def keep_largest(label: Any, classes: Any, found: Any) -> None:
 
 
 def warm_up() -> None:
-    """Compile, or load from disk, both."""
-    label = np.zeros((1, 1, 1, 1), np.int64)
+    """Compile, or load from disk, everything."""
+    label, one = np.zeros((1, 1, 1, 1), np.int64), np.ones((1, 1, 1), np.float32)
     for kind in (np.float32, np.uint16):
         most_probable(np.zeros((1, 1), kind), label.reshape(-1))
+        of_own_class(one.astype(kind), label[0, 0], one.copy())
+    nearest_if_sure(one, one, one[0, 0, 0], one[0, 0, 0], label[0, 0])
     keep_largest(label, 1, label.copy())

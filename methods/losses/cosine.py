@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F
+
+_LEAST = 1e-8
+"""Lengths below it count as it, as in PyTorch's cosine similarity."""
 
 
 def cosine_distance(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
@@ -16,5 +18,8 @@ def cosine_distance(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
         first, second: probabilities ``(n, c, *space)``.
         mask: ``(n, *space)`` booleans of the pixels that count.
     """
-    distance = 1 - F.cosine_similarity(first.float(), second.float(), dim=1)
-    return (distance * mask).sum() / mask.sum().clamp_min(1)
+    # with classes outermost, sums over them take a fraction of the time on a CPU
+    one, other = (each.float().movedim(1, 0).contiguous() for each in (first, second))
+    dot, *squares = ((a * b).sum(dim=0) for a, b in ((one, other), (one, one), (other, other)))
+    length, length_2 = (each.clamp_min(_LEAST**2).sqrt() for each in squares)
+    return ((1 - dot / (length * length_2)) * mask).sum() / mask.sum().clamp_min(1)

@@ -45,8 +45,9 @@ def difference_part(label: Tensor, predicted: Tensor, classes: int) -> Tensor:
         ``(n, *space)`` booleans.
     """
     known = label != IGNORE
-    highest = _largest_near(torch.where(known, label, -classes).short(), -classes)
-    lowest = -_largest_near(torch.where(known, -label, -classes).short(), -classes)
+    narrow = torch.int8 if classes < 128 else torch.int16
+    highest = _largest_near(torch.where(known, label, -classes).to(narrow), -classes)
+    lowest = -_largest_near(torch.where(known, -label, -classes).to(narrow), -classes)
     return ((highest > lowest) | (label != predicted)) & known
 
 

@@ -17,8 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..along import along, interpolation
-from ..labels import most_probable
-from .overlap import one_hot
+from ..labels import most_probable, of_own_class
 
 _PRIOR = 1e-5
 """Added to the sum of weights that a prototype is divided by (CPCL): an absent class has the prototype 0."""
@@ -34,9 +33,9 @@ def confidence_weights(confidence: Tensor, label: Tensor | None = None) -> Tenso
         label: ``(n, *space)`` int64; no weight at IGNORE.
 
     Returns:
-        ``(n, c, *space)`` float32, 0 in all other channels.
+        ``(n, c, *space)`` float32, 0 in all other channels, without gradient.
     """
-    return confidence.float() * one_hot(most_probable(confidence) if label is None else label, confidence.shape[1])
+    return of_own_class(confidence, most_probable(confidence) if label is None else label)
 
 
 def class_prototypes(features: Tensor, weight: Tensor) -> Tensor:

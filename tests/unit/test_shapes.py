@@ -124,7 +124,7 @@ def test_a_kind_that_the_bank_has_not_is_named_in_the_record() -> None:
 
 
 def test_a_bank_of_scribbles_is_refused() -> None:
-    with pytest.raises(DataError, match="elsewhere has unlabelled pixels: scribbles"):
+    with pytest.raises(DataError, match="elsewhere has unlabelled pixels; name a dataset"):
         matched(replace(pool("12", annotation="scribble"), annotation="dense"), pool("12"), NAMES, "elsewhere")
 
 
