@@ -17,6 +17,7 @@ RAMPED = {
     "ict": ["consistency"],
     "cps": ["pseudo_1", "pseudo_2"],
     "cross_teaching": ["pseudo_1", "pseudo_2"],
+    "mcf": ["correction"],
     "dan": ["adversarial"],
     "urpc": ["consistency"],
     "r_drop": ["divergence"],
