@@ -53,6 +53,10 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "dan": HALF_AND_HALF | SSL4MIS | {"critic_lr": 1e-4, "critic_width": 64},  # §3.10
     "cps": HALF_AND_HALF | SSL4MIS | INTENDED | {"evaluate": "first"},  # §3.10
     "cross_teaching": HALF_AND_HALF | SSL4MIS | {"partner": "transunet"},  # §3.10; the paper's is a Swin-UNet
+    "ss_net": HALF_AND_HALF  # §3.11; voxels are this project's
+    | INTENDED
+    | {"weight": 1.0, "ramp": 40 * 150 / 15_000, "epsilon": 10.0, "probe": 10.0, "separation": 0.1}
+    | {"slots": 32, "voxels": 256, "width": 32},
     "mcf": HALF_AND_HALF  # §3.11; the partner is this project's
     | {"weight": 0.1, "ramp": 40 * 150 / 6000, "review": 0.5, "temperature": 0.1, "partner": "unet"},
     "cct": HALF_AND_HALF  # §3.10, §1.3

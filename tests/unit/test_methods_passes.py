@@ -35,6 +35,7 @@ PASSES = {  # of the networks in one step, each normalised by itself, as release
     "cps": [1, 1],
     "cross_teaching": [1, 1],
     "mcf": [1, 1],
+    "ss_net": [3],
     "min_max_similarity": [2, 2],
     "duo_segnet": [2, 2],
     "deep_co_training": [4, 4],

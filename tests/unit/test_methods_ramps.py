@@ -18,6 +18,7 @@ RAMPED = {
     "cps": ["pseudo_1", "pseudo_2"],
     "cross_teaching": ["pseudo_1", "pseudo_2"],
     "mcf": ["correction"],
+    "ss_net": ["smoothness", "separation_labelled", "separation_unlabelled"],
     "dan": ["adversarial"],
     "urpc": ["consistency"],
     "r_drop": ["divergence"],
