@@ -60,6 +60,14 @@ READINGS = {
     f"{OTHER}partner": Reading(
         "of partners", "the partner in the network's place, for the methods that have one", ("dice", "hd95")
     ),
+    **{
+        f"{OTHER}{which}": Reading(
+            f"of {which} networks",
+            f"the {which} of two networks alone, for the methods that predict with both",
+            ("dice", "hd95"),
+        )
+        for which in ("first", "second")
+    },
 }
 """In the order of their tables; those of other names that methods give follow, see :func:`reading`."""
 
