@@ -24,6 +24,7 @@ from datasets.splits import Split
 from datasets.store import Store
 from datasets.weak import strong
 from methods import networks
+from methods.base import Build
 
 from . import device
 from .config import ConfigError, nearest
@@ -70,7 +71,7 @@ def check(cells: Sequence[Cell], places: Places, say: Say = lambda line: None) -
     opened: dict[str, Dataset] = {}
     stores: dict[tuple[object, ...], Store] = {}
     amounts: dict[tuple[object, ...], Cell] = {}
-    told = {""}
+    told, judged = {""}, set()
     for cell in cells:
         key = _opened_as(cell)
         if key not in opened:
@@ -78,7 +79,9 @@ def check(cells: Sequence[Cell], places: Places, say: Say = lambda line: None) -
             _cases(strong(opened[key]), places, say)
         dataset = opened[key]
         with _named(cell):
-            _cell(cell, dataset)
+            if (settings := (key, cell.method, repr(cell.hyper), repr(cell.training))) not in judged:
+                judged.add(settings)  # whatever the seed, fold and amount
+                _settings(cell, dataset)
             split = split_of(cell, dataset)
             _amount(cell, split, amounts)
             if (sentence := _rounded(cell, split)) not in told:
@@ -172,7 +175,7 @@ def _remember(dataset: Dataset, places: Places) -> None:
     atomic_write(_checked(dataset, places), b"")
 
 
-def _cell(cell: Cell, dataset: Dataset) -> None:
+def _settings(cell: Cell, dataset: Dataset) -> None:
     training, task = cell.training, dataset.task
     _size(cell, dataset)
     reason = methods.get(cell.method).unsupported(task)
@@ -187,8 +190,9 @@ def _cell(cell: Cell, dataset: Dataset) -> None:
         )
     with torch.device("meta"):  # its shape alone: no weights are read
         name = training.network.removesuffix(networks.PRETRAINED)
+        build = networks.builder(name, **network_settings(training, task))
         try:
-            network = networks.make(name, **network_settings(training, task))
+            network = build()
         except (TypeError, ValueError) as error:
             raise ConfigError(f"training: {error}") from error
     device.pick()  # refuses a BENCH_DEVICE that cannot be
@@ -200,13 +204,11 @@ def _cell(cell: Cell, dataset: Dataset) -> None:
                 f"{cell.dataset}: training.patch {training.patch}: {training.network} needs sides divisible by "
                 f"{network.divisor}; {side} is not, {allowed} is the next that is"
             )
-    _method(cell, dataset)
+    _method(cell, dataset, build)
 
 
-def _method(cell: Cell, dataset: Dataset) -> None:
+def _method(cell: Cell, dataset: Dataset, build: Build) -> None:
     """Build it without numbers: it may refuse a size, or ask for a network beside the plan's that cannot be made."""
-    name, settings = cell.training.network, network_settings(cell.training, dataset.task)
-    build = networks.builder(name.removesuffix(networks.PRETRAINED), **settings)
     try:
         with torch.device("meta"):
             methods.get(cell.method)(dataset.task, cell.hyper, build)

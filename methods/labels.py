@@ -11,6 +11,7 @@ from torch import Tensor
 from datasets.types import IGNORE
 
 from .compiled import loops, rows, takes, takes_any
+from .losses.overlap import one_hot
 
 _compiled = partial(loops, "labels")
 
@@ -39,14 +40,11 @@ def most_probable(scores: Tensor) -> Tensor:
 def of_own_class(scores: Tensor, label: Tensor) -> Tensor:
     """``(n, c, *space)`` float32: ``scores`` in the channel of ``label`` ``(n, *space)``, 0 elsewhere and at IGNORE."""
     scores = scores.detach()
-    found = torch.zeros(scores.shape, device=scores.device)
-    if takes(scores) and label.is_contiguous() and _compiled() is not None:
-        given = rows(scores).reshape(len(scores), -1, scores.shape[1])
-        _compiled().of_own_class(given, label.flatten(1).numpy(), found.flatten(2).numpy())
-        return found
-    known = (label != IGNORE).unsqueeze(1)
-    index = torch.where(known, label.unsqueeze(1), 0)
-    return found.scatter_(1, index, scores.float().gather(1, index) * known)
+    if not (takes(scores) and label.is_contiguous() and _compiled() is not None):
+        return scores.float() * one_hot(label, scores.shape[1])
+    found, given = torch.zeros(scores.shape), rows(scores).reshape(len(scores), -1, scores.shape[1])
+    _compiled().of_own_class(given, label.flatten(1).numpy(), found.flatten(2).numpy())
+    return found
 
 
 def nearest_if_sure(similarity: Tensor, confident: Tensor, confidence: float, margin: float) -> Tensor:
