@@ -101,49 +101,68 @@ def gradient_of_maps(
             found[i, j] = narrow(arriving * scale[j] + value * by_map[j] + constant[j], maps[i, j])
 
 
+@piece
+def _of_batch(seeds: Any, b: Any) -> Any:
+    """The seeds of a batch, if there are any."""
+    return None if seeds is None else seeds[b]
+
+
+@piece
+def _by_channel(sums: Any, channels: Any) -> None:
+    """Add the lanes of a channel up, into the first of them."""
+    for j in range(channels, sums.size):
+        sums[j % channels] += sums[j]
+
+
 @kernel
 def normalise_and_activate(
-    maps: Any, found: Any, weight: Any, bias: Any, running_mean: Any, running_variance: Any,
+    maps: Any, found: Any, ends: Any, weight: Any, bias: Any, running_mean: Any, running_variance: Any,
     momentum: Any, eps: Any, slope: Any, seeds: Any, dropped: Any, kept: Any,
 ) -> tuple[Any, Any]:  # fmt: skip
-    """Batch normalisation, activation and dropout, forward; the running statistics move towards those of the batch.
+    """Batch normalisation, activation and dropout, forward; the running statistics move towards those of each batch.
 
     Args:
         maps, found: ``(rows, lanes)``; lanes are the channels, once or several times.
+        ends: ``(batches,)`` int64: rows before the end of each batch, which has statistics of its own.
         weight, bias, running_mean, running_variance: ``(channels,)`` float32; the last two are written.
         momentum, eps, slope: of normalisation and activation.
-        seeds, dropped, kept: as in :func:`activate`.
+        seeds, dropped, kept: as in :func:`activate`; a pair of seeds for each batch.
 
     Returns:
-        ``(3, lanes)`` float32: scale, shift and mean; and ``(2, channels)`` float64: mean, and inverse deviation.
+        ``(batches, 3, lanes)`` float32: scale, shift and mean; and ``(batches, 2, channels)`` float64: mean, and
+        inverse deviation.
     """
-    (rows, lanes), channels = maps.shape, weight.size
-    count = rows * (lanes // channels)
+    lanes, channels, start = maps.shape[1], weight.size, 0
     pivot, total, squares = np.empty(lanes, np.float32), np.zeros(lanes), np.zeros(lanes)
-    for j in range(lanes):
-        pivot[j] = wide(maps[0, j % channels])
-    moments(maps, pivot, total, squares)
-    for j in range(channels, lanes):
-        total[j % channels] += total[j]
-        squares[j % channels] += squares[j]
-    by_lane, by_channel = np.empty((3, lanes), np.float32), np.empty((2, channels))
-    for c in range(channels):
-        offset = total[c] / count
-        variance = max(squares[c] / count - offset * offset, 0.0)
-        mean, inverse = pivot[c] + offset, 1 / math.sqrt(variance + eps)
-        by_channel[0, c], by_channel[1, c] = mean, inverse
-        running_mean[c] += momentum * (mean - running_mean[c])
-        running_variance[c] += momentum * (variance * (count / max(count - 1, 1)) - running_variance[c])
-    for j in range(lanes):
-        mean, scale = by_channel[0, j % channels], weight[j % channels] * by_channel[1, j % channels]
-        by_lane[0, j], by_lane[1, j], by_lane[2, j] = scale, bias[j % channels] - mean * scale, mean
-    activate(maps, found, by_lane[0], by_lane[1], slope, seeds, dropped, kept)
+    by_lane, by_channel = np.empty((ends.size, 3, lanes), np.float32), np.empty((ends.size, 2, channels))
+    for b in range(ends.size):
+        some, written, end = maps[start : ends[b]], found[start : ends[b]], ends[b]
+        count = (end - start) * (lanes // channels)
+        for j in range(lanes):
+            pivot[j] = wide(some[0, j % channels])
+        total[:] = 0
+        squares[:] = 0
+        moments(some, pivot, total, squares)
+        _by_channel(total, channels)
+        _by_channel(squares, channels)
+        for c in range(channels):
+            offset = total[c] / count
+            variance = max(squares[c] / count - offset * offset, 0.0)
+            mean, inverse = pivot[c] + offset, 1 / math.sqrt(variance + eps)
+            by_channel[b, 0, c], by_channel[b, 1, c] = mean, inverse
+            running_mean[c] += momentum * (mean - running_mean[c])
+            running_variance[c] += momentum * (variance * (count / max(count - 1, 1)) - running_variance[c])
+        for j in range(lanes):
+            mean, scale = by_channel[b, 0, j % channels], weight[j % channels] * by_channel[b, 1, j % channels]
+            by_lane[b, 0, j], by_lane[b, 1, j], by_lane[b, 2, j] = scale, bias[j % channels] - mean * scale, mean
+        activate(some, written, by_lane[b, 0], by_lane[b, 1], slope, _of_batch(seeds, b), dropped, kept)
+        start = end
     return by_lane, by_channel
 
 
 @kernel
 def gradients(
-    maps: Any, gradient: Any, found: Any, by_lane: Any, by_channel: Any, of_weight: Any, of_bias: Any,
+    maps: Any, gradient: Any, found: Any, ends: Any, by_lane: Any, by_channel: Any, of_weight: Any, of_bias: Any,
     slope: Any, seeds: Any, dropped: Any, kept: Any,
 ) -> None:  # fmt: skip
     """The way back through :func:`normalise_and_activate`, which gave ``by_lane`` and ``by_channel``.
@@ -153,24 +172,33 @@ def gradients(
         gradient: what arrives.
         found: the gradient with respect to maps, written.
         of_weight, of_bias: ``(channels,)`` float32, written.
-        slope, seeds, dropped, kept: as on the way forth.
+        ends, slope, seeds, dropped, kept: as on the way forth.
     """
-    (rows, lanes), channels = maps.shape, of_weight.size
-    count = rows * (lanes // channels)
-    scale, shift, total, products = by_lane[0], by_lane[1], np.zeros(lanes), np.zeros(lanes)
-    gradient_moments(maps, gradient, scale, shift, by_lane[2], slope, seeds, dropped, kept, total, products)
-    for j in range(channels, lanes):
-        total[j % channels] += total[j]
-        products[j % channels] += products[j]
+    lanes, channels, start = maps.shape[1], of_weight.size, 0
+    total, products = np.zeros(lanes), np.zeros(lanes)
     by_map, constant = np.empty(lanes, np.float32), np.empty(lanes, np.float32)
-    for c in range(channels):
-        mean, inverse = by_channel[0, c], by_channel[1, c]
-        steep = -scale[c] * inverse * inverse * products[c] / count
-        flat = -scale[c] * total[c] / count - steep * mean
-        for j in range(c, lanes, channels):
-            by_map[j], constant[j] = steep, flat
-        of_weight[c], of_bias[c] = products[c] * inverse, total[c]
-    gradient_of_maps(maps, gradient, found, scale, shift, slope, seeds, dropped, kept, by_map, constant)
+    of_weight[:] = 0
+    of_bias[:] = 0
+    for b in range(ends.size):
+        some, arriving, written, end = maps[start : ends[b]], gradient[start : ends[b]], found[start : ends[b]], ends[b]
+        scale, shift, means = by_lane[b, 0], by_lane[b, 1], by_lane[b, 2]
+        count = (end - start) * (lanes // channels)
+        total[:] = 0
+        products[:] = 0
+        rest = slope, _of_batch(seeds, b), dropped, kept
+        gradient_moments(some, arriving, scale, shift, means, *rest, total, products)
+        _by_channel(total, channels)
+        _by_channel(products, channels)
+        for c in range(channels):
+            mean, inverse = by_channel[b, 0, c], by_channel[b, 1, c]
+            steep = -scale[c] * inverse * inverse * products[c] / count
+            flat = -scale[c] * total[c] / count - steep * mean
+            for j in range(c, lanes, channels):
+                by_map[j], constant[j] = steep, flat
+            of_weight[c] += np.float32(products[c] * inverse)
+            of_bias[c] += np.float32(total[c])
+        gradient_of_maps(some, arriving, written, scale, shift, *rest, by_map, constant)
+        start = end
 
 
 @kernel
@@ -198,7 +226,8 @@ def warm_up() -> None:
         maps, values = np.zeros((1, 1), kind), np.ones((6, 1), np.float32)
         scale_and_activate(maps, maps.copy(), *values[:2], np.float32(1))
         gradient_of_scaled(maps, maps, maps.copy(), *values[:2], np.float32(1))
-        for seeds in (None, np.zeros(2, np.uint32)):
+        ends = np.ones(1, np.int64)
+        for seeds in (None, np.zeros((1, 2), np.uint32)):
             rest = np.float32(1), seeds, np.uint32(0), np.float32(1)
-            kept = normalise_and_activate(maps, maps.copy(), *values[:4], 0.1, 1e-5, *rest)
-            gradients(maps, maps, maps.copy(), *kept, *values[4:], *rest)
+            kept = normalise_and_activate(maps, maps.copy(), ends, *values[:4], 0.1, 1e-5, *rest)
+            gradients(maps, maps, maps.copy(), ends, *kept, *values[4:], *rest)

@@ -128,7 +128,7 @@ def keep_largest(label: Any, classes: Any, found: Any) -> None:
         found: as ``label``, zeros; written.
     """
     count, depth, height, width = label.shape
-    parent, size = np.empty(depth * height * width, np.int64), np.empty(depth * height * width, np.int64)
+    parent, size = np.empty((2, depth * height * width), np.int32)
     largest = np.empty(classes, np.int64)
     for i in range(count):
         own, kept = label[i].reshape(-1), found[i].reshape(-1)

@@ -7,7 +7,7 @@ read it twice and write it once each way, and zeros are computed from a place an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
 from functools import partial
 from typing import Any
 
@@ -40,13 +40,12 @@ def activated(maps: Tensor, norm: nn.Module, activation: nn.Module, dropout: nn.
     """
     share = dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0
     if isinstance(norm, _BatchNorm) and _fits(maps, norm):
+        weight, bias = norm.weight, norm.bias
         if norm.training and share < 1:
-            if not (torch.is_grad_enabled() and (maps.requires_grad or norm.weight.requires_grad)):
-                return _forth(maps, norm, _slope(activation), share)[
-                    0
-                ]  # autograd's own part takes as long as a small map
-            return _Activated.apply(maps, norm.weight, norm.bias, norm, _slope(activation), share)
-        if not norm.training and not share and not (torch.is_grad_enabled() and norm.weight.requires_grad):
+            if not (torch.is_grad_enabled() and (maps.requires_grad or weight.requires_grad)):
+                return _forth(maps, norm, _slope(activation), share)[0]  # autograd's part takes as long as a small map
+            return _Activated.apply(maps, weight, bias, norm, _slope(activation), share)
+        if not norm.training and not share and not (torch.is_grad_enabled() and weight.requires_grad):
             return _Scaled.apply(maps, *_affine(norm), _slope(activation))
     found = activation(norm(maps))
     return found if dropout is None else dropout(found)
@@ -81,29 +80,32 @@ class Twice(nn.Sequential):
 
 def _fits(maps: Tensor, norm: _BatchNorm) -> bool:
     """Whether the compiled loops can take it."""
+    count = maps.numel()
     return (
         takes(maps)
         and norm.affine
         and norm.momentum is not None
         and norm.running_mean is not None
         and norm.weight.dtype == torch.float32
-        and maps.shape[1] < maps[0].numel() * min(parts(maps))
-        and maps.numel() < _MOST
+        and maps.shape[0] * maps.shape[1] < count * min(parts(maps))
+        and count < _MOST
         and _compiled() is not None
     )
 
 
-def _forth(maps: Tensor, norm: Any, slope: float, share: float) -> tuple[Tensor, tuple[int, ...], list[Any]]:
-    """What becomes of ``maps``, the sizes of the batches in them, and of each what its way back needs."""
-    found, sizes, kept = torch.empty_like(maps), parts(maps), []
-    arrays = [each.detach().numpy() for each in (norm.weight, norm.bias, norm.running_mean, norm.running_var)]
-    for given, written in _batches(sizes, maps.detach(), found):
-        rest = np.float32(slope), *_drops(share)
-        settings = (*arrays, norm.momentum, norm.eps, *rest)
-        kept.append((_compiled().normalise_and_activate(_rows(given), _rows(written), *settings), rest))
-        if norm.num_batches_tracked is not None:
-            norm.num_batches_tracked.add_(1)
-    return found, sizes, kept
+def _forth(maps: Tensor, norm: Any, slope: float, share: float) -> tuple[Tensor, tuple[Any, ...], tuple[Any, ...]]:
+    """What becomes of ``maps``, what its way back needs of the batches in them, and of the activation."""
+    found, sizes = torch.empty_like(maps), parts(maps)
+    lanes = _lanes(maps, math.gcd(*sizes))
+    ends = np.cumsum(sizes, dtype=np.int64) * (maps.numel() // len(maps)) // lanes
+    arrays = [numbers(each.detach()) for each in (norm.weight, norm.bias, norm.running_mean, norm.running_var)]
+    rest = np.float32(slope), *_drops(share, len(sizes))
+    kept = _compiled().normalise_and_activate(
+        _rows(maps, lanes), _rows(found, lanes), ends, *arrays, norm.momentum, norm.eps, *rest
+    )
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(len(sizes))
+    return found, (ends, *kept), rest
 
 
 class _Activated(torch.autograd.Function):
@@ -111,7 +113,7 @@ class _Activated(torch.autograd.Function):
     def forward(
         ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, norm: _BatchNorm, slope: float, share: float
     ) -> Tensor:
-        found, ctx.sizes, ctx.kept = _forth(maps, norm, slope, share)
+        found, ctx.kept, ctx.rest = _forth(maps, norm, slope, share)
         ctx.save_for_backward(maps)
         return found
 
@@ -119,11 +121,11 @@ class _Activated(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         maps, gradient, found = _on_the_way_back(ctx, gradient)
-        by_part = torch.empty(len(ctx.sizes), 2, maps.shape[1])
-        split = _batches(ctx.sizes, maps, gradient, found)
-        for (kept, rest), parameters, arrays in zip(ctx.kept, by_part.numpy(), split, strict=True):
-            _compiled().gradients(*map(_rows, arrays), *kept, *parameters, *rest)
-        return found, *(by_part.sum(dim=0) if len(by_part) > 1 else by_part[0]), None, None, None
+        lanes = ctx.kept[1].shape[-1]
+        parameters = [torch.empty(maps.shape[1]) for _ in range(2)]
+        arrays = [_rows(each, lanes) for each in (maps, gradient, found)]
+        _compiled().gradients(*arrays, *ctx.kept, *map(numbers, parameters), *ctx.rest)
+        return found, *parameters, None, None, None
 
 
 class _Scaled(torch.autograd.Function):
@@ -131,10 +133,10 @@ class _Scaled(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, scale: Tensor, shift: Tensor, slope: float) -> Tensor:
-        found, given = torch.empty_like(maps), _rows(maps)
-        times = given.shape[1] // maps.shape[1]
+        found, lanes = torch.empty_like(maps), _lanes(maps)
+        times = lanes // maps.shape[1]
         ctx.rest = *(np.tile(each.detach().numpy(), times) for each in (scale, shift)), np.float32(slope)
-        _compiled().scale_and_activate(given, _rows(found), *ctx.rest)
+        _compiled().scale_and_activate(_rows(maps, lanes), _rows(found, lanes), *ctx.rest)
         ctx.save_for_backward(maps)
         return found
 
@@ -142,7 +144,8 @@ class _Scaled(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         maps, gradient, found = _on_the_way_back(ctx, gradient)
-        _compiled().gradient_of_scaled(_rows(maps), _rows(gradient), _rows(found), *ctx.rest)
+        arrays = [_rows(each, ctx.rest[0].size) for each in (maps, gradient, found)]
+        _compiled().gradient_of_scaled(*arrays, *ctx.rest)
         return found, None, None, None
 
 
@@ -163,22 +166,22 @@ def _slope(activation: nn.Module) -> float:
     return getattr(activation, "negative_slope", 0.0)
 
 
-def _batches(sizes: tuple[int, ...], *maps: Tensor) -> Iterable[tuple[Tensor, ...]]:
-    """The maps of each batch that they are made of."""
-    return zip(*(each.split(sizes) for each in maps), strict=True) if len(sizes) > 1 else (maps,)
-
-
-def _rows(maps: Tensor) -> Any:
-    """A channels-last map, of which no gradient is asked, as a matrix ``(rows, lanes)``."""
-    lanes, count = maps.shape[1], maps.numel()
+def _lanes(maps: Tensor, samples: int = 1) -> int:
+    """Numbers of a row: its channels, as many times as fill a row and divide so many samples."""
+    lanes, count = maps.shape[1], maps.numel() // max(len(maps), 1) * samples
     while lanes < LANES and count % (2 * lanes) == 0:
         lanes *= 2
-    return numbers(maps.as_strided((count // lanes, lanes), (lanes, 1)))
+    return lanes
 
 
-def _drops(share: float) -> tuple[Any, Any, Any]:
-    """Seeds, the share that is dropped in 32 bits, and what the others are multiplied by; no seeds = nothing."""
+def _rows(maps: Tensor, lanes: int) -> Any:
+    """A channels-last map, of which no gradient is asked, as a matrix ``(rows, lanes)``."""
+    return numbers(maps.detach().as_strided((maps.numel() // lanes, lanes), (lanes, 1)))
+
+
+def _drops(share: float, batches: int) -> tuple[Any, Any, Any]:
+    """Seeds of each batch, the share dropped in 32 bits, and what the others are multiplied by; no seeds = nothing."""
     if not share:
         return None, np.uint32(0), np.float32(1)
-    seeds = torch.randint(2**32, (2,)).numpy().astype(np.uint32)
+    seeds = torch.randint(2**32, (batches, 2)).numpy().astype(np.uint32)
     return seeds, np.uint32(round(share * 2**32)), np.float32(1 / (1 - share))

@@ -60,11 +60,12 @@ digest, rng = hashlib.sha256(), np.random.default_rng(0)
 for channels, lanes in ((16, 64), (6, 6)):
     maps, gradient = rng.standard_normal((2, 333, lanes)).astype(np.float32)
     affine, found = rng.standard_normal((4, channels)).astype(np.float32), np.empty_like(maps)
-    for seeds in (None, np.array([1, 2], np.uint32)):
+    ends = np.array([100, 333])
+    for seeds in (None, np.array([[1, 2], [3, 4]], np.uint32)):
         rest = np.float32(0.01), seeds, np.uint32(2**30), np.float32(4 / 3)
-        kept = activation.normalise_and_activate(maps, found, *affine, 0.1, 1e-5, *rest)
+        kept = activation.normalise_and_activate(maps, found, ends, *affine, 0.1, 1e-5, *rest)
         digest.update(found.tobytes())
-        activation.gradients(maps, gradient, found, *kept, *affine[2:], *rest)
+        activation.gradients(maps, gradient, found, ends, *kept, *affine[2:], *rest)
         digest.update(found.tobytes() + affine.tobytes())
     label, sums = rng.integers(0, lanes, 333), np.zeros((3, lanes))
     losses.sums_of_known(maps, label, found, *sums)

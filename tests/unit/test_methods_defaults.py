@@ -29,6 +29,7 @@ INTENDED = {"variant": "intended"}
 PUBLISHED: dict[str, dict[str, Any]] = {
     # semi-supervised
     "supervised": HALF_AND_HALF,
+    "supervised_pair": HALF_AND_HALF | {"partner": "same"},
     "mean_teacher": TEACHER | SSL4MIS | NOISE | {"evaluate": "student"},  # §3.2, §5
     "entropy_minimisation": HALF_AND_HALF | SSL4MIS,  # §3.3
     "ua_mt": TEACHER | NOISE | INTENDED | {"weight": 0.1, "ramp": 40 * 150 / 6000, "passes": 8},  # §3.4
