@@ -34,7 +34,10 @@ VOXELS = ("hd95_pooled_vox", "diagonal_vox")
 """Distances in voxels, beside those in mm: papers print them, and a published number is compared in its own unit."""
 
 _TEXTS = ("selection", "case", "group", "class", "status", "unit")
-_NUMBERS = ("diagonal", "n_gt", *VOXELS)
+ASD = "asd_pred_to_gt"
+"""The average surface distance that papers print: from the prediction's surface to the reference's, as medpy has it."""
+
+_NUMBERS = ("diagonal", "n_gt", ASD, *VOXELS)
 
 _NO_PLAN = "The plan itself is not at hand: only recorded cells are shown, and missing ones cannot be named."
 _AGAIN = "delete the folder of this cell and run the plan again: only this cell is recomputed."
@@ -56,8 +59,8 @@ class Results:
             plot by), ``is_share``, ``seed``, ``fold``, ``status`` (finished, failed, killed, missing), ``reason``,
             ``train_seconds``, ``total_seconds``, ``predict_seconds`` (per case), ``memory_mib``, ``parameters``.
         scores: one row per cell (``cell`` is the row number in ``cells``), selection, case and class, with
-            ``group``, ``status``, ``unit``, ``diagonal``, ``n_gt`` (pixels or voxels of the reference), :data:`METRICS`
-            and :data:`VOXELS`, raw: NaN and infinity as measured.
+            ``group``, ``status``, ``unit``, ``diagonal``, ``n_gt`` (pixels or voxels of the reference), :data:`ASD`,
+            :data:`METRICS` and :data:`VOXELS`, raw: NaN and infinity as measured.
         records: the records by id.
         folders: their folders by id.
         strays: records in the folder that are no cells of the plan (settings or versions have changed since).

@@ -15,9 +15,9 @@ from benchmark.plan import nominal_task
 from benchmark.prepare import network_settings
 from benchmark.record import LARGEST, METRICS, Record, Score
 from benchmark.report import frame, published, summary
-from benchmark.report.published.comparison import Pair
 from benchmark.report.published.numbers import Protocol, Published, Row, Values, load, shown
 from benchmark.report.published.ours import Ours, tags
+from benchmark.report.published.pairing import Pair
 from benchmark.run import describe
 from methods import networks
 from tests.unit.report_records import score, write_cell
@@ -231,8 +231,9 @@ def test_a_verdict_names_the_tags_that_differ_and_the_notes_say_how(tmp_path: Pa
 
 
 def test_our_hd95_is_the_pooled_percentile_that_papers_print(tmp_path: Path) -> None:
-    results, entries = results_of(tmp_path, {"method": "ua_mt", "dataset": "la", "ratio": 0.2})
-    entries["hd95_pooled_mean"] = 7.25
+    rows = [in_voxels(score("a", hd95=9.0), hd95_pooled=7.25)]
+    write_cell(tmp_path, rows, method="ua_mt", dataset="la", ratio=0.2)
+    results, entries = results_of(tmp_path)
     in_mm = row(protocol=dataclasses.replace(PROTOCOL, unit="mm"))
     assert "| 7.25 mm |" in published.markdown(published.beside(results, entries, [table(in_mm)]))
 
@@ -260,6 +261,50 @@ def test_a_distance_published_in_voxels_stands_beside_ours_in_voxels(tmp_path: P
     assert "| 39.33 ± 0.00 mm |" in published.markdown(published.beside(results, entries, [table(silent)]))
 
 
+FOUR = Values(84.25, jaccard=73.48, hd95=13.84, asd=3.36)
+
+
+@pytest.mark.parametrize("sides", [(2.5, 2.5), (2.5, 1.0)], ids=["cubes", "no cubes"])
+def test_jaccard_and_asd_stand_beside_those_of_a_source_that_has_them(tmp_path: Path, sides: tuple[float, ...]) -> None:
+    """ASD from prediction to reference; in voxels where they are cubes, as the two HD95 of every case say."""
+    for seed in range(2):
+        rows = [
+            in_voxels(
+                score(case, hd95=9.0), hd95_pooled=side * far, hd95_pooled_vox=far, asd_pred_to_gt=5.0 * (seed + 1)
+            )
+            for case, side, far in (("a", sides[0], 2.0), ("b", sides[1], 4.0))
+        ]
+        rows.append(in_voxels(score("c", status="missed")))
+        write_cell(tmp_path, rows, method="ua_mt", dataset="la", ratio=0.2, seed=seed)
+    results, entries = results_of(tmp_path)
+    one = dataclasses.replace(row(), values=FOUR)
+    found = published.beside(results, entries, [table(one)])
+    text = published.markdown(found)
+    assert "| Dice / Jaccard (%) | HD95 / ASD | Ours | Our Dice / Jaccard (%) | Our HD95 / ASD |" in text
+    assert "| 84.25 / 73.48 | 13.84 / 3.36 px |" in text
+    assert "| 33.3 ± 0.0 / 22.2 ± 0.0 |" in text  # two cases of 0.5 and 1 / 3, one missed
+    # in voxels (2 + 2 + 40) / 3 and (4 + 4 + 40) / 3; a third of the diagonals of both HD95 is that of (2 + 4 + 40)
+    mine = "15.33 ± 0.00 / 15.33 ± 0.94 px" if sides[0] == sides[1] else "15.33 ± 0.00 / – px"
+    assert f"| {mine} |" in text
+    assert mine in published.html(found)
+    assert "Both ASD are the mean distance from the predicted surface" in text
+    in_mm = dataclasses.replace(one, protocol=dataclasses.replace(PROTOCOL, unit="mm"))
+    text = published.markdown(published.beside(results, entries, [table(in_mm)]))
+    assert " / 38.33 ± 2.36 mm |" in text  # (5 + 5 + 100) / 3 and (10 + 10 + 100) / 3
+    (columns,) = {each.columns for each in published.tables(found)}
+    assert [column.amount for column in columns][:2] == ["Dice / Jaccard (%)", "HD95 / ASD"]
+
+
+def test_a_row_without_the_further_numbers_of_its_table_has_dashes(tmp_path: Path) -> None:
+    results, entries = results_of(tmp_path, {"method": "ua_mt", "dataset": "la", "ratio": 0.2})
+    full, none = dataclasses.replace(row(), values=FOUR), dataclasses.replace(row("Other", method=None))
+    text = published.markdown(published.beside(results, entries, [table(full, none)]))
+    assert "| Other | 84.25 / – | – | – | – | – | not run here |" in text
+    plain = published.markdown(published.beside(results, entries, [table(row())]))
+    assert "Jaccard" not in plain
+    assert "ASD" not in plain
+
+
 def test_a_number_of_largest_components_stands_beside_ours_of_largest_components(tmp_path: Path) -> None:
     for seed in range(2):
         rows = [in_voxels(score("a", dice=0.5, hd95=9.0), hd95_pooled_vox=6.0)]
@@ -277,7 +322,7 @@ def test_a_number_of_largest_components_stands_beside_ours_of_largest_components
 
 
 def test_millimetres_cannot_be_made_of_voxels() -> None:
-    ours = Ours("ua_mt", "8 labelled", "ua_mt", {}, 84.0, 0.5, 8.0, 1.0, 3, 80, PROTOCOL, hd95_vox=8.0)
+    ours = Ours("ua_mt", "8 labelled", "ua_mt", {}, 84.0, 0.5, 8.0, 1.0, 3, 80, PROTOCOL, voxels={"hd95": 8.0})
     in_mm = dataclasses.replace(PROTOCOL, unit="mm")
     assert ours.beside(in_mm) == ours.beside(PROTOCOL) == ours
 
@@ -286,13 +331,13 @@ def test_another_unit_alone_leaves_dice_comparable() -> None:
     ours = Ours("ua_mt", "8 labelled", "ua_mt", {}, 84.0, 0.5, 8.0, 1.0, 3, 80, PROTOCOL)
     one = row(protocol=dataclasses.replace(PROTOCOL, unit="mm"))
     verdict = Pair(one, ours, one.protocol.differing(ours.protocol)).verdict
-    assert verdict == "Dice comparable; HD95 not comparable: unit"
+    assert verdict == "Dice comparable; distances not comparable: unit"
 
 
 def test_equal_protocols_are_called_comparable_in_every_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results, entries = results_of(tmp_path, {"method": "ua_mt", "dataset": "la", "ratio": 0.2})
     one = Ours("ua_mt", "8 labelled", "ua_mt", {}, 84.0, 0.5, 13.0, 1.0, 3, 80, PROTOCOL)
-    monkeypatch.setattr("benchmark.report.published.comparison.ours_of", lambda results, entries, rule: [one])
+    monkeypatch.setattr("benchmark.report.published.pairing.ours_of", lambda results, entries, rule: [one])
     found = published.beside(results, entries, [table(row())])
     assert found[0].pairs[0].verdict == "comparable"
     assert "| 13.00 ± 1.00 px | comparable |" in published.markdown(found)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .comparison import Comparison, beside, csv, html, markdown, tables
+from .comparison import csv, html, markdown, tables
 from .numbers import load
+from .pairing import Comparison, beside
 
 __all__ = ["Comparison", "beside", "csv", "html", "load", "markdown", "tables"]

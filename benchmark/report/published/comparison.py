@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from html import escape
 from textwrap import wrap
 from typing import Any
 
 import pandas as pd
 
-from ...metrics.policy import DEFAULT_RULE
-from ..frame import Results
 from ..render import pipes
 from ..tables import Column, Number, Table
 from ..tables import Row as Entry
-from .numbers import Protocol, Published, Row, load, shown
-from .ours import Ours, ours_of
+from .numbers import Protocol, Published, Values
+from .ours import Ours
+from .pairing import Comparison, Pair
 
 WORDS = {
     "dataset": "dataset",
@@ -36,9 +35,14 @@ WORDS = {
 
 CAUTION = (
     "Both HD95 are one percentile of the distances of both directions together, as medpy takes it; other tables here "
-    "show the larger of two percentiles. Ours stands in voxels where the published one does. Published deviations are "
+    "show the larger of two percentiles.{} Ours stand in voxels where the published ones do. Published deviations are "
     "over cases where a source gives any, ours are {}. Equal tags do not make equal training: batches, optimiser, "
     "augmentation, and how empty predictions count, still differ between codes."
+)
+
+_ASD = (
+    " Both ASD are the mean distance from the predicted surface to the reference, as medpy takes it; ours in voxels is "
+    "left out where these are no cubes."
 )
 
 _NEAREST = "Beside each published row stands our entry of the same method with the nearest amount of labels."
@@ -46,67 +50,12 @@ _NEAREST = "Beside each published row stands our entry of the same method with t
 WIDTH = 28
 """Signs of a line of text in LaTeX."""
 
-_HEAD = ("Method", "Dice (%)", "HD95", "Ours", "Our Dice (%)", "Our HD95", "Comparable")
+_HEAD = ("Method", "{} (%)", "{}", "Ours", "Our {} (%)", "Our {}", "Comparable")
 _MARKS = {"read": "", "image": "read off a picture", "text": "from another's text"}
 _SILENT = "not stated"
-_MINE = ("label", "amount", "dice", "dice_sd", "hd95", "hd95_sd", "seeds")
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One published row and one entry of ours; ``ours`` is None where the plan has no number for it.
-
-    ``differing`` are the tags that are not equal or not stated; empty = comparable.
-    """
-
-    row: Row
-    ours: Ours | None
-    differing: tuple[str, ...] = ()
-
-    @property
-    def verdict(self) -> str:
-        """Whether the two numbers can be compared, and if not, which tags differ."""
-        if self.ours is None:
-            return "not run here"
-        if set(self.differing) == {"unit"}:
-            return "Dice comparable; HD95 not comparable: unit"
-        return "not comparable: " + ", ".join(self.differing) if self.differing else "comparable"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One published table with the entries of ours that belong to it."""
-
-    table: Published
-    pairs: tuple[Pair, ...]
-
-
-def beside(
-    results: Results, entries: pd.DataFrame, published: Sequence[Published] | None = None, *, rule: str = DEFAULT_RULE
-) -> tuple[Comparison, ...]:
-    """The published tables that are about a plan's data and labelled amounts, with ours beside each row.
-
-    Rows from memory are never among them. A row meets the entries of the same method, hyper-parameters and kind of
-    labels whose labelled amount is nearest. Tables of other labelled amounts than ours are left out, unless all of them
-    are; one that does not state its amounts stays, and so does one of our data and annotation without any of our
-    methods.
-
-    Args:
-        results: the records.
-        entries: `summary.entries`.
-        published: tables; default: all that come with the project.
-        rule: what missed classes and failures count for in ``entries``.
-    """
-    ours = ours_of(results, entries, rule)
-    known = {one.protocol.dataset for one in ours}
-    made = []
-    for table in shown(load() if published is None else tuple(published)):
-        rows = [row for row in table.rows if row.protocol.dataset in known]
-        pairs = tuple(pair for row in rows for pair in _pairs(row, ours))
-        if pairs:
-            made.append(Comparison(table, pairs))
-    near = [one for one in made if any(_is_near(pair, ours) for pair in one.pairs)]
-    return tuple(near or (one for one in made if any(pair.ours for pair in one.pairs)))
+_MINE = (
+    "label", "amount", "dice", "dice_sd", "jaccard", "jaccard_sd", "hd95", "hd95_sd", "asd", "asd_sd", "seeds",
+)  # fmt: skip
 
 
 def markdown(comparisons: Sequence[Comparison]) -> str:
@@ -115,7 +64,7 @@ def markdown(comparisons: Sequence[Comparison]) -> str:
         return ""
     parts = ["\n## Published numbers\n", f"{caution(comparisons)}\n"]
     for one in comparisons:
-        lines = [pipes(_HEAD), pipes(["---", "---:", "---:", "---", "---:", "---:", "---"])]
+        lines = [pipes(_head(one)), pipes(["---", "---:", "---:", "---", "---:", "---:", "---"])]
         lines += [pipes(cells) for cells in _cells(one)]
         parts += [f"### {_title(one.table)}\n", "\n".join(lines) + "\n", *(f"- {note}" for note in _notes(one)), ""]
     return "\n".join(parts).rstrip("\n") + "\n"
@@ -127,7 +76,9 @@ def html(comparisons: Sequence[Comparison]) -> str:
         return ""
     parts = [f"<p>{escape(caution(comparisons))}</p>"]
     for one in comparisons:
-        head = "".join(f'<th scope="col"{" class=first" if not i else ""}>{text}</th>' for i, text in enumerate(_HEAD))
+        head = "".join(
+            f'<th scope="col"{" class=first" if not i else ""}>{text}</th>' for i, text in enumerate(_head(one))
+        )
         rows = "\n".join(
             f'<tr><th scope="row">{escape(cells[0])}</th>'
             + "".join(
@@ -148,15 +99,18 @@ def html(comparisons: Sequence[Comparison]) -> str:
 def caution(comparisons: Sequence[Comparison]) -> str:
     """What must be known before any two numbers are compared; of spreads only what there is."""
     spread = any(pair.ours and pair.ours.dice_sd == pair.ours.dice_sd for one in comparisons for pair in one.pairs)
-    return CAUTION.format("over seeds" if spread else "absent: each mean is of one seed")
+    averages = any("ASD" in one.distances for one in comparisons)
+    return CAUTION.format(_ASD if averages else "", "over seeds" if spread else "absent: each mean is of one seed")
 
 
 def tables(comparisons: Sequence[Comparison]) -> list[Table]:
     """The comparisons as tables of text, which LaTeX is made of; long words are broken into lines."""
-    columns = tuple(Column("published" if place < 3 else "ours", head) for place, head in enumerate(_HEAD[1:6], 1))
-    columns = (*columns, Column("", _HEAD[6]))
     made = []
     for number, one in enumerate(comparisons, start=1):
+        columns = tuple(
+            Column("published" if place < 3 else "ours", text) for place, text in enumerate(_head(one)[1:6], 1)
+        )
+        columns = (*columns, Column("", _head(one)[6]))
         rows = tuple(
             Entry(cells[0], "method", tuple(Number("\n".join(wrap(text, WIDTH)) or text) for text in cells[1:]))
             for cells in _cells(one)
@@ -172,45 +126,10 @@ def csv(comparisons: Sequence[Comparison]) -> str:
     return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
 
 
-def _pairs(row: Row, ours: Sequence[Ours]) -> Iterator[Pair]:
-    """The row with every entry of its method, at the nearest labelled amount, in its unit; with None if none is."""
-    same = [
-        one
-        for one in ours
-        if one.protocol.dataset == row.protocol.dataset
-        and row.protocol.annotation in (None, one.protocol.annotation)
-        and one.method == row.method
-        and all(name in one.hyper and one.hyper[name] == value for name, value in row.hyper.items())
-    ]
-    if not same:
-        yield Pair(row, None)
-        return
-    gaps = [_gap(row.protocol.labelled, one) for one in same]
-    for one, gap in zip(same, gaps, strict=True):
-        if gap == min(gaps):
-            mine = one.beside(row.protocol)
-            yield Pair(row, mine, row.protocol.differing(mine.protocol))
-
-
-def _is_near(pair: Pair, ours: Sequence[Ours]) -> bool:
-    """Whether a row is about an amount of labels that we ran, or does not say; of our data and annotation at least."""
-    theirs = pair.row.protocol
-    candidates = [pair.ours] if pair.ours else [one for one in ours if one.protocol.annotation == theirs.annotation]
-    return any(
-        theirs.dataset == one.protocol.dataset and theirs.labelled in (None, one.protocol.labelled)
-        for one in candidates
-    )
-
-
-def _gap(labelled: str | None, ours: Ours) -> float:
-    """How far our labelled amount is from a published one; equal words are nearest, and unknown amounts all alike."""
-    mine = ours.protocol.labelled
-    if labelled == mine:
-        return -1.0
-    numbers = [
-        ours.groups if text == "all" else int(text) if text and text.isdigit() else None for text in (labelled, mine)
-    ]
-    return float("inf") if None in numbers else float(abs(numbers[0] - numbers[1]))  # type: ignore[operator]
+def _head(one: Comparison) -> tuple[str, ...]:
+    """Of the columns: Jaccard and ASD are shown beside Dice and HD95 where the source has any."""
+    overlaps, distances = " / ".join(one.overlaps), " / ".join(one.distances)
+    return tuple(text.format(distances if place in (2, 5) else overlaps) for place, text in enumerate(_HEAD))
 
 
 def _title(table: Published) -> str:
@@ -218,24 +137,28 @@ def _title(table: Published) -> str:
 
 
 def _cells(one: Comparison) -> Iterator[list[str]]:
+    names = [name.lower() for name in one.overlaps], [name.lower() for name in one.distances]
     for pair in one.pairs:
-        unit = f" {pair.row.protocol.unit}" if pair.row.protocol.unit else ""
-        values = pair.row.values
-        digits = pair.row.decimals
-        cells = [pair.row.name, _number(values.dice, values.dice_sd, digits)]
-        cells.append("–" if values.hd95 is None else _number(values.hd95, values.hd95_sd, digits) + unit)
-        if pair.ours is None:
+        theirs, mine = pair.row.protocol.unit, pair.ours
+        cells = [pair.row.name, *(_numbers(pair.row.values, of, pair.row.decimals) for of in names)]
+        cells[2] += f" {theirs}" if theirs and cells[2] != "–" else ""
+        if mine is None:
             cells += ["–", "–", "–"]
         else:
-            mine = pair.ours
-            cells += [f"{mine.label}, {mine.amount}{mine.unfinished}", _number(mine.dice, mine.dice_sd, 1)]
-            cells.append(f"{_number(mine.hd95, mine.hd95_sd, 2)} {mine.protocol.unit}")
+            cells += [f"{mine.label}, {mine.amount}{mine.unfinished}", _numbers(mine, names[0], 1)]
+            cells.append(f"{_numbers(mine, names[1], 2)} {mine.protocol.unit}")
         yield [*cells, pair.verdict]
 
 
-def _number(value: float, sd: float | None, digits: int) -> str:
+def _numbers(values: Values | Ours, names: Sequence[str], digits: int) -> str:
+    """Means with their deviations, where there are any; a dash alone where there is none of them."""
+    texts = [_number(getattr(values, name), getattr(values, f"{name}_sd", None), digits) for name in names]
+    return " / ".join(texts) if set(texts) != {"–"} else "–"
+
+
+def _number(value: float | None, sd: float | None, digits: int) -> str:
     spread = "" if sd is None or sd != sd else f" ± {sd:.{digits}f}"
-    return "–" if value != value else f"{value:.{digits}f}{spread}"
+    return "–" if value is None or value != value else f"{value:.{digits}f}{spread}"
 
 
 def _notes(one: Comparison) -> Iterator[str]:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, fields, replace
 from math import nan
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 
 from ...metrics.policy import DEFAULT_RULE
 from ...record import LARGEST, Record
 from ...training import Training
-from ..frame import Results
+from ..frame import ASD, Results
 from ..summary import ENTRY, HEADLINE, class_values, key_of, patient_values, seed_values
 from ..tables import unfinished
 from .numbers import Protocol
@@ -24,9 +25,9 @@ _SELECTION = {"last": "last", "best_val": "best on validation", "oracle": "best 
 class Ours:
     """One entry of our tables that has a number: identity, means in the published units, protocol.
 
-    ``hd95`` is medpy's, which papers print: one percentile of the distances of both directions together, not the larger
-    of two; in the protocol's unit. ``hd95_vox`` is the same in voxels. ``groups`` is how many groups train, so that
-    "all" can be compared with a number of them.
+    ``hd95`` and ``asd`` are medpy's, which papers print: one percentile of the distances of both directions together,
+    not the larger of two, and the mean from prediction to reference. Both are in the protocol's unit, ``voxels`` has
+    the same in voxels. ``groups`` is how many groups train, so that "all" can be compared with a number of them.
     ``unfinished`` is such as `` (1/3)``, complete and planned seeds.
     """
 
@@ -41,11 +42,15 @@ class Ours:
     seeds: int
     groups: int
     protocol: Protocol
-    hd95_vox: float = nan
-    hd95_vox_sd: float = nan
+    jaccard: float = nan
+    jaccard_sd: float = nan
+    asd: float = nan
+    asd_sd: float = nan
     unfinished: str = ""
-    largest: Mapping[str, float] = field(default_factory=dict)
-    """What `dice`, `hd95` and the like are of the largest components alone, where that was scored."""
+    voxels: Mapping[str, Any] = field(default_factory=dict)
+    """What the distances are in voxels, where they are mm."""
+    largest: Mapping[str, Any] = field(default_factory=dict)
+    """What `dice`, `hd95`, `voxels` and the like are of the largest components alone, where that was scored."""
 
     def beside(self, published: Protocol) -> Self:
         """The same entry as a published number is: of largest components, and in voxels where ours is mm.
@@ -54,12 +59,11 @@ class Ours:
         """
         if published.components == "largest" and self.largest:
             protocol = replace(self.protocol, components="largest")
-            own: Self = replace(self, protocol=protocol, largest={}, **self.largest)  # type: ignore[arg-type]
+            own: Self = replace(self, protocol=protocol, largest={}, **self.largest)
             return own.beside(published)
-        if (published.unit, self.protocol.unit) != ("px", "mm") or self.hd95_vox != self.hd95_vox:
+        if (published.unit, self.protocol.unit) != ("px", "mm") or not self.voxels:
             return self
-        protocol = replace(self.protocol, unit="px")
-        return replace(self, hd95=self.hd95_vox, hd95_sd=self.hd95_vox_sd, protocol=protocol)
+        return replace(self, protocol=replace(self.protocol, unit="px"), **self.voxels)
 
 
 def ours_of(results: Results, entries: pd.DataFrame, rule: str = DEFAULT_RULE) -> list[Ours]:
@@ -70,9 +74,8 @@ def ours_of(results: Results, entries: pd.DataFrame, rule: str = DEFAULT_RULE) -
         entries: `summary.entries`, under ``rule``.
         rule: what missed classes and failures count for.
     """
-    in_mm = bool((entries["unit"] == "mm").any())
-    found, voxels = [], _in_voxels(results, rule, HEADLINE) if in_mm else {}
-    largest = _largest(results, rule, in_mm=in_mm)
+    found, means = [], _means(results, rule, HEADLINE)
+    largest = _means(results, rule, LARGEST) if LARGEST in set(results.scores["selection"]) else {}
     for entry in entries[entries["n"] > 0].itertuples():
         records = [results.records[name] for name in entry.ids if name in results.records]
         records = [record for record in records if record.status == "finished"]
@@ -83,17 +86,12 @@ def ours_of(results: Results, entries: pd.DataFrame, rule: str = DEFAULT_RULE) -
                 amount=str(entry.amount),
                 method=records[0].cell["method"],
                 hyper=records[0].cell["hyper"],
-                dice=100 * float(entry.dice_mean),
-                dice_sd=100 * float(entry.dice_sd),
-                hd95=float(entry.hd95_pooled_mean),
-                hd95_sd=float(entry.hd95_pooled_sd),
                 seeds=int(entry.n),
                 groups=int(records[0].split.get("train_groups", 0)),
                 protocol=_joined(protocols),
-                hd95_vox=voxels.get(key_of(entry), (nan, nan))[0],
-                hd95_vox_sd=voxels.get(key_of(entry), (nan, nan))[1],
                 unfinished=unfinished(entry),
                 largest=largest.get((*key_of(entry), int(entry.n)), {}),
+                **means[*key_of(entry), int(entry.n)],
             )
         )
     return found
@@ -129,32 +127,45 @@ def _annotation(cell: Mapping[str, Any]) -> str:
     return f"{count} point{'s' if count > 1 else ''}" if weak["kind"] == "points" else str(weak["kind"])
 
 
-def _largest(results: Results, rule: str, *, in_mm: bool) -> dict[tuple[Any, ...], dict[str, float]]:
-    """By entry and number of complete seeds the means of largest components: records of earlier versions lack them."""
-    if LARGEST not in set(results.scores["selection"]):
-        return {}
-    by_class = class_values(results, rule, metrics=("dice", "hd95_pooled"), selection=LARGEST)
-    values = seed_values(results, patient_values(by_class), selection=LARGEST)
-    voxels = _in_voxels(results, rule, LARGEST) if in_mm else {}
-    found: dict[tuple[Any, ...], dict[str, float]] = {}
-    for key, of in values.groupby(ENTRY, sort=False):
-        dice, hd95 = 100 * of["dice"], of["hd95_pooled"]
-        vox, vox_sd = voxels.get(tuple(key), (nan, nan))
-        found[*key, len(of)] = {
-            "dice": float(dice.mean()), "dice_sd": float(dice.std(ddof=1)),
-            "hd95": float(hd95.mean()), "hd95_sd": float(hd95.std(ddof=1)), "hd95_vox": vox, "hd95_vox_sd": vox_sd,
-        }  # fmt: skip
+def _means(results: Results, rule: str, selection: str) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """By entry and number of complete seeds what :class:`Ours` has of a selection; earlier records lack the largest."""
+    scores = results.scores
+    in_mm, found = scores["unit"] == "mm", _distances(results, rule, selection)
+    if not in_mm.any():
+        return found
+    scale = scores["diagonal_vox"] / scores["diagonal"]
+    in_voxels = {"hd95_pooled": scores["hd95_pooled_vox"], ASD: scores[ASD] * scale, "diagonal": scores["diagonal_vox"]}
+    twin = replace(results, scores=scores.assign(**in_voxels))
+    cubes = _of_cubes(results)
+    for key, means in _distances(twin, rule, selection).items():
+        known = ("hd95", "hd95_sd", *(("asd", "asd_sd") if key[ENTRY.index("dataset")] in cubes else ()))
+        found[key]["voxels"] = {"asd": nan, "asd_sd": nan} | {name: means[name] for name in known}
     return found
 
 
-def _in_voxels(results: Results, rule: str, selection: str) -> dict[tuple[str, ...], tuple[float, float]]:
-    """Mean and standard deviation over complete seeds of the pooled HD95 in voxels, by entry, averaged as in mm."""
+def _distances(results: Results, rule: str, selection: str) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The means over complete seeds and their standard deviations, overlaps in per cent."""
+    names = {"dice": "dice", "jaccard": "jaccard", "hd95": "hd95_pooled", "asd": "assd"}
+    twin = replace(results, scores=results.scores.assign(assd=results.scores[ASD]))  # in the place of one that is known
+    by_class = class_values(twin, rule, metrics=tuple(names.values()), selection=selection)
+    values, found = seed_values(twin, patient_values(by_class), selection=selection), {}
+    for key, of in values.groupby(ENTRY, sort=False):
+        found[*key, len(of)] = {
+            name + end: scale * float(value)
+            for name, column in names.items()
+            for scale in (100 if name in ("dice", "jaccard") else 1,)
+            for end, value in (("", of[column].mean()), ("_sd", of[column].std(ddof=1)))
+        }
+    return found
+
+
+def _of_cubes(results: Results) -> set[str]:
+    """Datasets whose voxels are cubes, as every HD95 in mm and in voxels has it: there, so do averages of distances."""
     scores = results.scores
-    scores = scores.assign(hd95_pooled=scores["hd95_pooled_vox"], diagonal=scores["diagonal_vox"])
-    twin = replace(results, scores=scores)
-    by_class = class_values(twin, rule, metrics=("hd95_pooled",), selection=selection)
-    values = seed_values(twin, patient_values(by_class), selection=selection).groupby(ENTRY, sort=False)["hd95_pooled"]
-    return {tuple(key): (float(of.mean()), float(of.std(ddof=1))) for key, of in values}
+    far = scores[(scores["status"] == "ok") & (scores["hd95_pooled_vox"] > 0)]
+    alike = np.isclose(far["hd95_pooled"] * far["diagonal_vox"], far["hd95_pooled_vox"] * far["diagonal"], rtol=1e-6)
+    of_dataset = results.cells["dataset"].to_numpy()[far["cell"].to_numpy()]
+    return set(of_dataset[alike]) - set(of_dataset[~alike])
 
 
 def _network(training: Mapping[str, Any]) -> str | None:
