@@ -68,6 +68,20 @@ def random_box(space: tuple[int, ...], share: float, device: torch.device) -> Te
     return inside
 
 
+def cut_boxes(n: int, space: tuple[int, ...], share: float | Tensor, device: torch.device) -> Tensor:
+    """Booleans ``(n, *space)``: True in a box of ``share`` of every side around a uniform place, cut at the borders.
+
+    Unlike :func:`random_box`, which lies within the image, it reaches every pixel alike. ``share`` may be a scalar on
+    the device.
+    """
+    inside = torch.ones(n, *[1] * len(space), dtype=torch.bool, device=device)
+    for axis, side in enumerate(space, start=1):
+        centre = torch.rand(n, 1, device=device) * side
+        along = (torch.arange(side, device=device) + 0.5 - centre).abs() < share * side / 2
+        inside = inside & along.view(n, *[1] * (axis - 1), side, *[1] * (len(space) - axis))
+    return inside
+
+
 def random_turn(image: Tensor) -> Callable[[Tensor], Tensor]:
     """A turn in the plane of the first two axes of space, the same for all maps of ``image``'s space that it is given.
 

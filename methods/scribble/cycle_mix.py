@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
 from torch.distributions import Beta
 
-from datasets.types import IGNORE, Batch, Labelled
+from datasets.types import IGNORE, Batch
 
-from ..base import Clock, Method, Terms, as_judge
+from ..base import Clock, Method, Terms
 from ..components import largest_components
 from ..hyper import HyperBase, hyper, variant
 from ..labels import most_probable
@@ -33,7 +32,7 @@ from ..losses.mixed import mixed_cross_entropy
 from ..losses.overlap import one_hot
 from ..networks.apart import passes
 from ..perturb import random_box, random_turn
-from ..puzzle import puzzle
+from ..puzzle import puzzle, saliency
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,10 @@ class CycleMix(Method):
     def losses(self, batch: Batch, clock: Clock) -> Terms:
         h, image, label = self.hyper, batch.labelled.image, batch.labelled.label
         other = torch.rand(len(image), device=image.device).argsort()
-        saliency = self._saliency(batch.labelled)
+        salient = saliency(self.network, batch.labelled)
         alpha = torch.full((), h.alpha, device=image.device)
         drawn = Beta(alpha, alpha, validate_args=False).sample()
-        share = puzzle(saliency, saliency[other], drawn, smooth=h.smooth, prior=h.prior)
+        share = puzzle(salient, salient[other], drawn, smooth=h.smooth, prior=h.prior)
         hole = torch.stack([random_box(image.shape[2:], h.hole, image.device) for _ in image]).unsqueeze(1)
         turn = random_turn(image)
         mixture = turn(torch.lerp(image[other], image, share).masked_fill(hole, 0))
@@ -78,12 +77,3 @@ class CycleMix(Method):
         whole = one_hot(largest_components(most_probable(probs)), self.task.n_classes)
         integrity = cosine_distance(probs, whole, torch.ones_like(label, dtype=torch.bool))
         return terms | {"invariance": h.invariance * invariance, "integrity": h.integrity * integrity}
-
-    def _saliency(self, samples: Labelled) -> Tensor:
-        """How much each pixel moves the cross-entropy, ``(n, 1, *space)``; the root mean square over channels."""
-        image = samples.image.detach().requires_grad_(True)
-        with as_judge(self.network):
-            logits = self.network(image)
-        # the sum over pixels: only proportions count, and a mean would vanish in half precision
-        (gradient,) = torch.autograd.grad(cross_entropy(logits, samples.label) * samples.label.numel(), image)
-        return gradient.float().square().mean(dim=1, keepdim=True).sqrt()

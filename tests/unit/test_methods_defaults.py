@@ -118,6 +118,8 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     | {"rounds": 20},
     "cycle_mix": INTENDED  # its code and the command in its README
     | {"invariance": 0.1, "integrity": 0.1, "alpha": 0.5, "smooth": 1.2, "prior": 0.2, "hole": 32 / 212},
+    # the codes' own defaults; hole and the two of the puzzle as in CycleMix
+    "pce_mix": {"mixing": "mixup", "alpha": 1.0, "hole": 32 / 212, "smooth": 1.2, "prior": 0.2},
     "mask_mix_adv": INTENDED  # §12.3 to §12.6
     | {"mask": True, "reconstruct": True, "pseudo": True, "adversary": True}
     | {"ce_weight": 10.0, "reconstruct_weight": 10.0, "pseudo_weight": 0.5, "adversary_weight": 0.1}

@@ -15,6 +15,7 @@ from datasets.types import IGNORE, Batch, Labelled
 from methods.base import Method, Terms
 from methods.losses.mixed import mixed_cross_entropy
 from methods.networks.base import SegmentationNetwork
+from methods.puzzle import saliency
 from methods.scribble import cycle_mix
 from tests.reference import losses as reference
 
@@ -158,7 +159,7 @@ def test_saliency_leaves_no_gradient_on_the_network_and_no_trace_in_its_statisti
     m, batch = method("cycle_mix").train(), three()
     assert isinstance(m.network, SegmentationNetwork)
     before = {name: value.clone() for name, value in m.network.state_dict().items()}
-    m._saliency(batch.labelled)
+    saliency(m.network, batch.labelled)
     assert all(p.grad is None and p.requires_grad for p in m.network.parameters())
     assert all(torch.equal(value, before[name]) for name, value in m.network.state_dict().items())
     assert m.network.training
