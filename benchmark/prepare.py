@@ -92,7 +92,7 @@ def prepare(
     vault = Vault(strong(dataset), split.test)
     method = build_method(cell, dataset).to(where)
     layout = torch.channels_last if dataset.task.ndim == 2 else torch.channels_last_3d
-    method = method.to(memory_format=layout)  # type: ignore[call-overload]
+    method = method.to(memory_format=layout)  # type: ignore[call-overload, unused-ignore]
     with meanwhile(partial(heartbeat, "start", 0)):
         store = open_store(cell, dataset, split, places.cache)
         feed, note = make_feed(cell, dataset, store, split, places, where)

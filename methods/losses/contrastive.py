@@ -132,5 +132,6 @@ def prototype_contrast(
 def _log_sum(logits: Tensor, counts: Tensor) -> Tensor:
     """``log Σ e^logits`` of those that count, along the last axis; about ``_NEVER`` where none does."""
     most = torch.where(counts, logits.detach(), _NEVER).amax(dim=-1, keepdim=True)
-    shares = (logits - most).clamp(LEAST, 0).exp() * counts
+    # None that counts is above 0. The bound is higher, for at a bound PyTorch 2.14 has no gradient.
+    shares = (logits - most).clamp(LEAST, 1).exp() * counts
     return shares.sum(dim=-1).clamp_min(torch.finfo(shares.dtype).tiny).log() + most.squeeze(-1)

@@ -98,6 +98,7 @@ def _backbone(
         raise ValueError(
             f"encoder {model!r} reduces sides by {reductions}; wanted are {wanted}: choose another encoder"
         )
+    _drop_what_gives_no_map(backbone)
     if not pretrained:
         _open_residuals(backbone)
     return backbone, tuple(backbone.feature_info.channels())
@@ -114,6 +115,14 @@ def _features(timm: Any, model: str, levels: int, **arguments: Any) -> Any:
         raise ValueError(
             f"encoder {model!r} has {most - 1} stages, so levels must be in 2..{most} (the image is one), got {levels}"
         ) from error
+
+
+def _drop_what_gives_no_map(backbone: Any) -> None:
+    """Leave out the stages after the last map: timm's EfficientNets and MobileNets compute them in vain, untrained."""
+    parent, _, last = backbone.feature_info.module_name()[-1].rpartition(".")  # blocks.4, of blocks up to 6
+    stages = getattr(backbone, parent, None)
+    if isinstance(stages, nn.Sequential) and last.isdigit():
+        del stages[int(last) + 1 :]
 
 
 def _open_residuals(backbone: nn.Module) -> None:

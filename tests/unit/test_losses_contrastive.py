@@ -136,6 +136,15 @@ def test_prototype_contrast_equals_the_slow_reference():
     assert found.item() == pytest.approx(sum(losses) / len(losses), rel=1e-4)
 
 
+def test_the_gradient_of_prototype_contrast_counts_the_nearest_vector_of_the_bank():
+    # key at cosine 1, bank at cosines 0 and -1; along the sphere only the nearest pulls: e^0 / (e^1 + e^0 + e^-1)
+    query = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]], requires_grad=True)
+    bank = torch.tensor([[[9.0, 9.0], [9.0, 9.0]], [[0.0, 1.0], [-1.0, 0.0]]])
+    filled, present = torch.ones(2, 2, dtype=torch.bool), torch.tensor([[True, False]])
+    prototype_contrast(query, query.detach(), present, bank, filled, 1.0).backward()
+    assert query.grad[0, 0].tolist() == pytest.approx([0, 1 / (math.e + 1 + 1 / math.e)], abs=1e-6)
+
+
 def test_prototype_contrast_of_nothing_present_or_of_an_empty_bank_is_zero():
     query = torch.randn(1, 2, 3, requires_grad=True)
     bank, empty = torch.randn(2, 4, 3), torch.zeros(2, 4, dtype=torch.bool)

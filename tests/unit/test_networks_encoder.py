@@ -25,18 +25,22 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.5)
 
 
 class Pyramid(nn.Module):
-    """What timm makes of an encoder: maps at 1/2, 1/4, ..., and what it knows of them."""
+    """What timm makes of an EfficientNet: maps at 1/2, 1/4, ..., a stage after the last, and what it knows of them."""
 
     def __init__(self, channels: int, stages: int, stride: int) -> None:
         super().__init__()
-        widths = [4 * 2**k for k in range(stages)]
-        self.stages = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(i, o, 3, stride=stride, padding=1), nn.BatchNorm2d(o), nn.ReLU())
-            for i, o in zip((channels, *widths), widths, strict=False)
+        self.maps, widths = stages, [4 * 2**k for k in range(stages + 1)]
+        self.stages = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(i, o, 3, stride=stride, padding=1), nn.BatchNorm2d(o), nn.ReLU())
+                for i, o in zip((channels, *widths), widths, strict=False)
+            )
         )
-        nn.init.zeros_(self.stages[-1][1].weight)  # as timm leaves the last normalisation of a residual block
+        nn.init.zeros_(self.stages[stages - 1][1].weight)  # as timm leaves the last normalisation of a residual block
         self.feature_info = SimpleNamespace(
-            channels=lambda: widths, reduction=lambda: [stride ** (k + 1) for k in range(stages)]
+            channels=lambda: widths[:stages],
+            reduction=lambda: [stride ** (k + 1) for k in range(stages)],
+            module_name=lambda: [f"stages.{k}" for k in range(stages)],
         )
         self.pretrained_cfg = {"mean": MEAN, "std": STD}
 
@@ -44,7 +48,7 @@ class Pyramid(nn.Module):
         maps = [image]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
-        return maps[1:]
+        return maps[1 : self.maps + 1]
 
 
 @pytest.fixture
