@@ -66,7 +66,7 @@ def plan_for(folder: Path, places: Places, say: Say = lambda line: None) -> tupl
     cls = datasets.get(found.dataset)
     options: Any = from_mapping(cls.Options, found.options, f"dataset {found.dataset}: options")
     dataset = cls(folder.parent, options)
-    _ratios(folder, dataset, "dense" in dataset.task.annotations)  # too few images are no fault of any file
+    _amounts(folder, dataset, "dense" in dataset.task.annotations)  # too few images are no fault of any file
     remarks = (*found.remarks, *examine(dataset, folder, say))
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, _text(path.stem, folder, Guess(found.dataset, found.options, remarks), dataset).encode())
@@ -145,7 +145,7 @@ def _fit(entry: DataEntry, folder: Path, places: Places, say: Say) -> tuple[str,
 def _text(name: str, folder: Path, found: Guess, dataset: Dataset) -> str:
     """The plan as YAML, with a comment wherever a person may want to change something."""
     task = dataset.task
-    ratios = _ratios(folder, dataset, "dense" in task.annotations)
+    key, amounts = _amounts(folder, dataset, "dense" in task.annotations)
     methods = _methods(task)
     lines = [
         f"# Written for {folder}. Change what you like and run: make bench PLAN=<this file> DATA={folder.parent}",
@@ -158,7 +158,7 @@ def _text(name: str, folder: Path, found: Guess, dataset: Dataset) -> str:
         "datasets:",
         f"  - name: {found.dataset}",
         f"    options: {_flow(dict(found.options))}",
-        f"ratios: {_flow(ratios)}",
+        f"{key}: {_flow(amounts)}" + ("  # groups; the last is all that have labels" if key == "labelled" else ""),
         "methods:             # python -m benchmark list shows all",
         *(f"  - {_flow(method)}" for method in methods),
         "seeds: 2             # two seeds support no verdict; five do",
@@ -184,23 +184,32 @@ def _methods(task: Task) -> list[Any]:
     return [{"name": m, "hyper": STANDARDISED[m]} if task.unit == "mm" and m in STANDARDISED else m for m in plain]
 
 
-def _ratios(folder: Path, dataset: Dataset, dense: bool) -> list[float]:
-    """Shares that leave two labelled groups and an unlabelled one; all of them where there are scribbles only."""
+def _amounts(folder: Path, dataset: Dataset, dense: bool) -> tuple[str, list[float] | list[int]]:
+    """Shares that leave two labelled groups and an unlabelled one, or where some have no labels how many of the others.
+
+    With scribbles only, all of them.
+    """
+    bare = {dataset.groups()[key] for key in dataset.unannotated("dense" if dense else "scribble")}
     try:
-        part = dataset.partition(1)
+        parts = [dataset.partition(fold) for fold in range(1, dataset.folds + 1)]
     except DataError:
         raise
     except ValueError as error:  # of k_fold
         raise ConfigError(f"{folder}: too few images or patients: {error}") from error
-    training = len(part.train) - (0 if part.val else max(1, round(0.1 * len(part.train))))
-    if training < 3:
+    able = min(len([group for group in part.train if group not in bare]) for part in parts)
+    training = able - (0 if parts[0].val else max(1, round(0.1 * able)))
+    least = 2 if bare else 3
+    if training < least:
         raise ConfigError(
-            f"{folder}: {training} training image(s) or patient(s) are left after test and validation; 3 are the least"
+            f"{folder}: {training} training image(s) or patient(s) {'with labels ' if bare else ''}are left after test "
+            f"and validation; {least} are the least"
         )
     if not dense:
-        return [1.0]
+        return "ratios", [1.0]
+    if bare:
+        return "labelled", sorted({max(2, training // 2), training})
     fitting = [share for share in SHARES if round(share * training) >= 2]
-    return fitting or [round(2 / training, 3)]
+    return "ratios", fitting or [round(2 / training, 3)]
 
 
 def _protocol(dataset: Dataset) -> str:

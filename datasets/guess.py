@@ -15,7 +15,7 @@ import numpy as np
 
 from .base import DataError, MissingData
 from .catalogue._decathlon import read_pairs
-from .catalogue._image_folders import IMAGE_FOLDERS, MASK_FOLDERS
+from .catalogue._image_places import IMAGE_FOLDERS, MASK_FOLDERS
 from .catalogue._images import stored_mask
 from .catalogue._nnunet import find_cases, read_descriptor, read_images
 from .catalogue.image_folder import ImageFolder, ImageFolderOptions
@@ -85,15 +85,15 @@ def _image_folder(folder: Path, stated: Mapping[str, Any]) -> Guess:
     guessed = not (stated.get("values") or stated.get("threshold"))
     values, sizes, grey = MaskValues(), [], True
     for pair in dataset.pairs.values():
-        image, mask = read_image(pair.image), stored_mask(pair.mask)
-        if image.shape[:2] != mask.shape:
+        image, mask = read_image(pair.image), stored_mask(pair.mask) if pair.mask else None
+        if mask is not None and image.shape[:2] != mask.shape:
             raise DataError(
                 f"{pair.mask} has {mask.shape[0]} × {mask.shape[1]} pixels, its image {pair.image} has "
                 f"{image.shape[0]} × {image.shape[1]}; they must be equal"
             ).of("geometry")
-        if guessed:
+        if guessed and pair.mask and mask is not None:
             values.add(pair.mask, mask)
-        sizes.append(mask.shape)
+        sizes.append(image.shape[:2])
         grey &= image.ndim == 2
     options = {"folder": folder.name, "patch": patch_of(sizes), "colour": "grey" if grey else "rgb"}
     if not guessed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .base import DataError, Partition
 
@@ -56,10 +56,11 @@ def make_split(
     Args:
         groups: case key -> group.
         partition: published train, test and perhaps validation groups.
-        ratio: share of training groups that are labelled, in (0, 1]; at least one group. Or:
+        ratio: share of training groups that are labelled, in (0, 1]; at least one group, and at 1 all that can be. Or:
         count: number of labelled groups.
         seed: draws the labelled subset.
-        val_share: share of the training groups carved for validation where none is published, in [0, 0.5].
+        val_share: share of the training groups that can be scored, carved for validation where none is published, in
+            [0, 0.5].
         subset: "random", "first" or "stratified".
         order: groups in published order, needed for "first".
         strata: group -> stratum, needed for "stratified".
@@ -81,8 +82,9 @@ def make_split(
     train = sorted(partition.train, key=lambda g: _rank("val", g))
     val = partition.val
     if not val and val_share > 0:
-        n_val = min(max(1, round(val_share * len(train))), len(train) - 1)
-        val = tuple(g for g in train if g not in blind)[:n_val]
+        scorable = [g for g in train if g not in blind]
+        n_val = min(max(1, round(val_share * len(scorable))), len(train) - 1)
+        val = tuple(scorable[:n_val])
         if n_val > 0 and not val:
             raise DataError(
                 f"none of the {len(train)} training groups has a dense label in all its cases, so none can be carved "
@@ -94,15 +96,16 @@ def make_split(
     train = sorted(
         _ranked(train, seed, subset, order, strata or {}), key=bare.__contains__
     )  # a stable sort: those without come last
-    n = count if count is not None else max(1, round((ratio or 0) * len(train)))
+    able = sum(g not in bare for g in train)
+    n = count if count is not None else max(1, able if ratio == 1 else round((ratio or 0) * len(train)))
     if not 1 <= n <= len(train):
         raise ValueError(
             f"{n} labelled groups asked for, but there are {len(train)} training groups after validation is carved"
         )
     if bare.intersection(train[:n]):
         raise ValueError(
-            f"{n} labelled groups asked for, but only {sum(g not in bare for g in train)} of the {len(train)} training "
-            "groups carry the annotation; lower the ratio or the count"
+            f"{n} labelled groups asked for, but only {able} of the {len(train)} training groups carry the annotation"
+            + (f"; count them, labelled: [{able}] at most, or lower the ratio" if able else "; annotate some")
         )
     labelled = set(train[:n])
 
@@ -132,6 +135,26 @@ def passed_over(split: Split, groups: Mapping[str, str], partition: Partition, o
         f"validate{'' if taken[1:] else 's'}, and the next in the list are labelled instead; set val_share: 0 to label "
         "the published ones"
     )
+
+
+def k_fold_beside(
+    groups: Mapping[str, str], without: Collection[str], fold: int, folds: int, *, salt: str = "fold"
+) -> Partition:
+    """:func:`k_fold` of the groups that have labels; those with a case ``without`` train in every fold.
+
+    Args:
+        groups: case key -> group.
+        without: keys of cases without label.
+    """
+    bare = {groups[key] for key in without}
+    known = k_fold([group for group in groups.values() if group not in bare], fold, folds, salt=salt)
+    return replace(known, train=tuple(sorted({*known.train, *bare})))
+
+
+def half_labelled(groups: Mapping[str, str], without: Collection[str]) -> list[str]:
+    """A sentence where cases of one group have labels and others none: all of it then trains without."""
+    mixed = sorted({groups[key] for key in without} & {group for key, group in groups.items() if key not in without})
+    return [f"{len(mixed)} group(s) with and without labels train without any, first {mixed[0]!r}"] if mixed else []
 
 
 def k_fold(groups: Sequence[str], fold: int, folds: int, *, salt: str = "fold") -> Partition:

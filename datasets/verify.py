@@ -14,6 +14,7 @@ import numpy as np
 from .base import DataError, Dataset
 from .faults import collected
 from .likeness import near, pairs, thumbnail
+from .splits import half_labelled
 from .together import dim, outlying, turned
 from .types import IGNORE, Case
 
@@ -206,7 +207,8 @@ class _Look:
                 f"no label holds {', '.join(absent)}: {'all labels are empty' if len(absent) >= len(names) - 1 else ''}"
             )
             self.report.findings.append(Finding("absent_class", tuple(absent), words.rstrip(": ")))
-        self.report.findings += [Finding("oddity", (), words) for words in self.dataset.remarks()]
+        mixed = half_labelled(self.dataset.groups(), self.dataset.unannotated("dense"))
+        self.report.findings += [Finding("oddity", (), words) for words in (*self.dataset.remarks(), *mixed)]
         apart = [Finding("outlying_spacing", (key,), words) for key, words in outlying(self.spacings).items()]
         whole = {"turned_slices": turned(self.dataset.files())}
         if self.dataset.task.unit == "px":

@@ -8,25 +8,21 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..base import DataError, Dataset, Partition
-from ..splits import k_fold
-from ..types import Case, Task
-from ._images import SUFFIXES, Pair, codes_of, find_pairs, mixed_values, read_mask, read_pixels
+from ..splits import k_fold_beside
+from ..types import Annotation, Case, Task
+from ._image_places import PARTS, places_in, unlabelled_in
+from ._images import codes_of, mixed_values, read_mask, read_pixels
 from ._options import group_of
+from ._pairs import UNLABELLED, Pair, find_images, find_pairs
+from ._strays import SUFFIXES
 
-IMAGE_FOLDERS = ("image", "images", "img", "imgs")
-MASK_FOLDERS = ("mask", "masks", "label", "labels", "gt")
-SYNONYMS = {
-    IMAGE_FOLDERS: ("frame", "frames", "photo", "photos", "picture", "pictures"),
-    MASK_FOLDERS: ("annotation", "annotations", "segmentation", "segmentations", "seg", "segs", "ground_truth",
-                   "groundtruth", "ground truth", "ground-truth", "gts"),
-}  # fmt: skip
-"""Names that are taken where no folder has a plain one: annotations may be boxes that lie beside masks."""
-PARTS = {"train": ("train", "training"), "val": ("val", "validation"), "test": ("test", "testing")}
 FOLDS = 5
 
 
 class ImageFolders(Dataset):
     """Pairs below ``{train,test}/{image,mask}/`` (and perhaps ``val``), or below ``image/`` and ``mask/`` alone.
+
+    Images in a folder ``unlabelled``, beside these or in ``train``, train without a mask in every fold.
 
     Options must offer ``patch``, ``colour``, ``classes``, ``values``, ``threshold`` and ``group_pattern``.
     """
@@ -59,7 +55,7 @@ class ImageFolders(Dataset):
         return self.nominal_task(self.options)
 
     def files(self) -> Sequence[Path]:
-        return [path for pair in self.pairs.values() for path in (pair.image, pair.mask)]
+        return [path for pair in self.pairs.values() for path in (pair.image, pair.mask) if path]
 
     def groups(self) -> Mapping[str, str]:
         return {key: self.group(key) for key in self.pairs}
@@ -75,18 +71,21 @@ class ImageFolders(Dataset):
         pair, options = self.pairs[key], self.options
         try:
             image = read_pixels(pair.image, options.colour)
-            label = read_mask(pair.mask, self._codes, options.classes, options.threshold)
+            label = read_mask(pair.mask, self._codes, options.classes, options.threshold) if pair.mask else None
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
         return Case(key, self.group(key), image, label)
 
     def remarks(self) -> Sequence[str]:
-        masks = (pair.mask for pair in self.pairs.values())
+        masks = (pair.mask for pair in self.pairs.values() if pair.mask)
         return [] if self.options.threshold else mixed_values(masks, self._codes)
+
+    def unannotated(self, annotation: Annotation) -> frozenset[str]:
+        return frozenset(key for key, pair in self.pairs.items() if pair.mask is None)
 
     def partition(self, fold: int) -> Partition:
         if "test" not in self._places:
-            return k_fold(list(self.groups().values()), fold, FOLDS, salt=self.name)
+            return k_fold_beside(self.groups(), self.unannotated("dense"), fold, FOLDS, salt=self.name)
         if fold != 1:
             raise ValueError(f"{self.name}: train and test are folders, so fold must be 1, got {fold}")
         parts = {part: {self.group(k) for k, pair in self.pairs.items() if pair.part == part} for part in PARTS}
@@ -99,38 +98,19 @@ class ImageFolders(Dataset):
 
     @cached_property
     def pairs(self) -> Mapping[str, Pair]:
-        """Key -> pair, sorted; the key is the stem, after ``part/`` where there are parts."""
+        """Key -> pair, sorted; the key is the stem, after ``part/`` where there are parts, or ``unlabelled/``."""
         found: dict[str, Pair] = {}
         for part, (images, masks) in self._places.items():
             pairs = find_pairs(self.name, images, masks, part)
             if not pairs:
                 raise self.missing(f"image ({', '.join(SUFFIXES)}) in {str(images)!r}")
             found |= {f"{part}/{stem}" if part else stem: pair for stem, pair in pairs.items()}
+        part = "train" if "train" in self._places else ""
+        for folder in unlabelled_in(self.name, self.root, self._places):
+            alone = find_images(self.name, folder)
+            found |= {f"{UNLABELLED[0]}/{stem}": Pair(path, None, part) for stem, path in alone.items()}
         return dict(sorted(found.items()))
 
     @cached_property
     def _places(self) -> Mapping[str, tuple[Path, Path]]:
-        """Part -> folders of images and of masks; "" where nothing is divided; empty where none is found."""
-        whole = self._two_folders(self.root)
-        if whole:
-            return {"": whole}
-        places = {}
-        for part, names in PARTS.items():
-            for folder in _named(self.root, names):
-                two = self._two_folders(folder)
-                if two:
-                    places[part] = two
-        return places if {"train", "test"} <= set(places) else {}
-
-    def _two_folders(self, parent: Path) -> tuple[Path, Path] | None:
-        there = [_named(parent, names) or _named(parent, more) for names, more in SYNONYMS.items()]
-        for found in there:
-            if len(found) > 1:
-                raise DataError(f"{self.name}: {found[0]} and {found[1]} are two folders of one kind; remove one")
-        return (there[0][0], there[1][0]) if all(there) else None
-
-
-def _named(parent: Path, names: Sequence[str]) -> list[Path]:
-    """Folders in ``parent`` that are called one of ``names``, whatever the case, in the order of these."""
-    found = [path for path in parent.glob("*") if path.name.lower() in names and path.is_dir()]
-    return sorted(found, key=lambda path: (names.index(path.name.lower()), path.name))
+        return places_in(self.name, self.root)

@@ -1,58 +1,15 @@
-"""Photographs and their masks, one pair of files per case: finding the pairs and reading them."""
+"""Photographs and their masks, read (``_pairs`` finds them)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from ..base import DataError
-from ..faults import fault
 from ..io import CLASSES, read_image
 from ..types import IGNORE
-from ._strays import SUFFIXES, first_of, look_for_strays
-
-MASK_ENDINGS = ("_mask", "_masks", "_seg", "_gt", "_segmentation", "_anno", "_label")
-
-
-class Pair(NamedTuple):
-    """The two files of one case, and the part that its folder puts it in ("" = none)."""
-
-    image: Path
-    mask: Path
-    part: str = ""
-
-
-def find_pairs(name: str, images: Path, masks: Path, part: str = "") -> dict[str, Pair]:
-    """Stem -> pair, sorted; a mask may end in one of ``MASK_ENDINGS``. Every image has one mask, every mask one image.
-
-    What is wrong with single files is a :func:`fault`: `verify` goes on with the pairs that are left.
-
-    Raises:
-        DataError: naming files that are not read, files without a partner, and two files of one stem.
-    """
-    look_for_strays(name, images, masks)
-    photographs: dict[str, Path] = {}
-    drawn: dict[str, Path] = {}
-    for folder, found in ((images, photographs), (masks, drawn)):
-        for path in sorted(folder.glob("*")):
-            if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
-                continue
-            stem = path.stem if found is photographs else _partner(path.stem, photographs)
-            if stem in found:
-                both = f"{found[stem]} and {path} are two files of one case"
-                raise DataError(f"{name}: {both}; keep one").of("repeated_case")
-            found[stem] = path
-    alone = [f"{photographs[stem]} has no mask" for stem in photographs if stem not in drawn]
-    alone += [f"{path} has no image" for stem, path in drawn.items() if stem not in photographs]
-    if alone:
-        advice = f"Expected is one file of the same stem in {masks}, perhaps ending in {', '.join(MASK_ENDINGS)}"
-        words = f"{name}: {first_of(alone)}. {advice}; add the missing files or remove the others. Pairs of other "
-        words += "names can be listed in a table, for the dataset csv_manifest (docs/add_a_dataset.md)"
-        fault(DataError(words).of("unpaired"))
-    return {stem: Pair(photographs[stem], drawn[stem], part) for stem in sorted(photographs) if stem in drawn}
 
 
 def read_pixels(path: Path, colour: str) -> np.ndarray:
@@ -138,11 +95,3 @@ def mixed_values(masks: Iterable[Path], codes: Mapping[int, int]) -> list[str]:
     return [
         f"some masks mark with 1 (first {first[1]}) and others with 255 (first {first[255]}); both are read as such"
     ]
-
-
-def _partner(stem: str, images: Mapping[str, Path]) -> str:
-    """The stem of the image that a mask belongs to."""
-    if stem in images:
-        return stem
-    shorter = [stem.removesuffix(ending) for ending in MASK_ENDINGS if stem.endswith(ending)]
-    return shorter[0] if shorter else stem

@@ -25,7 +25,8 @@ def read_rows(table: Path, annotations: Sequence[str]) -> Mapping[str, Mapping[s
 
     Args:
         table: the CSV file; paths in it are relative to its folder, and stay below it.
-        annotations: what training rows must give and rows of no part too; others need a label.
+        annotations: what training rows give, and rows of no part a label too; or nothing: such train unlabelled in
+            every fold. Others need a label.
 
     Raises:
         DataError: naming the case and what is wrong with its row.
@@ -46,10 +47,11 @@ def read_rows(table: Path, annotations: Sequence[str]) -> Mapping[str, Mapping[s
         wanted = {_GIVES[kind] for kind in annotations} if training else set()
         wanted |= {"label"} if not row["part"] or not training else set()
         absent = sorted(kind for kind in wanted if not row[kind])
-        if absent:
-            raise DataError(f"{where}: no {absent[0]}; training rows give {', '.join(annotations)}, others a label").of(
-                "unpaired"
-            )
+        if absent and (not training or row["label"] or row["scribble"]):
+            raise DataError(
+                f"{where}: no {absent[0]}; training rows give {' and '.join(_GIVES[kind] for kind in annotations)}, as "
+                "the option annotations says, or neither label nor scribble; others a label. Mend the row or the option"
+            ).of("unpaired")
         extra = sorted(kind for kind in FILES[1:] if row[kind] and training and kind not in wanted)
         if extra:
             raise DataError(f"{where}: gives a {extra[0]}, which the option annotations ({annotations}) does not say")

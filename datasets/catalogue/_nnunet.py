@@ -13,6 +13,7 @@ from ..faults import fault
 from ..io import CLASSES, read_image
 from ..labels import label_map
 from ..scans import Volume
+from ..types import Annotation
 from ._nnunet_channels import channel_file, find_channels, named, split_name, whole
 from ._nnunet_json import Descriptor, read_descriptor
 from ._normalise import clip_and_standardise
@@ -21,13 +22,21 @@ from ._volumes import read_zyx, same_grid
 __all__ = ["Descriptor", "Files", "find_cases", "read_descriptor", "read_images", "read_label"]
 
 
+UNLABELLED = "imagesUn"
+"""Folder of images that train without labels; nnU-Net itself reads none."""
+
+
 class Files(NamedTuple):
-    """The files of one case."""
+    """The files of one case; in training, one without labels is unlabelled."""
 
     images: tuple[Path, ...]
     dense: Path | None
     partial: Path | None
     tests: bool
+
+    def lacks(self, annotation: Annotation) -> bool:
+        """Whether it does not have such labels, as all that test have."""
+        return (self.dense if annotation == "dense" or self.tests else self.partial) is None
 
     @property
     def labels(self) -> tuple[Path, ...]:
@@ -36,7 +45,7 @@ class Files(NamedTuple):
 
 
 def find_cases(root: Path, about: Descriptor) -> dict[str, Files]:
-    """Case -> files, sorted; every label has its images, every image its label (but imagesTs without labelsTs).
+    """Case -> files, sorted; every label has its images, every image its label (but in imagesUn, and imagesTs alone).
 
     What is wrong with single files is a :func:`fault`: `verify` goes on with the cases that are whole.
 
@@ -58,6 +67,11 @@ def find_cases(root: Path, about: Descriptor) -> dict[str, Files]:
                 continue
             label = labels[key]
             cases[key] = Files(channels, dense.get(key) if partial else label, label if partial else None, part == "Ts")
+    for key, numbered in find_channels(root / UNLABELLED, about).items():
+        if key in cases:
+            raise DataError(f"nnunet: case {key!r} is in {UNLABELLED} and has a label; keep one").of("repeated_case")
+        complete = whole(root / UNLABELLED, key, numbered, about)
+        cases |= {key: Files(complete, None, None, tests=False)} if complete else {}
     return dict(sorted(cases.items()))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..base import LATER, DataError, Dataset, Partition
-from ..splits import k_fold
+from ..splits import k_fold_beside
 from ..types import IGNORE, Annotation, Card, Case, Task, Unit
 from ._images import codes_of, mixed_values, read_pixels
 from ._manifest import FILES, PARTS, read_map, read_rows
@@ -40,7 +40,8 @@ class CsvManifestOptions:
         colour: "rgb" or "grey"; scans are always grey.
         classes: names of the classes, background first.
         values: the stored value of each class; empty = 0, 1, 2, ..., and for two classes also 0 and 255.
-        annotations: what every training row gives: dense, scribble or both. Validation and test rows need a label.
+        annotations: what training rows give: dense, scribble or both; a row with neither label nor scribble is
+            unlabelled. Validation and test rows need a label.
         unlabelled: value of unscribbled pixels in scribbles.
         ignore: value of pixels of no class, such as 255, in labels: nothing is learnt or scored there.
     """
@@ -112,7 +113,8 @@ class CsvManifest(Dataset):
         return {row["group"]: row["stratum"] for row in self._rows.values() if row["stratum"]}
 
     def unannotated(self, annotation: Annotation) -> frozenset[str]:
-        return frozenset(key for key, row in self._rows.items() if annotation == "dense" and not row["label"])
+        column = "label" if annotation == "dense" else "scribble"
+        return frozenset(key for key, row in self._rows.items() if not row[column] and row["part"] in ("", "train"))
 
     def load(self, key: str) -> Case:
         row, options = self._rows[key], self.options
@@ -120,9 +122,7 @@ class CsvManifest(Dataset):
         known = {"label": codes, "scribble": codes | {options.unlabelled: IGNORE}}
         try:
             scan = read_zyx(row["image"], self.root / row["image"]) if options.scans else None
-            label, scribble = (
-                read_map(self.root, row[kind], scan, codes, options.classes) for kind, codes in known.items()
-            )
+            label, scribble = (read_map(self.root, row[kind], scan, of, options.classes) for kind, of in known.items())
             if scan is None:
                 image, spacing = read_pixels(self.root / row["image"], options.colour), None
             else:
@@ -137,7 +137,8 @@ class CsvManifest(Dataset):
 
     def partition(self, fold: int) -> Partition:
         if self.folds == FOLDS:
-            return k_fold(list(self.groups().values()), fold, FOLDS, salt="csv_manifest")
+            bare = [key for key, row in self._rows.items() if not (row["label"] or row["scribble"])]
+            return k_fold_beside(self.groups(), bare, fold, FOLDS, salt="csv_manifest")
         if fold != 1:
             raise ValueError(f"csv_manifest: the column part is the only division, so fold must be 1, got {fold}")
         rows = self._rows.values()

@@ -4,6 +4,7 @@ Source: yours; the divided layout is the one that Min-Max Similarity's released 
 Licence: that of the images.
 Layout: ``<folder>/{train,test}/{image,mask}/`` (perhaps ``val`` too), or ``<folder>/{images,masks}/`` undivided. PNG,
     JPEG, BMP or TIFF; image and mask have the same stem, the mask's perhaps followed by _mask, _seg, _gt or the like.
+    Images without masks lie in ``<folder>/unlabelled/`` or ``<folder>/train/unlabelled/`` and train in every fold.
 Classes: background and foreground (0 and 1, or 0 and 255), or as the options say.
 Spacing: images have none: distances are in pixels.
 Protocol: the folders' own division, else five folds by a hash of the groups.
@@ -66,7 +67,8 @@ class ImageFolder(ImageFolders):
         source="Your own, or any set in this layout, such as the 2018 Data Science Bowl's nuclei.",
         licence="That of the images: state it where you publish numbers.",
         how_to_get="Put your images and masks into these folders, and name the parent with the option folder.",
-        layout="<folder>/{train,test}/{image,mask}/<stem>.png, or <folder>/{images,masks}/<stem>.png undivided.",
+        layout="<folder>/{train,test}/{image,mask}/<stem>.png, or <folder>/{images,masks}/<stem>.png undivided; images "
+        "without masks in <folder>/unlabelled/.",
         spacing="Images have none: distances are in pixels.",
         protocol="Folders train and test as they lie (val too, else validation is carved from train); undivided: five "
         "folds by a hash of the groups.",

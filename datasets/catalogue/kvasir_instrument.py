@@ -87,7 +87,7 @@ class KvasirInstrument(ImageFolders):
     def load(self, key: str) -> Case:
         case = super().load(key)
         path = self.pairs[key].mask
-        if not case.label.any():  # type: ignore[union-attr]
+        if path and not case.label.any():  # type: ignore[union-attr]
             # Nothing above the threshold: no tool (all 0), or a mask of 0 and 1, which must not be guessed.
             try:
                 read_mask(path, {0: 0}, self.task.classes)

@@ -22,7 +22,7 @@ from ..base import DataError, Dataset, Partition
 from ..io import read_json
 from ..labels import label_map
 from ..scans import read_nifti
-from ..splits import k_fold
+from ..splits import k_fold_beside
 from ..types import Annotation, Card, Case, Task
 from ._decathlon import read_pairs, unlisted
 from ._normalise import clip_and_standardise
@@ -134,9 +134,7 @@ class MSD(Dataset):
         return unlisted(self._json)
 
     def partition(self, fold: int) -> Partition:
-        bare = self.unannotated("dense")
-        labelled = k_fold([key for key in self.groups() if key not in bare], fold, self.folds, salt="msd")
-        return replace(labelled, train=tuple(sorted({*labelled.train, *bare})))
+        return k_fold_beside(self.groups(), self.unannotated("dense"), fold, self.folds, salt="msd")
 
     def unannotated(self, annotation: Annotation) -> frozenset[str]:
         return frozenset(key for key, (_, label) in self._pairs.items() if label is None)

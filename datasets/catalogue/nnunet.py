@@ -3,7 +3,7 @@
 Source: yours, or any set converted for nnU-Net.
 Licence: that of the images.
 Layout: ``<folder>/dataset.json``, ``imagesTr/<case>_0000.nii.gz``, ``labelsTr/<case>.nii.gz``; perhaps ``imagesTs``,
-    ``labelsTs``, ``labelsTr_dense`` and ``splits_final.json``. NRRD, MetaImage, PNG, BMP or TIFF too.
+    ``labelsTs``, ``labelsTr_dense``, ``splits_final.json``, ``imagesUn`` without labels. NRRD, MetaImage, PNG, TIFF.
 Classes: those of dataset.json. With a label "ignore", labelsTr are scribbles; dense labels may lie in labelsTr_dense.
 Spacing: from the headers of scans, axes (z, y, x); photographs have none.
 Protocol: labelsTs test where they exist, else fold k of splits_final.json, else five folds by a hash of the groups.
@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..base import DataError, Dataset, Partition
-from ..splits import k_fold
+from ..splits import k_fold_beside
 from ..types import Annotation, Card, Case, Task
 from ._nnunet import Files, find_cases, read_images, read_label
 from ._nnunet_json import Descriptor, check_fold, read_descriptor, read_folds
@@ -62,7 +62,7 @@ class Nnunet(Dataset):
         licence="That of the images: state it where you publish numbers.",
         how_to_get="Name a folder of nnUNet_raw (option folder); copy splits_final.json from nnUNet_preprocessed.",
         layout="<folder>/dataset.json, imagesTr/<case>_0000<ending>, labelsTr/<case><ending>[, imagesTs, labelsTs, "
-        "labelsTr_dense, splits_final.json].",
+        "labelsTr_dense, splits_final.json; imagesUn without labels].",
         spacing="From the scans' headers, axes (z, y, x); photographs have none.",
         protocol="labelsTs test where they exist (fold k of splits_final.json then validates); else fold k tests; "
         "without that file five folds by a hash of the groups.",
@@ -96,8 +96,7 @@ class Nnunet(Dataset):
             raise DataError(f"nnunet: {path} is not as the options say; set {wanted}")
         if len(options.patch) == 3 and not about.is_scan:
             raise DataError(f"nnunet: {about.ending} files are 2-D; set the option patch to two numbers")
-        tested = any(case.tests for case in self._cases.values())
-        self.folds = len(self._splits) or (1 if tested else FOLDS)  # type: ignore[misc]  # elsewhere the class's
+        self.folds = len(self._splits) or (1 if any(c.tests for c in self._cases.values()) else FOLDS)  # type: ignore[misc]
         return replace(self.nominal_task(options), classes=about.classes, unit="mm" if about.is_scan else "px")
 
     def subfolder(self) -> str:
@@ -111,15 +110,15 @@ class Nnunet(Dataset):
         return {key: group_of("nnunet", key, key, self.options.group_pattern) for key in self._cases}
 
     def unannotated(self, annotation: Annotation) -> frozenset[str]:
-        return frozenset(key for key, case in self._cases.items() if annotation == "dense" and case.dense is None)
+        return frozenset(key for key, case in self._cases.items() if case.lacks(annotation))
 
     def load(self, key: str) -> Case:
-        where, case = f"nnunet: case {key!r}", self._cases[key]
+        case = self._cases[key]
         try:
             image, stored = read_images(case.images, self._about)
             maps = {path: read_label(path, stored, self._about) for path in case.labels}
         except DataError as error:
-            raise DataError(f"{where}: {error}") from error
+            raise DataError(f"nnunet: case {key!r}: {error}") from error
         label, scribble = (None if path is None else maps[path] for path in (case.dense, case.partial))
         return Case(key, self.groups()[key], image, label, scribble, stored and stored.spacing_mm)
 
@@ -127,14 +126,15 @@ class Nnunet(Dataset):
         if not 1 <= fold <= self.folds:
             raise ValueError(f"nnunet: fold must be in 1..{self.folds} in this folder, got {fold}")
         groups, tests = self.groups(), tuple(key for key, case in self._cases.items() if case.tests)
-        if not tests and not all(case.dense for case in self._cases.values()):
+        bare = [key for key, case in self._cases.items() if not case.labels]
+        if not tests and not all(self._cases[key].dense for key in self._cases if key not in bare):
             raise DataError("nnunet: nothing to test on: add imagesTs and labelsTs, or dense labels in labelsTr_dense")
         if not self._splits and not tests:
-            return k_fold(list(groups.values()), fold, FOLDS, salt="nnunet")
-        training = sorted(set(groups) - set(tests))
-        train, held_out = self._splits[fold - 1] if self._splits else (training, ())
-        check_fold(self.root / "splits_final.json", fold, {*train, *held_out}, training)
-        parts = (train, tests, held_out) if tests else (train, held_out, ())
+            return k_fold_beside(groups, bare, fold, FOLDS, salt="nnunet")
+        known = sorted(set(groups) - {*tests, *bare})
+        train, held_out = self._splits[fold - 1] if self._splits else (known, ())
+        check_fold(self.root / "splits_final.json", fold, {*train, *held_out}, known)
+        parts = [(*train, *bare), *((tests, held_out) if tests else (held_out, ()))]
         return Partition(*(tuple(sorted({groups[key] for key in part if key in groups})) for part in parts))
 
     @cached_property

@@ -303,3 +303,52 @@ def test_the_real_nuclei_open_as_they_lie() -> None:
     assert 0 <= case.image.min() < case.image.max() <= 1
     assert case.label is not None
     assert 0 < case.label.mean() < 0.9
+
+
+# Images without masks -------------------------------------------------------------------------------------------------
+def lone(folder: Path, *names: str) -> None:
+    for name in names:
+        save(folder / f"{name}.png", toy_image(14)[0])
+
+
+def test_images_in_a_folder_unlabelled_train_without_a_mask_in_every_fold(undivided: Path) -> None:
+    before = opened(undivided, group_pattern=r"^(v\d+)_")
+    tests = [before.partition(fold).test for fold in range(1, 6)]
+    lone(undivided / "mine" / "Unlabeled", "v7_f1", "v7_f2", "v8_f1")
+    dataset = opened(undivided, group_pattern=r"^(v\d+)_")
+    keys = ("unlabelled/v7_f1", "unlabelled/v7_f2", "unlabelled/v8_f1")
+    assert dataset.unannotated("dense") == frozenset(keys)
+    assert len(dataset.groups()) == 10 + 3
+    assert [dataset.partition(fold).test for fold in range(1, 6)] == tests
+    assert all({"v7", "v8"} <= set(dataset.partition(fold).train) for fold in range(1, 6))
+    case = dataset.check(dataset.load("unlabelled/v7_f2"))
+    assert case.label is None
+    assert case.image.shape[1:] == (14, 17)
+    assert dataset.fingerprint() != before.fingerprint()
+
+
+@pytest.mark.parametrize("where", [".", "train"])
+def test_beside_a_division_they_train(where: str, divided: Path) -> None:
+    before = opened(divided).partition(1)
+    lone(divided / "mine" / where / "unlabelled", "a01")
+    part = opened(divided).partition(1)
+    assert (part.test, part.val) == (before.test, before.val)
+    assert set(part.train) - set(before.train) == {"unlabelled/a01"}
+
+
+def test_they_cannot_test_and_have_one_folder(divided: Path) -> None:
+    lone(divided / "mine" / "test" / "unlabelled", "a01")
+    with pytest.raises(DataError, match=r"test/unlabelled: images without masks only train; move the folder to .*mine"):
+        opened(divided).groups()
+    (divided / "mine" / "test" / "unlabelled").rename(divided / "mine" / "unlabelled")
+    lone(divided / "mine" / "train" / "unlabeled", "a02")
+    with pytest.raises(DataError, match="are two folders of one kind; remove one"):
+        opened(divided).groups()
+
+
+def test_an_image_whose_mask_is_missing_is_not_taken_for_one_of_them(undivided: Path) -> None:
+    (undivided / "mine" / "masks" / "v0_f0.png").unlink()
+    with pytest.raises(
+        DataError, match=r"v0_f0.png has no mask.*to train without a mask belong into a folder unlabelled"
+    ):
+        opened(undivided).groups()

@@ -183,7 +183,7 @@ def test_a_folder_of_coloured_photographs_has_three_channels_and_no_spacing(tmp_
         ("part", "training", "part must be train, val, test in every row or in none, got 'training'"),
         ("group", "", "case, group and image must not be empty"),
         ("label", "drawn/nowhere.nii.gz", "no label file .*nowhere"),
-        ("label", "", "no label; training rows give dense, scribble"),
+        ("label", "", "no label; training rows give label and scribble"),
         ("case", "p1_a", "listed twice"),
     ],
 )
@@ -288,3 +288,60 @@ def test_another_archive_is_missing_by_its_name(root: Path) -> None:
 def test_options_that_make_no_sense_are_refused(name: str, option: str, value: Any) -> None:
     with pytest.raises(ValueError, match=option):
         datasets.get(name).Options(**{option: value})
+
+
+# Images without labels -----------------------------------------------------------------------------------------------
+def test_rows_with_neither_label_nor_scribble_are_unlabelled(root: Path) -> None:
+    csv_manifest.describe(
+        root, csv_manifest.PARTS, label=lambda c: "" if c == "p3_a" else f"drawn/{c}.nii.gz",
+        scribble=lambda c: "" if c == "p3_a" else f"strokes/{c}.nii.gz",
+    )  # fmt: skip
+    dataset = opened("csv_manifest", root)
+    assert dataset.unannotated("dense") == dataset.unannotated("scribble") == {"p3_a"}
+    assert "p3" in dataset.partition(1).train
+    case = dataset.check(dataset.load("p3_a"))
+    assert (case.label, case.scribble) == (None, None)
+
+
+def test_rows_without_label_and_part_train_in_every_fold(root: Path) -> None:
+    names = {f"p{number}_a": "" for number in range(10)}
+    for name in names:
+        csv_manifest.write_case(root, name, height=16)
+    lone = {"p8_a", "p9_a"}
+    csv_manifest.describe(
+        root, names, label=lambda c: "" if c in lone else f"drawn/{c}.nii.gz", scribble=lambda c: ""
+    )  # fmt: skip
+    dataset = opened("csv_manifest", root, annotations=("dense",))
+    parts = [dataset.partition(fold) for fold in range(1, 6)]
+    assert sorted(group for part in parts for group in part.test) == [f"p{n}" for n in range(8)]
+    assert all({"p8", "p9"} <= set(part.train) for part in parts)
+
+
+def test_a_test_row_without_label_is_refused(root: Path) -> None:
+    csv_manifest.describe(root, csv_manifest.PARTS, label=lambda c: "" if c == "p4_a" else f"drawn/{c}.nii.gz",
+                          scribble=lambda c: "" if c == "p4_a" else f"strokes/{c}.nii.gz")  # fmt: skip
+    with pytest.raises(DataError, match=r"case 'p4_a' .*: no label; .* others a label\. Mend the row"):
+        opened("csv_manifest", root)
+
+
+@pytest.mark.parametrize("tested", [True, False])
+def test_images_in_imagesun_train_without_labels_in_every_fold(tested: bool, root: Path) -> None:
+    folder = root / nnunet.FOLDER
+    if not tested:
+        for part in ("imagesTs", "labelsTs"):
+            shutil.rmtree(folder / part)
+    before = [opened("nnunet", root).partition(fold) for fold in (1, 2)]
+    (folder / "imagesUn").mkdir()
+    for channel in ("0000", "0001"):
+        shutil.copy(folder / "imagesTr" / f"heart_001_{channel}.nii.gz", folder / "imagesUn" / f"lone_{channel}.nii.gz")
+    dataset = opened("nnunet", root)
+    assert dataset.unannotated("dense") == dataset.unannotated("scribble") == {"lone"}
+    for fold, old in enumerate(before, 1):
+        part = dataset.partition(fold)
+        assert (part.test, part.val) == (old.test, old.val)
+        assert set(part.train) - set(old.train) == {"lone"}
+    case = dataset.check(dataset.load("lone"))
+    assert (case.label, case.scribble) == (None, None)
+    shutil.copy(folder / "imagesUn" / "lone_0000.nii.gz", folder / "imagesUn" / "heart_003_0000.nii.gz")
+    with pytest.raises(DataError, match="case 'heart_003' is in imagesUn and has a label; keep one"):
+        opened("nnunet", root).groups()

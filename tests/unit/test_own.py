@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from benchmark import own, plan_file, preflight, session
 from benchmark.__main__ import app
 from benchmark.config import ConfigError
-from benchmark.prepare import open_dataset
+from benchmark.prepare import open_dataset, split_of
 from datasets.base import DataError
 from datasets.guess import guess
 from tests.miniatures import msd, nnunet
@@ -99,6 +99,21 @@ def test_channels_classes_and_folders_are_read_off_the_files(
     assert found.dataset == "image_folder"
     assert {key: found.options[key] for key in options} == options
     assert ("classes" in found.options) == ("classes" in options)
+
+
+def test_where_some_images_have_no_masks_the_plan_counts_those_that_have(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "few")
+    pictures(tmp_path / "more", 20, seed=1)
+    (tmp_path / "more" / "images").rename(folder / "unlabelled")
+    plan, _ = written(folder, tmp_path)
+    # 12 with masks: in the fold that tests most 3 of them, 9 train, of which 1 validates: 8, and 20 without
+    assert plan.labelled == (4, 8)
+    assert {cell.amount for cell in plan.cells() if cell.role == "method"} == {"4 labelled", "8 labelled"}
+    places = dataclasses.replace(places_in(tmp_path), data=tmp_path)
+    for cell in plan.cells():
+        split = split_of(cell, open_dataset(cell, places))
+        assert len(split.labelled) == (8 if cell.role == "upper" else cell.count)
+        assert {f"unlabelled/p{n:02d}" for n in range(20)} <= set(split.unlabelled)
 
 
 def test_a_divided_folder_keeps_its_division(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.base import DataError, Partition
-from datasets.splits import Split, k_fold, make_split, passed_over
+from datasets.splits import Split, half_labelled, k_fold, k_fold_beside, make_split, passed_over
 
 PATIENTS = [f"p{i:02d}" for i in range(25)]
 CASES = {f"{patient}_{phase}": patient for patient in PATIENTS for phase in ("ED", "ES")}
@@ -261,3 +261,27 @@ def test_a_carve_without_any_dense_label_is_refused_and_none_is_asked_for_withou
         split(unscored=scribbled)
     assert split(unscored=scribbled[2:]).val == ("p00_ED", "p00_ES")
     assert split(unscored=scribbled, val_share=0).val == ()
+
+
+def test_all_labels_are_all_that_there_are() -> None:
+    made = split(ratio=1, val_share=0, unannotated=BARE)
+    assert set(made.labelled) == {case for case in CASES if CASES[case] in PARTITION.train} - set(BARE)
+    assert set(made.unlabelled) == set(BARE)
+    with pytest.raises(ValueError, match=r"carry the annotation; count them, labelled: \[8\] at most"):
+        split(ratio=0.5, val_share=0, unannotated=BARE)
+
+
+def test_as_many_are_carved_as_the_share_of_those_that_can_be_scored() -> None:
+    # a quarter of the eight with labels, not of all twenty: that would be five of the eight
+    assert len(patients(split(ratio=1, val_share=0.25, unannotated=BARE, unscored=BARE).val)) == 2
+
+
+def test_folds_are_of_the_groups_with_labels_and_the_others_train_in_each() -> None:
+    groups, bare = {f"c{n:02d}": f"g{n // 2}" for n in range(40)}, [f"c{n:02d}" for n in (0, 1, 2, 3, 4, 5, 7)]
+    without = {"g0", "g1", "g2", "g3"}  # of the last, one of two cases
+    parts = [k_fold_beside(groups, bare, fold, 5, salt="s") for fold in range(1, 6)]
+    assert parts[0].test == k_fold([g for g in groups.values() if g not in without], 1, 5, salt="s").test
+    assert sorted(g for part in parts for g in part.test) == sorted(set(groups.values()) - without)
+    assert all(set(part.train) == set(groups.values()) - set(part.test) for part in parts)
+    assert half_labelled(groups, bare) == ["1 group(s) with and without labels train without any, first 'g3'"]
+    assert half_labelled(groups, bare[:6]) == []
