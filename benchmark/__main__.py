@@ -9,12 +9,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from . import data_verbs
+from . import data_verbs, leaving
 from .complaints import call
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_verbs.app, name="data")
 console = Console(highlight=False, markup=False)  # reasons and paths may hold brackets
+complaints = Console(stderr=True, highlight=False, markup=False)
 
 PlanName = Annotated[str, typer.Argument(help="Name of a plan, or the path of a .yaml file.")]
 Data = Annotated[str | None, typer.Option(help="Folder that holds the datasets (default: BENCH_DATA, else data/).")]
@@ -62,22 +63,9 @@ def show(name: Annotated[str, typer.Argument(help="A method, a network, a datase
 @app.command()
 def plan(name: PlanName = "demo", data: Data = None, results: Results = None, workers: Workers = None) -> None:
     """What a plan would run: its size, what is done, stale, failed and to do, time and disk. Runs nothing."""
-    from . import plan_file
-    from .looks import cells_of
-    from .prepare import default_places
-    from .session import print_plan
-    from .state import survey
+    from .preview import show_plan
 
-    found = plan_file.load(name)
-    places = default_places(data, results)
-    states = survey(cells_of(found, places.results / found.name), places)
-    print_plan(found, states, workers, console)
-    table = Table("cell", "state", "why", box=None)
-    for state in states:
-        if state.state != "done":
-            table.add_row(state.cell.title, state.state, state.why)
-    if table.row_count:
-        console.print(table)
+    show_plan(name, data=data, results=results, workers=workers, console=console)
 
 
 @app.command()
@@ -154,7 +142,9 @@ def submit(
 @app.command()
 def status(name: PlanName = "demo", data: Data = None, results: Results = None) -> None:
     """Which cells are done, running, failed or missing, and why."""
-    plan(name, data, results)
+    from .preview import show_states
+
+    show_states(name, data=data, results=results, console=console)
 
 
 @app.command()
@@ -218,7 +208,7 @@ def sync(name: PlanName = "demo", results: Results = None, uri: Uri = None) -> N
     # a plan given by its path has run under its bare name, which is all that a record knows
     plan_name = name if (places.results / name).is_dir() else _plan_name(name)
     done = tracking.sync(plan_name, places.results, uri=uri)
-    console.print(str(done))
+    console.print(str(done), soft_wrap=True)
     if done.failed:
         raise typer.Exit(1)
 
@@ -246,11 +236,15 @@ def verify(
     from . import verify as verification
     from .looks import cells_of
     from .prepare import default_places
+    from .typed import typed
 
     torch.set_num_threads(1)
     plan, places = plan_file.load(name), default_places(data, results)
     plan_cells = cells_of(plan, places.results / plan.name)
-    found = verification.verify(plan_cells, places, count=cells, seed=seed, say=lambda line: console.print(line))
+    found = verification.verify(
+        plan_cells, places, count=cells, seed=seed, called=typed(name, results),
+        say=lambda line: console.print(line, soft_wrap=True),
+    )  # fmt: skip
     if not all(agreement.identical for agreement in found):
         raise typer.Exit(1)
 
@@ -272,8 +266,11 @@ def _plan_name(name: str) -> str:
 
 def main() -> None:
     """Entry point."""
-    call(app, console)
+    call(app, complaints)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    finally:  # whatever numba loads is loaded now
+        leaving.skip_destructors()

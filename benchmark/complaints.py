@@ -1,4 +1,7 @@
-"""What a person can mend is said in one message without a traceback, with exit code 2; everything else is a fault."""
+"""What a person can mend is said in one message without a traceback, with exit code 2; everything else is a fault.
+
+Messages go to standard error; what was asked for and how far it is goes to standard output.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,19 @@ _OWN = ("", "benchmark", "methods", "datasets")
 
 
 def call(app: typer.Typer, console: Console) -> NoReturn:
-    """Run the command line and leave with its exit code: 1 = some cells failed, 2 = refused, 130 = interrupted."""
+    """Run the command line and leave with its exit code: 1 = some cells failed, 2 = refused, 130 = interrupted.
+
+    Args:
+        app: the verbs.
+        console: where messages go.
+    """
     # typer carries a click of its own since 0.2x; the base of its errors is found the same way in both
     bad_usage: Any = typer.BadParameter.__mro__[2]
     try:
         from datasets.base import DataError, SealedLabel
         from methods import BrokenMethod
 
+        from .execute.server import ServerGone
         from .preflight import NotReady
         from .record import NewerRecord
     except ModuleNotFoundError as error:
@@ -39,6 +48,8 @@ def call(app: typer.Typer, console: Console) -> NoReturn:
         sys.exit(2)
     except (ConfigError, BrokenMethod, DataError, NotReady, NewerRecord, SealedLabel) as error:
         _refuse(console, str(error))
+    except ServerGone as error:
+        _refuse(console, str(error), code=1)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in _OWN:
             raise
@@ -55,10 +66,10 @@ def call(app: typer.Typer, console: Console) -> NoReturn:
     sys.exit(code)
 
 
-def _refuse(console: Console, message: str) -> NoReturn:
+def _refuse(console: Console, message: str, code: int = 2) -> NoReturn:
     console.print("error: ", style="red", end="", markup=False)
     console.print(message, soft_wrap=True, markup=False)
-    sys.exit(2)
+    sys.exit(code)
 
 
 def _not_installed(error: ModuleNotFoundError) -> str:

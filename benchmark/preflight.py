@@ -5,18 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
-from math import prod
 from pathlib import Path
 
 import numpy as np
 import torch
 
-import methods
-from datasets import augment
-from datasets.base import DataError, Dataset
+from datasets.base import Dataset
 from datasets.contents import manifest_of
 from datasets.decode import decode_apart
 from datasets.files import atomic_write
@@ -24,10 +20,9 @@ from datasets.splits import Split
 from datasets.store import Store
 from datasets.weak import strong
 from methods import networks
-from methods.base import Build
 
 from . import device
-from .config import ConfigError, nearest
+from .feasible import Judge, NotReady, Say, named, opened_as, size
 from .metrics import ENGINE, measure
 from .plan import Cell
 from .prepare import (
@@ -41,23 +36,14 @@ from .prepare import (
     split_of,
 )
 
-Say = Callable[[str], None]
-
 MIB_PER_CELL = 40
 """Scores, curves, examples and two sets of weights of a published-size network."""
-
-MOST_NUMBERS = 2**31
-"""Of the images of one batch: 8 GiB in float32, before anything is computed."""
 
 FAR_OFF = 0.05
 """By how much a realised share may differ from the one asked for before that is said."""
 
 PROBE_BYTES = 2**16
 """Written and forgotten before a run, to see whether a folder can be written to."""
-
-
-class NotReady(RuntimeError):
-    """A plan cannot run as it stands; the message says why and what to do."""
 
 
 def check(cells: Sequence[Cell], places: Places, say: Say = lambda line: None) -> None:
@@ -71,17 +57,16 @@ def check(cells: Sequence[Cell], places: Places, say: Say = lambda line: None) -
     opened: dict[str, Dataset] = {}
     stores: dict[tuple[object, ...], Store] = {}
     amounts: dict[tuple[object, ...], Cell] = {}
-    told, judged = {""}, set()
+    judge, told = Judge(say), {""}
     for cell in cells:
-        key = _opened_as(cell)
+        key = opened_as(cell)
         if key not in opened:
             opened[key] = open_dataset(cell, places)
             _cases(strong(opened[key]), places, say)
         dataset = opened[key]
-        with _named(cell):
-            if (settings := (key, cell.method, repr(cell.hyper), repr(cell.training))) not in judged:
-                judged.add(settings)  # whatever the seed, fold and amount
-                _settings(cell, dataset)
+        with named(cell):
+            judge(cell, dataset.task)
+            device.pick()  # refuses a BENCH_DEVICE that cannot be
             split = split_of(cell, dataset)
             _amount(cell, split, amounts)
             if (sentence := _rounded(cell, split)) not in told:
@@ -92,11 +77,6 @@ def check(cells: Sequence[Cell], places: Places, say: Say = lambda line: None) -
                 stores[grid] = open_store(cell, dataset, split, places.cache)
             make_feed(cell, dataset, stores[grid], split, places, torch.device("cpu"))
     _weights(cells, opened, say)
-
-
-def _opened_as(cell: Cell) -> str:
-    """What cells of one opened dataset have in common."""
-    return f"{cell.dataset}|{cell.options}|{cell.weak}"
 
 
 def decode_ahead(cells: Sequence[Cell], places: Places, *, workers: int, say: Say = lambda line: None) -> int:
@@ -111,8 +91,8 @@ def decode_ahead(cells: Sequence[Cell], places: Places, *, workers: int, say: Sa
     read, seen = 0, set()
     for cell in cells:
         dataset = open_dataset(cell, places)
-        with _named(cell):
-            _size(cell, dataset)
+        with named(cell):
+            size(cell, dataset.task)
             split = split_of(cell, dataset)
         keys, grid = sorted((*split.labelled, *split.unlabelled)), canonical_of(cell)
         if (grid_of_cell := (dataset.fingerprint(), tuple(keys), grid)) in seen:
@@ -127,17 +107,6 @@ def decode_ahead(cells: Sequence[Cell], places: Places, *, workers: int, say: Sa
             say(f"{cell.dataset}: {len(keys)} cases of fold {cell.fold} decoded for {grid.patch}")
             _remember(strong(dataset), places)
     return read
-
-
-@contextmanager
-def _named(cell: Cell) -> Iterator[None]:
-    """What split, store, feed or device refuse is said with the cell's name, as all that a person can mend."""
-    try:
-        yield
-    except (ConfigError, DataError, NotReady):
-        raise
-    except (ValueError, KeyError) as error:
-        raise NotReady(f"{cell.title}: {error.args[0] if error.args else error}") from error
 
 
 def _compile(say: Say) -> None:
@@ -175,49 +144,6 @@ def _remember(dataset: Dataset, places: Places) -> None:
     atomic_write(_checked(dataset, places), b"")
 
 
-def _settings(cell: Cell, dataset: Dataset) -> None:
-    training, task = cell.training, dataset.task
-    _size(cell, dataset)
-    reason = methods.get(cell.method).unsupported(task)
-    if reason:
-        raise NotReady(f"{cell.title}: {reason}")
-    if not networks.known(training.network):
-        known = (*networks.names(), f"{networks.ENCODER}MODEL")
-        raise ConfigError(f"training.network: unknown network {training.network!r}{nearest(training.network, known)}")
-    if training.augment not in augment.KINDS:
-        raise ConfigError(
-            f"training.augment: unknown recipe {training.augment!r}{nearest(training.augment, augment.KINDS)}"
-        )
-    with torch.device("meta"):  # its shape alone: no weights are read
-        name = training.network.removesuffix(networks.PRETRAINED)
-        build = networks.builder(name, **network_settings(training, task))
-        try:
-            network = build()
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"training: {error}") from error
-    device.pick()  # refuses a BENCH_DEVICE that cannot be
-    assert training.patch is not None
-    for side in training.patch:
-        if side % network.divisor:
-            allowed = -(-side // network.divisor) * network.divisor
-            raise ConfigError(
-                f"{cell.dataset}: training.patch {training.patch}: {training.network} needs sides divisible by "
-                f"{network.divisor}; {side} is not, {allowed} is the next that is"
-            )
-    _method(cell, dataset, build)
-
-
-def _method(cell: Cell, dataset: Dataset, build: Build) -> None:
-    """Build it without numbers: it may refuse a size, or ask for a network beside the plan's that cannot be made."""
-    try:
-        with torch.device("meta"):
-            methods.get(cell.method)(dataset.task, cell.hyper, build)
-    except ValueError as error:
-        raise ConfigError(f"{cell.title}: {error}") from error
-    except Exception:
-        return  # somebody's method that looks at numbers: what is wrong with it shows when its cell begins
-
-
 def _amount(cell: Cell, split: Split, known: dict[tuple[object, ...], Cell]) -> None:
     """Refuse a second amount that labels the very groups of a first: tables would show one number as two results.
 
@@ -227,7 +153,7 @@ def _amount(cell: Cell, split: Split, known: dict[tuple[object, ...], Cell]) -> 
     if cell.role == "upper":
         return
     drawn = (cell.seed, cell.fold, cell.training.val_share, cell.training.subset, split.labelled_groups)
-    first = known.setdefault((_opened_as(cell), cell.annotation, *drawn), cell)
+    first = known.setdefault((opened_as(cell), cell.annotation, *drawn), cell)
     if first.amount != cell.amount:
         n, most = len(split.labelled_groups), len(split.train_groups)
         raise NotReady(
@@ -245,18 +171,6 @@ def _rounded(cell: Cell, split: Split) -> str:
     return f"{cell.dataset}: {cell.amount} is {n} of {most} training groups, so {100 * split.ratio:.0f} %"
 
 
-def _size(cell: Cell, dataset: Dataset) -> None:
-    training, channels = cell.training, dataset.task.channels
-    assert training.patch is not None
-    samples = training.labelled_batch + training.unlabelled_batch
-    numbers = samples * channels * prod(training.patch)
-    if numbers > MOST_NUMBERS:
-        raise ConfigError(
-            f"{cell.dataset}: training.patch {training.patch}: a batch of {samples} samples of {channels} channel(s) "
-            f"is {numbers} numbers, {MOST_NUMBERS} are the most; choose a smaller patch or smaller batches"
-        )
-
-
 def _weights(cells: Sequence[Cell], opened: Mapping[str, Dataset], say: Say) -> None:
     """Read the weights of pre-trained encoders once, which fetches what timm fetches: no cell may find them missing.
 
@@ -265,7 +179,7 @@ def _weights(cells: Sequence[Cell], opened: Mapping[str, Dataset], say: Say) -> 
     """
     seen = []
     for cell in cells:
-        name, settings = cell.training.network, network_settings(cell.training, opened[_opened_as(cell)].task)
+        name, settings = cell.training.network, network_settings(cell.training, opened[opened_as(cell)].task)
         if not name.endswith(networks.PRETRAINED) or (name, settings) in seen:
             continue
         seen.append((name, settings))

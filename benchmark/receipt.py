@@ -19,6 +19,8 @@ import methods
 from . import ROOT
 
 _CODE = ("benchmark", "datasets", "methods")
+_NEW = ("*.py", *(f"{package}/*.yaml" for package in _CODE))
+"""Files that nobody has added yet and that are code: a plan elsewhere is none, for records hold its cells' settings."""
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "bf16", "sve")
 """Of a processor's, those that decide how it multiplies, and whether in bfloat16."""
 _PACKAGES = ("torch", "numpy", "scipy", "h5py", "numba", "nibabel", "pillow")
@@ -30,15 +32,16 @@ def code() -> dict[str, Any]:
 
     New files that nobody has added yet count as changes: a method that is being written is one. ``tree`` is the hash
     of every Python file of the three packages: equal code has an equal one, whether or not there is a git repository.
+    What cannot be read, and so cannot be run, is in neither; nor are the lock files of editors.
     """
-    commit = _git("rev-parse", "HEAD")
-    diff = _git("diff", "HEAD", "--", "*.py", "*.yaml")
-    for name in _git("ls-files", "--others", "--exclude-standard", "--", "*.py", "*.yaml").splitlines():
-        diff += f"\n{name}\n" + (ROOT / name).read_text(errors="replace")
+    diff = _git("diff", "HEAD", "--", "*.py", "*.yaml").strip()
+    for name in _git("ls-files", "-z", "--others", "--exclude-standard", "--", *_NEW).split("\0"):
+        if name and (content := _content(ROOT / name)) is not None:
+            diff += f"\n{name}\n{_text(content, 'replace')}"
     return {
-        "commit": commit or "unknown",
+        "commit": _git("rev-parse", "HEAD").strip() or "unknown",
         "dirty": bool(diff),
-        "diff": _hash(diff.encode()) if diff else "",
+        "diff": _hash(_bytes(diff)) if diff else "",
         "tree": tree(*_CODE),
     }
 
@@ -114,7 +117,8 @@ def tree(*packages: str) -> str:
     digest = hashlib.blake2b(digest_size=6)
     for package in packages:
         for path in sorted((ROOT / package).rglob("*.py")):
-            digest.update(f"{path.relative_to(ROOT).as_posix()}|{_hash(path.read_bytes())}\n".encode())
+            if (content := _content(path)) is not None:
+                digest.update(_bytes(f"{path.relative_to(ROOT).as_posix()}|{_hash(content)}\n"))
     return digest.hexdigest()
 
 
@@ -128,11 +132,30 @@ def _hash(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=6).hexdigest()
 
 
-def _git(*arguments: str) -> str:
+def _content(path: Path) -> bytes | None:
+    """What is in a file; None where it cannot be read, as a dangling link, and for ``.#x.py``, an editor's lock."""
+    if path.name.startswith(".#"):
+        return None
     try:
-        done = subprocess.run(
-            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=20, check=False
-        )
+        return path.read_bytes()
+    except (OSError, ValueError):  # or its name is none in this locale
+        return None
+
+
+def _git(*arguments: str) -> str:
+    """What git prints, empty where it cannot."""
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return _text(done.stdout, "surrogateescape") if done.returncode == 0 else ""
+
+
+def _text(content: bytes, errors: str) -> str:
+    """Lines as Python reads them from a file."""
+    return content.decode("utf-8", errors).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _bytes(text: str) -> bytes:
+    """UTF-8, but for names of files that are not."""
+    return text.encode("utf-8", "surrogateescape")

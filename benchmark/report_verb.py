@@ -10,6 +10,7 @@ from . import report as reports
 from .config import ConfigError, nearest
 from .metrics.policy import RULES
 from .prepare import default_places
+from .typed import typed
 
 
 def report_plan(
@@ -22,7 +23,7 @@ def report_plan(
     check: bool,
     console: Console,
 ) -> None:
-    """Build the report; with ``check`` only compare it with the records.
+    """Build the report and say which of its cells are stale; with ``check`` only compare it with the records.
 
     Raises:
         ConfigError: an unknown rule, or records that `benchmark.report.build` refuses.
@@ -34,7 +35,9 @@ def report_plan(
         for sentence in changes:
             console.print(sentence, soft_wrap=True)
         console.print(
-            f"build it again: python -m benchmark report {name}" if changes else "the report is what its records give",
+            f"build it again: python -m benchmark report {typed(name, results)}"
+            if changes
+            else "the report is what its records give",
             soft_wrap=True,
         )
         raise typer.Exit(1 if changes else 0)
@@ -45,8 +48,9 @@ def report_plan(
         raise ConfigError(f"unknown rule {rule!r}{nearest(rule, RULES)}")
     try:
         built = reports.build(
-            found.name, folder, rule=rule, plan=found, leave_out_stale=leave_out_stale, examples=examples
-        )
+            found.name, folder, rule=rule, plan=found, leave_out_stale=leave_out_stale, examples=examples,
+            called=typed(name, results), say=lambda line: console.print(line, markup=False, soft_wrap=True),
+        )  # fmt: skip
     except ReportError as error:
         raise ConfigError(str(error)) from error
     console.print(f"report: {built / 'index.html'}", soft_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from string import punctuation
 from typing import Any
 
 from rich.console import Console
@@ -16,11 +17,15 @@ from .execute.local import SILENCE_SECONDS, Event, Limits, Summary, default_work
 from .looks import cells_of
 from .plan import Cell, Plan
 from .prepare import Places, default_places
+from .preview import print_plan
 from .progress import Progress
 from .run import checkpoint_seconds, describe
-from .state import CellState, Forecast, counts, duration, stale, survey
+from .state import CellState, Forecast, stale, survey
+from .typed import typed
 
 TRACK_SECONDS = 10.0
+
+_PUNCTUATION = punctuation.replace("%", "")
 
 
 def run_plan(
@@ -56,7 +61,7 @@ def run_plan(
         console.print("nothing left to run")
         return Summary()
     slots = workers or default_workers()
-    tracker = _Tracking(plan, places, uri) if track else None
+    tracker = _Tracking(plan, places, uri, typed(name, results)) if track else None
     try:
         with Progress(todo, slots, forecast, console) as progress:
 
@@ -165,19 +170,19 @@ def bench_plan(
     from . import report, tracking
     from .report.frame import ReportError
 
-    plan, places = plan_file.load(name), default_places(data, results)
+    plan, places, called = plan_file.load(name), default_places(data, results), typed(name, results)
     if not redo_stale:
         _refuse_other_data(plan, places)
     start = run_until_decided if until_decided else run_plan
     summary = start(name, data=data, results=results, workers=workers, uri=uri, redo_stale=redo_stale, console=console)
     try:
-        folder = report.build(plan.name, places.results, plan=plan)
+        folder = report.build(plan.name, places.results, plan=plan, called=called)
     except ReportError as error:
         raise ConfigError(f"no report: {error}") from error
     console.print(
         f"\nreport: {folder / 'index.html'}\ntables: {folder / 'table.md'} (.csv, .tex)", markup=False, soft_wrap=True
     )
-    for note in tracking.log_report(plan.name, folder, uri=uri):
+    for note in tracking.log_report(plan.name, folder, uri=uri, called=called):
         console.print(note, markup=False)
     if links := tracking.links(plan.name, uri=uri, results=places.results):
         console.print("MLflow: `make ui` (or a bare `mlflow ui`) shows every cell; views:")
@@ -244,40 +249,19 @@ def tune_plan(
     return tune.tune(plan, places, workers=workers, say=say, tracker=tracker if track else None)
 
 
-def print_plan(plan: Plan, states: Sequence[CellState], workers: int | None, console: Console) -> None:
-    """The size of a plan, what it follows, what is done, and what the rest will take."""
-    slots = workers or default_workers()
-    forecast = Forecast()
-    for state in states:
-        if state.record:
-            forecast.learn(state.record)
-    left = [s.cell for s in states if s.state in ("to do", "failed")]
-    told = ", ".join(f"{n} {name}" for name, n in counts(states).items())
-    console.print(f"{plan.title} ({plan.name}): {len(states)} cells: {told}", style="bold", markup=False)
-    console.print(f"protocol: {plan.protocol.strip()}", markup=False)
-    for reason in plan.dropped():
-        console.print(f"left out: {reason}", markup=False)
-    if left:
-        steps = sum(cell.training.steps for cell in left)
-        time_left = duration(forecast.total(left, slots))
-        disk = preflight.MIB_PER_CELL * len(left)
-        console.print(
-            f"to run: {len(left)} cells, {steps} steps, {slots} at a time; time: {time_left}; disk: up to {disk} MiB"
-        )
-
-
 def _titles(plan: Plan) -> list[str]:
-    """Words that the titles of a plan's cells are made of."""
-    return sorted({word for cell in plan.cells() for word in cell.title.split()})
+    """Words that the titles of a plan's cells are made of, without what stands before or behind them."""
+    words = {word.strip(_PUNCTUATION) for cell in plan.cells() for word in cell.title.split()}
+    return sorted(words - {""})
 
 
 class _Tracking:
     """Feeds the tracker from the supervisor's events; never waits for it."""
 
-    def __init__(self, plan: Plan, places: Places, uri: str | None) -> None:
+    def __init__(self, plan: Plan, places: Places, uri: str | None, called: str) -> None:
         from .tracking import Tracker
 
-        self._tracker = Tracker(plan, places.results, uri=uri)
+        self._tracker = Tracker(plan, places.results, uri=uri, called=called)
         self._told = time.monotonic()
 
     def __call__(self, event: Event) -> None:

@@ -43,11 +43,19 @@ def state_of(cell: Cell, places: Places, data: str | None = None) -> CellState:
         return CellState(cell, "to do", "has a checkpoint" if (folder / "checkpoint.pt").exists() else "")
     if record.status != "finished":
         return CellState(cell, "failed", record.reason, record)
-    if record.receipt.get("source") != receipt.source(cell.method):
+    if other_file(record, receipt.source(cell.method)):
         return CellState(cell, "stale", f"the file of {cell.method} changed since it ran", record)
     if data is not None and record.receipt.get("data") != data:
         return CellState(cell, "stale", f"the files of {cell.dataset} changed since it ran", record, other_data=True)
     return CellState(cell, "done", record=record)
+
+
+def other_file(record: Record, now: str) -> bool:
+    """Whether a cell is of another version of its method's file than ``now``, the present `receipt.source`.
+
+    Nobody can say so of a record that does not know its version.
+    """
+    return (record.receipt.get("source") or now) != now
 
 
 def survey(cells: Sequence[Cell], places: Places) -> list[CellState]:

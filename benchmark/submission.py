@@ -10,7 +10,7 @@ from rich.console import Console
 
 from . import plan_file
 from .execute import slurm
-from .execute.local import ENVIRONMENT
+from .execute.server import ENVIRONMENT
 from .prepare import Places, default_places
 from .session import left_to_run
 from .state import duration

@@ -23,7 +23,8 @@ from datasets.files import atomic_write
 from methods.hyper import Range
 
 from .execute import child
-from .execute.local import default_workers, devices, fork_server, launch
+from .execute.local import default_workers, devices
+from .execute.server import fork_server, launch
 from .plan import Plan
 from .preflight import NotReady
 from .prepare import Places

@@ -33,13 +33,20 @@ class Agreement:
 
 
 def verify(
-    cells: Sequence[Cell], places: Places, *, count: int, seed: int = 0, say: Callable[[str], None] = print
+    cells: Sequence[Cell],
+    places: Places,
+    *,
+    count: int,
+    seed: int = 0,
+    called: str = "",
+    say: Callable[[str], None] = print,
 ) -> list[Agreement]:
     """Run ``count`` finished cells again in a temporary folder, drawn at random, and compare ``scores.csv``.
 
     On the processor that made the records, with the same code and versions, every digit must be the same; elsewhere the
     difference says what another machine, or faster code, changes. A cell whose method's file, data or scores are no
-    longer those of its record is told and not run: nothing would follow from how it differs.
+    longer those of its record is told and not run: nothing would follow from how it differs. Advice calls the plan
+    as the command line did (``called``), else by its name.
 
     Raises:
         ConfigError: no cell of the plan is finished.
@@ -49,16 +56,16 @@ def verify(
         raise ConfigError("no cell of this plan is finished; run it first")
     found = []
     for known in survey(random.Random(seed).sample(finished, min(count, len(finished))), places):
-        why = _changed(known, places.folder(known.cell))
+        why = _changed(known, places.folder(known.cell), called or known.cell.plan)
         agreement = Agreement(known.cell.title, False, math.nan, why) if why else _again(known, places)
         say(f"{known.cell.title}: {agreement.why or 'identical'}")
         found.append(agreement)
     return found
 
 
-def _changed(known: CellState, folder: Path) -> str:
+def _changed(known: CellState, folder: Path, plan: str) -> str:
     """Why a cell that is run again could not be compared with its record; empty if it can."""
-    plan, scores = known.cell.plan, folder / "scores.csv"
+    scores = folder / "scores.csv"
     if known.state == "stale":
         return f"not run again: {known.why}; python -m benchmark run {plan} --redo-stale makes a new record"
     recorded = known.record.receipt.get("scores") if known.record else None

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from benchmark.execute.local import ENVIRONMENT, launch
+from benchmark.execute.server import ENVIRONMENT, launch
 
 OURS: Mapping[str, str | None] = ENVIRONMENT
 """As the runner starts its cells."""

@@ -148,8 +148,8 @@ def _plane(path: Path, scan: bool) -> tuple[int, ...]:
 
 
 _SLICED = (
-    "volumes are seen slice by slice; three numbers under patch, such as [64, 64, 64], and network: vnet would train "
-    "in 3-D, which takes many times longer",
+    "volumes are seen slice by slice; three numbers under the option patch, such as [64, 64, 64], and network: vnet "
+    "under training would train in 3-D, which takes many times longer",
 )
 
 

@@ -6,13 +6,10 @@ shared between cells lies on disk (decoded data, memory-mapped), so a dead worke
 
 from __future__ import annotations
 
-import multiprocessing
 import multiprocessing.connection
 import os
 import signal
-import sys
 import time
-import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +24,7 @@ from ..record import Record, read, write
 from ..run import describe
 from . import child
 from .lease import BEAT_SECONDS, Lease
+from .server import GONE, fork_server, launch
 
 POLL_SECONDS = 0.2
 
@@ -35,10 +33,6 @@ SILENCE_SECONDS = 3600.0
 
 MPS = Path("/tmp/nvidia-mps/control")
 """There where NVIDIA's Multi-Process Service runs with its own settings."""
-
-# glibc gives big tensors back to the system at every step and faults them in again; keep them instead.
-ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_MMAP_MAX_": "0", "OMP_NUM_THREADS": "1"}
-"""What the processes of cells find in their environment, unless it says otherwise already."""
 
 
 @dataclass(frozen=True)
@@ -167,28 +161,6 @@ def run_cells(
     return summary
 
 
-def fork_server() -> Any:
-    """The multiprocessing context in which a fresh process with torch loaded starts in milliseconds."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    context = multiprocessing.get_context("forkserver")
-    # torch._dynamo is what the first optimizer of a process imports: seconds, paid once here.
-    context.set_forkserver_preload([child.__name__, "datasets.feed", "torch._dynamo", "benchmark.execute.preload"])
-    return context
-
-
-def launch(context: Any, target: Callable[..., None], arguments: tuple[Any, ...]) -> Any:
-    """Start a fresh process; it does not import the caller's main module, which may be a notebook or a pipe."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        process = context.Process(target=target, args=arguments)
-        process.start()
-    finally:
-        sys.modules["__main__"] = main
-    return process
-
-
 def _written(folder: Path) -> int | None:
     """When the record of a cell was written, to tell a new one from the one that this runner knew; None without."""
     try:
@@ -287,4 +259,7 @@ def _exit_reason(code: int | None, folder: Path) -> str:
         name = signal.Signals(-code).name
         hint = "; perhaps out of memory: run fewer --workers" if name == "SIGKILL" else ""
         return f"worker ended by {name}{hint}"
-    return f"worker ended with exit code {code} and no record; see {folder.name}/log.txt"
+    ended = f"worker ended with exit code {code} and no record"
+    if code == GONE:
+        ended = "lost: the process that starts workers was ended; perhaps out of memory: run fewer --workers"
+    return f"{ended}; see {folder.name}/log.txt"

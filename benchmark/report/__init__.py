@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ def build(
     plan: Plan | None = None,
     leave_out_stale: bool = False,
     examples: bool | None = None,
+    called: str = "",
+    say: Callable[[str], object] = lambda line: None,
 ) -> Path:
     """Write tables, ``figures/`` and ``index.html`` below ``results/<plan>/report``; see ``docs/report_files.md``.
 
@@ -31,21 +34,24 @@ def build(
         plan: the plan, to name missing cells; None: the plan file of that name, where there is one.
         leave_out_stale: report although cells that another version of this project computed have not been repeated.
         examples: whether slices of test images are drawn; None: as in the report that lies there, in a first one yes.
+        called: the plan as the command line has it, for advice that can be typed; "": its name.
+        say: gets a sentence for every dataset with cells that another version of their method's file computed.
 
     Returns:
         The folder; the page in it is ``index.html``.
 
     Raises:
-        ReportError: no records and no such plan; or records that cannot be reported or do not belong together (the
-            message says which, and what to do).
+        ReportError: no records and no such plan; records that cannot be reported or do not belong together; or no
+            finished cell, where a report of finished ones lies already. The message says which, and what to do.
         ValueError: unknown rule; the message names the nearest.
     """
     # drawing needs matplotlib, which training must work without
     from .assemble import assemble
 
     return assemble(
-        plan_name, results, rule=rule, out=out, plan=plan, leave_out_stale=leave_out_stale, examples=examples
-    )
+        plan_name, results, rule=rule, out=out, plan=plan, leave_out_stale=leave_out_stale, examples=examples,
+        called=called, say=say,
+    )  # fmt: skip
 
 
 def outdated(plan_name: str, results: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import chain
@@ -60,6 +61,8 @@ def assemble(
     plan: Plan | None = None,
     leave_out_stale: bool = False,
     examples: bool | None = None,
+    called: str = "",
+    say: Callable[[str], object] = lambda line: None,
 ) -> Path:
     """See `benchmark.report.build`."""
     folder = Path(results) / plan_name
@@ -68,10 +71,15 @@ def assemble(
     if loaded.cells.empty:
         raise frame.ReportError(
             f"there is nothing to report of {plan_name!r}: no records below {folder}, and "
-            f"{note or 'no cell in the plan'}. Run it first: python -m benchmark run {plan_name}"
+            f"{note or 'no cell in the plan'}. Run it first: python -m benchmark run {called or plan_name}"
         )
+    loaded = replace(loaded, called=called or plan_name)
     stale.refuse(loaded, folder, leave_out=leave_out_stale)
     report = folder / "report" if out is None else Path(out)
+    stale.keep(loaded, report)
+    loaded = replace(loaded, stale=stale.cells(loaded))
+    for sentence in stale.sentences(loaded):
+        say(sentence)
     examples = receipts.with_examples(folder / "report") if examples is None else examples
     study = _study(loaded, rule)
     drawable = chain(
@@ -129,7 +137,8 @@ class _Study:
 
 
 def _study(loaded: frame.Results, rule: str) -> _Study:
-    loaded = replace(loaded, notes=(*loaded.notes, *caveats.caveats(loaded), *caveats.mixed_code(loaded)))
+    said = (*caveats.caveats(loaded), *caveats.mixed_code(loaded), *stale.sentences(loaded))
+    loaded = replace(loaded, notes=(*loaded.notes, *said))
     by_class = summary.class_values(loaded, rule)
     patients = summary.patient_values(by_class)
     entries = summary.entries(loaded, patients)
@@ -254,7 +263,7 @@ def _page(
         draft=study.draft,
         items=study.items,
         published=published.html(study.papers),
-        figures_note="" if examples else comparisons.LEFT_OUT.format(plan=study.results.plan),
+        figures_note="" if examples else comparisons.LEFT_OUT.format(plan=study.results.called),
     )
 
 

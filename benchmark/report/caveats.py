@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
+import pandas as pd
+
 import datasets
 
 from .frame import Results
@@ -32,9 +34,9 @@ def caveats(results: Results, among: Container[str] | None = None) -> tuple[str,
 def mixed_code(results: Results, among: Container[str] | None = None) -> tuple[str, ...]:
     """One sentence per dataset (``among`` these) with means over cells that ran under different shared code.
 
-    A method's own file is the same for all its seeds (`stale`), but the trainer, the losses or the data behind it may
-    have changed between them. So may have files that have nothing to do with it: the hash is of all of them. A record
-    without one is of a version before there was one.
+    A method's own file is the same for all its seeds (`stale.refuse`), but the trainer, the losses or the data behind
+    it may have changed between them. So may have files that have nothing to do with it: the hash is of all of them. A
+    record without one is of a version before there was one.
     """
     trees = {name: str(record.receipt.get("tree", "")) for name, record in results.records.items()}
     cells = results.cells[results.cells["status"] == "finished"]
@@ -44,14 +46,19 @@ def mixed_code(results: Results, among: Container[str] | None = None) -> tuple[s
     for dataset, of in versions.groupby("dataset", sort=False):
         mixed = of[of["tree"] > 1]
         if len(mixed) and (among is None or dataset in among):
-            amounts = mixed.groupby("label", sort=False)["amount"].agg(lambda each: ", ".join(dict.fromkeys(each)))
-            named = [f"{label} ({where})" for label, where in amounts.items()]
-            more = len(named) - MOST_NAMED
-            who = "all rows" if len(mixed) == len(of) else "; ".join(named[:MOST_NAMED])
-            who += f" and {more} more rows" if more > 0 and len(mixed) < len(of) else ""
             found.append(
-                f"{dataset}: the seeds of {who} ran under different versions of the shared code, of which every file "
-                "counts, also one that these numbers do not depend on; receipt.json and each record.json name them "
-                "(tree)."
+                f"{dataset}: the seeds of {who(mixed, of)} ran under different versions of the shared code, of which "
+                "every file counts, also one that these numbers do not depend on; receipt.json and each record.json "
+                "name them (tree)."
             )
     return tuple(found)
+
+
+def who(some: pd.DataFrame, every: pd.DataFrame) -> str:
+    """Some entries of a dataset by label and amounts, such as ``bcp (10%, 20%); cps (10%)``; or that it is all rows."""
+    if len(some) == len(every):
+        return "all rows"
+    amounts = some.groupby("label", sort=False)["amount"].agg(lambda each: ", ".join(dict.fromkeys(each)))
+    named = [f"{label} ({where})" for label, where in amounts.items()]
+    more = len(named) - MOST_NAMED
+    return "; ".join(named[:MOST_NAMED]) + (f" and {more} more rows" if more > 0 else "")

@@ -88,12 +88,16 @@ def decomposition(results: Results, designs: Mapping[Key, Design]) -> pd.DataFra
 
 def seeds_draw(results: Results) -> dict[tuple[str, str], str]:
     """What differs between the seeds of each dataset and amount, as the records' labelled groups say."""
-    subsets: dict[tuple[str, str], set[tuple[str, ...]]] = {}
+    subsets: dict[tuple[str, str], dict[tuple[str, int], set[tuple[str, ...]]]] = {}
     for row in results.cells.itertuples():
         split = results.records[row.id].split if row.id in results.records else {}
-        if split:
-            subsets.setdefault((row.dataset, row.amount), set()).add(tuple(split.get("labelled_groups", ())))
-    return {place: SUBSET if len(found) > 1 else INITIALISATION for place, found in subsets.items()}
+        if split:  # folds and kinds of labels have labelled groups of their own, whatever the seed
+            alike = subsets.setdefault((row.dataset, row.amount), {}).setdefault((row.annotation, row.fold), set())
+            alike.add(tuple(split.get("labelled_groups", ())))
+    return {
+        place: SUBSET if any(len(groups) > 1 for groups in found.values()) else INITIALISATION
+        for place, found in subsets.items()
+    }
 
 
 _COLUMNS = [

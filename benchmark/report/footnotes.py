@@ -12,6 +12,7 @@ from . import naming
 from .caveats import caveats, mixed_code
 from .conditions import between_rows
 from .frame import Results
+from .stale import sentences as stale
 from .winners import Standings, legend
 
 
@@ -56,15 +57,16 @@ def notes(results: Results, table: pd.DataFrame) -> tuple[str, ...]:
 
 
 def everywhere(results: Results, datasets: Set[str]) -> tuple[str, ...]:
-    """What no table may be read without: the protocol, extra labels, caveats of the data, code that changed on the way.
+    """What no table may be read without: the protocol, extra labels, caveats of the data, code that changed.
 
     Args:
         results: the records.
         datasets: those of the table.
     """
     protocol = [f"Protocol: {results.protocol.strip()}"] if results.protocol else []
-    of_data = (*extra_labels(results, datasets), *caveats(results, datasets), *mixed_code(results, datasets))
-    return (*protocol, *of_data, *between_rows(results, datasets))
+    of_data = (*extra_labels(results, datasets), *caveats(results, datasets))
+    of_code = (*mixed_code(results, datasets), *stale(results, datasets), *between_rows(results, datasets))
+    return (*protocol, *of_data, *of_code)
 
 
 def budget(results: Results, datasets: set[str]) -> list[str]:
@@ -117,6 +119,8 @@ def means_note(results: Results, table: pd.DataFrame, rule: str, standings: Stan
 
 def spread(table: pd.DataFrame) -> str:
     """What stands behind a number and of how many seeds, such as ``Mean ± standard deviation over seeds, n = 3``."""
+    if not (table["n"] > 0).any():
+        return f"No mean yet: no seed is complete, of {_range(table['planned'])} planned"
     what = "Mean ± standard deviation over seeds" if several(table) else "Mean of one seed, without a spread"
     return f"{what}, {count_of_seeds(table)}"
 

@@ -52,7 +52,7 @@ class Results:
     """A plan's records as frames.
 
     Attributes:
-        plan: name of the plan.
+        plan, called: name of the plan, and what advice calls it: as the command line had it.
         title, protocol, tuned, baseline: the plan's own texts; empty where the plan is not at hand.
         cells: one row per cell, in the order of the plan (without one: by id). Columns: ``id``, ``label``, ``role``,
             ``method``, ``variant``, ``annotation``, ``dataset``, ``amount``, ``level`` (share or number, to sort and
@@ -66,6 +66,7 @@ class Results:
         strays: records in the folder that are no cells of the plan (settings or versions have changed since).
         digests: of the ``scores.csv`` that were read, by id.
         notes: sentences that the report prints.
+        stale: ids of cells that another version of their method's file computed, see `stale.cells`.
         looks: at which numbers of seeds verdicts are looked at, as was declared; None where that is at the end only.
     """
 
@@ -81,6 +82,8 @@ class Results:
     notes: tuple[str, ...] = field(default=())
     digests: Mapping[str, str] = field(default_factory=dict)
     baseline: str = ""
+    called: str = ""
+    stale: tuple[str, ...] = ()
     looks: Looks | None = None
 
     @cached_property
@@ -131,6 +134,7 @@ def load(plan_folder: Path, plan: Plan | None = None) -> Results:
     )
     return Results(
         plan=plan_folder.name,
+        called=plan_folder.name,
         title=plan.title if plan else plan_folder.name,
         protocol=plan.protocol if plan else "",
         tuned=plan.tuned if plan else "",

@@ -23,6 +23,12 @@ WORDS = {
 }
 """What the groups of datasets are, where not patients."""
 
+FOLDED = {"acdc": ("protocol", "folds")}
+"""Datasets of several folds that have them only where an option has this value, its default; else one division."""
+
+FILES_TELL = ("art_net", "csv_manifest", "image_folder", "nnunet", "robotool")
+"""Datasets of which only the files tell how many folds there are, so that no record knows it."""
+
 
 def title(results: Results, dataset: str) -> str:
     """A dataset's name for titles, such as ``ACDC``: its card's up to bracket or comma; that of the plan without one.
@@ -48,7 +54,10 @@ def groups(results: Results, among: Iterable[str]) -> str:
 
 
 def tested(results: Results, among: Sequence[str]) -> str:
-    """On how many groups scores of some datasets are, such as ``20 test patients``; "" without any score."""
+    """On how many groups scores of some datasets are, such as ``20 test patients``; "" without any score.
+
+    Of which folds is added where a dataset has several: ``20 test patients (fold 1 of 5)``.
+    """
     if results.scores.empty:
         return ""
     scored = results.cells.iloc[results.scores["cell"].unique()]
@@ -57,10 +66,25 @@ def tested(results: Results, among: Sequence[str]) -> str:
     counts = rows.groupby(one["dataset"].reindex(rows["cell"]).to_numpy())["group"].nunique()
     words = {name: _groups(results, name) for name in among if name in counts}
     words = {name: word.removesuffix("s") if counts[name] == 1 else word for name, word in words.items()}
-    found = {name: f"{counts[name]} test {word}" for name, word in words.items()}
+    folds = one.groupby("dataset")["fold"].agg(lambda each: sorted(set(each)))
+    found = {name: f"{counts[name]} test {word}{_folds(results, name, folds[name])}" for name, word in words.items()}
     if len(found) == 1:
         return next(iter(found.values()))
     return ", ".join(f"{text} of {name}" for name, text in found.items())
+
+
+def _folds(results: Results, dataset: str, tested: Sequence[int]) -> str:
+    """Which folds were tested, as `` (fold 1 of 5)``; "" of a dataset with one division."""
+    name = registered(dataset)
+    known = name in datasets.names() and name not in FILES_TELL
+    count = datasets.get(name).folds if known else 0
+    option, value = FOLDED.get(name, ("", None))
+    if count == 1 or _options(results, dataset).get(option, value) != value:
+        return ""
+    if len(tested) == count:
+        return f" (all {count} folds)"
+    listed = ", ".join(map(str, tested[:-1])) + f" and {tested[-1]}" if len(tested) > 1 else str(tested[0])
+    return f" (fold{'s' * (len(tested) > 1)} {listed}{f' of {count}' if known else ''})"
 
 
 def _options(results: Results, dataset: str) -> dict:

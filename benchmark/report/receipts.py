@@ -3,7 +3,8 @@
 Per cell: digests of its record and scores, code, lock, hardware, data, split, labels, seed and the runs that trackers
 know it by. Per table: which numbers of ``numbers.csv``, and each distinct answer of its cells. Nothing here names the
 machine, the time or the commit that the report was built at, so that a rebuilt receipt is the same byte for byte;
-``built_by`` is the digest of the code that aggregates and prints, and of the published numbers beside ours.
+``built_by`` is the digest of the code that aggregates and prints, and of the published numbers beside ours; ``stale``
+are the cells that another version of their method's file computed than the one of then.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from .. import ROOT, record
 from ..record import digest
+from . import stale
 from .frame import Results
 from .sources import firsts
 from .tables import Table
@@ -68,6 +70,7 @@ def receipt(
         "built_by": built_by(),
         "cells": {name: _cell(results, name) for name in results.cells["id"] if name in results.records},
         "strays": list(results.strays),
+        "stale": list(results.stale),
         "tables": {
             table.key: {"numbers": [first[table.key], first[table.key] + _size(table) - 1]}
             | _gathered(results, answers, {name for row in table.rows for n in row.numbers for name in n.ids})
@@ -93,6 +96,15 @@ def with_examples(report: Path) -> bool:
         return True
 
 
+def finished(report: Path) -> int:
+    """Of how many finished cells the report is that lies there; 0 where none does, or nobody can tell."""
+    try:
+        known = json.loads((report / FILE).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return 0
+    return sum(cell.get("status") == "finished" for cell in known.get("cells", {}).values())
+
+
 def outdated(plan_folder: Path, report: Path) -> list[str]:
     """What has changed since a report was built, one sentence each; none: it is what its records and this code give.
 
@@ -107,9 +119,14 @@ def outdated(plan_folder: Path, report: Path) -> list[str]:
     found = []
     if known["built_by"] != built_by():
         found.append("the code that makes tables of records has changed")
-    there = {folder.name for folder, _ in record.read_all(plan_folder)}
+    there = {folder.name: rec for folder, rec in record.read_all(plan_folder)}
     listed = set(known["cells"]) | set(known["strays"])
-    found += [f"{name}: a new record" for name in sorted(there - listed)]
+    found += [f"{name}: a new record" for name in sorted(set(there) - listed)]
+    reported = {name: there[name] for name in known["cells"] if name in there}
+    if "stale" in known:  # else of a version that did not ask
+        moved = stale.among(reported).symmetric_difference(reported.keys() & set(known["stale"]))
+        methods = sorted({str(reported[name].cell["method"]) for name in moved})
+        found += [f"the file of {method} has changed: its cells are stale now, or no longer" for method in methods]
     for name, cell in known["cells"].items():
         for file, key in (("record.json", "record"), ("scores.csv", "scores")):
             if _digest(plan_folder / name / file) != cell[key]:

@@ -5,24 +5,26 @@ What differs between cells is said to differ; what no record knows is left open 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+
+import methods
 
 from ..looks import Looks
 from ..metrics.policy import RULES
 from ..record import Record
 from . import naming
-from .components import seeds_draw
+from .components import SUBSET, seeds_draw
 from .crossed import ALPHA, FEWEST_SEEDS
 from .footnotes import budget, several
 from .frame import Results
 from .render import escape
 from .summary import ENTRY, amounts, order
+from .tables import BOUNDS
 from .verdicts import ENDPOINTS
-
-OPEN = "[to be filled in]"
+from .wording import OPEN, counted, lasting, listed, ranged
 
 Item = tuple[bool | None, str]
 """Met, not met, or None: nobody but the authors can say."""
@@ -63,7 +65,7 @@ def checklist(results: Results) -> list[Item]:
         (
             bool(done) and "unknown" not in commits and not dirty,
             f"Code: {_several('commit', commits)}"
-            + (f"; {_counted(dirty, 'cell')} with uncommitted changes" if dirty else "")
+            + (f"; {counted(dirty, 'cell')} with uncommitted changes" if dirty else "")
             + ".",
         ),
         (
@@ -80,8 +82,7 @@ def checklist(results: Results) -> list[Item]:
         ),
         (
             len(seeds) == 1 and all(len(each) >= FEWEST_SEEDS for each in seeds),
-            f"Runs: {_runs(seeds)}; each seed draws "
-            f"{' or '.join(sorted(set(seeds_draw(results).values()))) or 'what no record tells'}.",
+            f"Runs: {_runs(seeds)}{_drawn(results) if any(len(each) > 1 for each in seeds) else ''}.",
         ),
         (
             openings == {("final evaluation",)},
@@ -118,13 +119,13 @@ def _data(results: Results, table: pd.DataFrame, done: Sequence[Record]) -> str:
     split = [record.split for record in done if record.split]
     validation = sorted({item.get("val_groups", 0) for item in split})
     called = {name: naming.title(results, name) for name in names}
-    levels = {name: _and(amount for other, amount in amounts(table) if other == name) for name in names}
+    levels = {name: listed(amount for other, amount in amounts(table) if other == name) for name in names}
     labels = "; ".join(f"{level} ({called[d]})" if len(names) > 1 else level for d, level in levels.items())
-    parts = [f"We use {_and(called.values())}, with labels for {labels}.", *budget(results, set(names))]
+    parts = [f"We use {listed(called.values())}, with labels for {labels}.", *budget(results, set(names))]
     parts += _weak(table, done)
     what = naming.groups(results, names)
     parts.append(
-        f"Validation cases ({_range(validation)} {what}) are those that a dataset publishes, or else are taken from "
+        f"Validation cases ({ranged(validation)} {what}) are those that a dataset publishes, or else are taken from "
         "the training side and counted as labels."
         if any(validation)
         else "No validation cases are set aside."
@@ -137,40 +138,50 @@ def _data(results: Results, table: pd.DataFrame, done: Sequence[Record]) -> str:
 def _weak(table: pd.DataFrame, done: Sequence[Record]) -> list[str]:
     """Which rows learn from labels that are not dense, and where these come from; nothing where all are dense."""
     sentences = []
+    dense = list(dict.fromkeys(table.loc[table["annotation"] == "dense", "label"]))
+    others = f"; {'all others' if len(dense) > 1 else listed(dense)} from dense ones" if dense else ""
     for kind, rows in table[table["annotation"] != "dense"].groupby("annotation", sort=False):
         weak = [record.cell.get("weak") or {} for record in done if record.cell.get("annotation") == kind]
         recipes = sorted({str(recipe["kind"]) for recipe in weak if recipe})
-        origin = f"simulated from dense ones: {_and(recipes)}" if recipes else "as the dataset publishes them"
+        origin = [f"simulated from dense ones: {listed(recipes)}"] if recipes else []
+        origin += ["as the dataset publishes them"] if not all(weak) else []
+        said = f" ({'; or '.join(origin)})" if weak else ""
         labels = dict.fromkeys(rows["label"])
-        sentences.append(f"{_and(labels)} learn from {kind} labels ({origin}); all others from dense ones.")
+        learn = "learn" if len(labels) > 1 else "learns"
+        sentences.append(f"{listed(labels)} {learn} from {kind} labels{said}{others}.")
     return sentences
 
 
 def _training(results: Results, table: pd.DataFrame, done: Sequence[Record]) -> str:
-    methods = [label for label in order(table) if label in set(table.loc[table["role"] == "method", "label"])]
-    bounds = list(dict.fromkeys(table.loc[table["role"] != "method", "label"]))
+    compared = [label for label in order(table) if label in set(table.loc[table["role"] == "method", "label"])]
+    bounds = []
+    for role, called in BOUNDS.items():
+        labels = list(dict.fromkeys(table.loc[table["role"] == role, "label"]))
+        bounds += [f"{listed(labels)} as {called}{'s' * (len(labels) > 1)}"] if labels else []
+    what = f"compare {listed(compared)}" + (" with " if bounds else "") if compared else "train "
 
     def of(key: str, unit: str = "") -> str:
         return _setting(done, key, unit)
 
     batches = f"batches of {of('labelled_batch')} labelled"
-    if any(record.split.get("unlabelled_groups") for record in done if record.cell.get("role") != "upper"):
-        batches += f" and {of('unlabelled_batch')} unlabelled"
+    if reading := [record for record in done if _reads_unlabelled(record)]:
+        some = "" if len(reading) == len(done) else ", for methods that learn from them,"
+        batches += f" and{some} {_setting(reading, 'unlabelled_batch', '')} unlabelled"
     changed = any(record.cell["training"].get("network_options") for record in done)
     options = f", {of('network_options')}" if changed else ""
     return (
-        f"We compare {_and(methods) or 'no method'}" + (f" with {_and(bounds)} as bounds" if bounds else "") + ". All "
-        f"methods share network ({of('network')} of width {of('width')}{options}), patches of {of('patch')}, "
+        f"We {what}{' and '.join(bounds)}. All methods share network "
+        f"({of('network')} of width {of('width')}{options}), patches of {of('patch')}, "
         f"{of('steps')} optimiser steps with {of('optimizer')} (learning rate {of('lr')}, schedule {of('schedule')}, "
         f"weight decay {of('weight_decay')}), {batches} samples, and augmentation ({of('augment')}). Training ran in "
-        f"{_and(sorted({str(record.receipt.get('precision', '')) for record in done}))}. "
+        f"{listed(sorted({str(record.receipt.get('precision', '')) for record in done}))}. "
         + (f"Hyper-parameters were {results.tuned}." if results.tuned else "Hyper-parameters are those of the plan.")
     )
 
 
 def _evaluation(results: Results, table: pd.DataFrame, done: Sequence[Record], rule: str) -> str:
     on = naming.tested(results, list(dict.fromkeys(table["dataset"])))
-    units = _and(sorted(set(table["unit"]) - {""})) or "mm"
+    units = listed(sorted(set(table["unit"]) - {""})) or "mm"
     margins = f"{100 * ENDPOINTS[0].margin:g} Dice points"
     return (
         f"The weights of the last step are scored once, on whole test cases in native geometry; no checkpoint is "
@@ -193,8 +204,22 @@ def _runs(seeds: Collection[tuple[int, ...]]) -> str:
         return "none has finished"
     if len(seeds) == 1:
         (only,) = seeds
-        return f"{_counted(len(only), 'seed')} ({', '.join(map(str, only))}), the same for all rows"
-    return f"{_range(sorted({len(each) for each in seeds}))} seeds by row, which are not the same for all"
+        return f"{counted(len(only), 'seed')} ({', '.join(map(str, only))}), the same for all rows"
+    return f"{ranged(sorted({len(each) for each in seeds}))} seeds by row, which are not the same for all"
+
+
+def _drawn(results: Results) -> str:
+    """What differs between seeds, and where their labelled subset does not."""
+    draws = seeds_draw(results)
+    fixed = [place for place, drawn in draws.items() if drawn != SUBSET]
+    if len(fixed) == len(draws):
+        what = "the initialisation and the order of batches" if draws else "what no record tells"
+        return f"; each seed draws {what}"
+    several = len({dataset for dataset, _ in draws}) > 1
+    named = [f"{amount} of {dataset}" if several else amount for dataset, amount in fixed]
+    return "; each seed draws the labelled subset, the initialisation and the order of batches" + (
+        f" (at {listed(named)} the labelled subset is the same for all seeds)" if named else ""
+    )
 
 
 def _looks(looks: Looks | None) -> str:
@@ -202,7 +227,7 @@ def _looks(looks: Looks | None) -> str:
     if looks is None:
         return ""
     return (
-        f" Verdicts were looked at after {_and([str(count) for count in looks.counts])} seeds at most; seeds were "
+        f" Verdicts were looked at after {listed([str(count) for count in looks.counts])} seeds at most; seeds were "
         f"added only where one was open, and p values count all looks (spending: {looks.spending.replace('_', ' ')})."
     )
 
@@ -212,19 +237,28 @@ def _of_seeds(table: pd.DataFrame) -> str:
     known = sorted({int(n) for n in table["n"] if n > 0})
     if not several(table):
         return "of one seed" if known else "as the mean over seeds"
-    return f"as mean ± standard deviation over {_range(known)} seeds"
+    return f"as mean ± standard deviation over {ranged(known)} seeds"
 
 
 def _compute(done: Sequence[Record]) -> str:
-    hours = sum(record.seconds.get("total", 0.0) for record in done) / 3600
+    known = [record.seconds["total"] for record in done if "total" in record.seconds]
     machines = [f"{m.get('gpu') or m.get('cpu')}, {m.get('cores')} cores" for m in _dicts(done, "hardware")]
     versions = _dicts(done, "versions")
     named = f"Python {versions[0].get('python')} and PyTorch {versions[0].get('torch')}" if len(versions) == 1 else OPEN
     where = "; ".join(sorted(set(machines))) or OPEN
     return (
-        f"The {_counted(len(done), 'cell').removeprefix('1 ')} took {hours:.1f} hours in all on {where}, with {named} "
-        f"({_several('commit', _distinct(done, 'commit'))})."
+        f"The {counted(len(done), 'cell').removeprefix('1 ')} took {lasting(sum(known)) if known else OPEN} in all on "
+        f"{where}, with {named} ({_several('commit', _distinct(done, 'commit'))})."
     )
+
+
+def _reads_unlabelled(record: Record) -> bool:
+    """Whether batches hold unlabelled samples: of methods that learn from these only, where some groups are left."""
+    try:
+        learns = methods.get(record.cell["method"]).supervision == "semi"
+    except (KeyError, methods.BrokenMethod):  # of another checkout: nobody knows
+        learns = True
+    return learns and record.cell.get("role") != "upper" and bool(record.split.get("unlabelled_groups"))
 
 
 def _setting(done: Sequence[Record], key: str, unit: str) -> str:
@@ -238,13 +272,9 @@ def _setting(done: Sequence[Record], key: str, unit: str) -> str:
         values.setdefault(text, set()).add(str(record.cell.get("dataset")))
     if len(values) == 1:
         return (next(iter(values)) or OPEN) + unit
-    by_dataset = [f"{text} ({_and(sorted(names))})" for text, names in sorted(values.items())]
+    by_dataset = [f"{text} ({listed(sorted(names))})" for text, names in sorted(values.items())]
     distinct = sum(len(names) for names in values.values()) == len(set().union(*values.values()))
-    return _and(by_dataset) if distinct else f"{_and(sorted(values))} (differs between methods)"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    return listed(by_dataset) if distinct else f"{listed(sorted(values))} (differs between methods)"
 
 
 def _distinct(done: Sequence[Record], key: str) -> list[str]:
@@ -263,12 +293,3 @@ def _several(what: str, values: Sequence[str]) -> str:
     return f"{len(shown)} {what}{'s' if len(shown) != 1 else ''}" + (
         f" ({', '.join(shown)})" if what == "commit" else ""
     )
-
-
-def _and(names: Iterable[str]) -> str:
-    found = [f"“{name}”" if ", " in name else name for name in names]
-    return found[0] if len(found) == 1 else ", ".join(found[:-1]) + f" and {found[-1]}" if found else ""
-
-
-def _range(values: Sequence[int]) -> str:
-    return str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}" if values else OPEN

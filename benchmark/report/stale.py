@@ -1,13 +1,17 @@
-"""Tables that nobody could stand behind are not built: of other versions, changed files, or two methods in one."""
+"""Tables that nobody could stand behind are not built: of other versions, changed files, or two methods in one.
+
+Nor is a table of nothing, where one of something lies. Of methods whose file has changed since, tables say so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from .. import record
+from .caveats import who
 from .frame import ReportError, Results
 from .summary import ENTRY
 
@@ -33,6 +37,62 @@ def refuse(results: Results, plan_folder: Path, *, leave_out: bool = False) -> R
     return results
 
 
+def keep(results: Results, report: Path) -> None:
+    """Leave a report of finished cells where no cell of the plan as it is now has finished.
+
+    Raises:
+        ReportError: it would be overwritten by one without any number.
+    """
+    # it needs this module
+    from .receipts import finished
+
+    lost = 0 if (results.cells["status"] == "finished").any() else finished(report)
+    if lost:
+        raise ReportError(
+            f"no cell of plan {results.plan} as it is now has finished, and {report} holds a report of "
+            f"{_counted(lost)}, which would be lost: nothing was written. Run the plan first ({_run(results)}), or "
+            "choose another folder of results (--results)."
+        )
+
+
+def cells(results: Results) -> tuple[str, ...]:
+    """The finished cells that another version of their method's file computed than the present one, as planned."""
+    found = among(results.records)
+    return tuple(name for name in results.cells["id"] if name in found)
+
+
+def among(records: Mapping[str, record.Record]) -> set[str]:
+    """The stale ones of some records, by the same judgement as a run's; none of a method that is no longer there."""
+    # they import every method, and with them torch
+    import methods
+
+    from .. import receipt, state
+
+    done = {name: rec for name, rec in records.items() if rec.status == "finished"}
+    there = {rec.cell["method"] for rec in done.values()}.intersection(methods.families())
+    now = {method: receipt.source(method) for method in there}
+    known = {name: rec for name, rec in done.items() if rec.cell["method"] in now}
+    return {name for name, rec in known.items() if state.other_file(rec, now[rec.cell["method"]])}
+
+
+def sentences(results: Results, among: Container[str] | None = None) -> tuple[str, ...]:
+    """One sentence per dataset (``among`` these) with stale cells: of which rows, and what computes them again."""
+    rows = results.cells.assign(stale=results.cells["id"].isin(results.stale))
+    rows = rows[rows["status"] == "finished"]
+    found = []
+    for dataset, of in rows.groupby("dataset", sort=False):
+        entries = of.groupby(ENTRY, sort=False)["stale"].any().reset_index()
+        if of["stale"].any() and (among is None or dataset in among):
+            count = int(of["stale"].sum())
+            were, their, those, them = ("were", "their", "those", "them") if count > 1 else ("was", "its", "that", "it")
+            found.append(
+                f"{dataset}: {count} of {len(of)} finished cells {were} computed by another version of {their} "
+                f"method's file than the present one, {those} of {who(entries[entries['stale']], entries)}; "
+                f"{_run(results)} --redo-stale computes {them} again."
+            )
+    return tuple(found)
+
+
 def current_versions() -> dict[str, str]:
     """Protocol and metrics of this checkout."""
     # imports every method, and with them torch
@@ -54,7 +114,7 @@ def _versions(results: Results) -> Iterator[str]:
         commits = sorted({str(results.records[each].receipt.get("commit", "unknown"))[:12] for each in odd})
         yield (
             f"{_cells(odd)} made under {_words(min(odd.items())[1])}, this checkout has {_words(ours)}: such numbers "
-            f"share no table. Run the plan again (python -m benchmark run {results.plan}), or build the report with "
+            f"share no table. Run the plan again ({_run(results)}), or build the report with "
             f"the checkout that made them (commit {', '.join(commits)})."
         )
 
@@ -69,8 +129,7 @@ def _mixed_methods(results: Results) -> Iterator[str]:
             yield (
                 f"seeds of {first['label']} on {first['dataset']} at {first['amount']} were made with different "
                 f"versions of its file: {first['id']} with {first['source']}, {other['id']} with {other['source']}. A "
-                f"mean over both means nothing: python -m benchmark run {results.plan} --redo-stale computes the older "
-                "ones again."
+                f"mean over both means nothing: {_run(results)} --redo-stale computes the older ones again."
             )
 
 
@@ -91,8 +150,8 @@ def _mixed_data(results: Results) -> Iterator[str]:
                 yield (
                     f"cells of {first['dataset']} were made with different {'files' if what == 'data' else 'splits'}: "
                     f"{first['id']} with {first[what]}, {other['id']} with {other[what]}. They do not compare: "
-                    f"python -m benchmark plan {results.plan} names the stale ones, "
-                    f"python -m benchmark run {results.plan} --redo-stale computes them again."
+                    f"python -m benchmark plan {results.called or results.plan} names the stale ones, {_run(results)} "
+                    "--redo-stale computes them again."
                 )
 
 
@@ -111,14 +170,22 @@ def _outdated(results: Results, plan_folder: Path) -> Iterator[str]:
     if found:
         yield (
             f"{_cells(found)} made under {_words(min(found.items())[1])}, this checkout has {_words(ours)}, and has "
-            "not computed them again: the tables would have gaps. Run the plan (python -m benchmark run "
-            f"{results.plan}), or report what there is with --leave-out-stale."
+            f"not computed them again: the tables would have gaps. Run the plan ({_run(results)}), or report what "
+            "there is with --leave-out-stale."
         )
 
 
 def _receipt(results: Results, name: str, key: str) -> str:
     rec = results.records.get(name)
     return str(rec.receipt.get(key, "")) if rec is not None else ""
+
+
+def _run(results: Results) -> str:
+    return f"python -m benchmark run {results.called or results.plan}"
+
+
+def _counted(number: int) -> str:
+    return f"{number} finished cell{'s' if number > 1 else ''}"
 
 
 def _cells(found: dict) -> str:

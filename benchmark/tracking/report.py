@@ -13,8 +13,12 @@ _LIMIT = 7500
 """Characters of the tables that the run's page shows; MLflow's tags hold 8000."""
 
 
-def log_report(name: str, folder: Path, uri: str | None = None, *, busy_seconds: float = BUSY_SECONDS) -> list[str]:
+def log_report(
+    name: str, folder: Path, uri: str | None = None, *, called: str = "", busy_seconds: float = BUSY_SECONDS
+) -> list[str]:
     """Attach ``results/<plan>/report`` to the plan's experiment; the same files are not logged twice.
+
+    ``called`` is the plan as the command line had it, for advice; "": its name.
 
     Returns:
         Sentences about what could not be done; a tracker that is down is no error, the report stays where it is.
@@ -26,7 +30,7 @@ def log_report(name: str, folder: Path, uri: str | None = None, *, busy_seconds:
     except Unavailable as error:
         return [
             f"the tracker {public_name(found)} cannot be used ({error}): the report is in {folder} only; "
-            f"`python -m benchmark sync {name}` shows it later"
+            f"`python -m benchmark sync {called or name}` shows it later"
         ]
     return []
 

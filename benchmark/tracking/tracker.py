@@ -39,13 +39,20 @@ class Tracker:
         plan: its name is the experiment's.
         results: folder that holds ``<plan>/<cell id>/``; artifacts go to ``artifacts/<plan>/`` in it.
         uri: None = ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` in the root.
+        called: the plan as the command line had it, for advice; "": its name.
         busy_seconds: how long a locked sqlite file is waited for at a time.
     """
 
     def __init__(
-        self, plan: PlanLike, results: Path, *, uri: str | None = None, busy_seconds: float = BUSY_SECONDS
+        self,
+        plan: PlanLike,
+        results: Path,
+        *,
+        uri: str | None = None,
+        called: str = "",
+        busy_seconds: float = BUSY_SECONDS,
     ) -> None:
-        self._plan, self._folder = plan, results / plan.name
+        self._called, self._folder = called or plan.name, results / plan.name
         self._running: dict[Path, tuple[dict[str, Any], str]] = {}
         self._notes: list[str] = []
         self._uri = resolve_uri(uri)
@@ -89,7 +96,7 @@ class Tracker:
             why = self._writer.down or f"not done within {timeout:g} s"
             sentences.append(
                 f"the tracker {public_name(self._uri)} is behind ({why}): {cells(len(waiting))} not shown; all "
-                f"records are safe, run `python -m benchmark sync {self._plan.name}` later"
+                f"records are safe, run `python -m benchmark sync {self._called}` later"
             )
         return sentences
 

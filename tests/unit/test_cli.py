@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmark import ROOT
 from benchmark import __main__ as command
 from benchmark.execute.lease import Lease
 from benchmark.execute.local import Summary
+from benchmark.execute.server import ServerGone
 from benchmark.record import SCHEMA, Record, write
 from benchmark.run import run_cell
 from tests.miniatures import acdc
@@ -121,6 +124,37 @@ def test_show_explains_a_method_a_network_a_dataset_and_a_plan(scant: Command, t
     assert (code, "Apache-2.0" in text, "option side = 64" in text) == (0, True, True)
     code, text = scant("show", plan_in(tmp_path))
     assert (code, "A tiny plan (tiny): 1 cells: 1 to do" in text) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"network": "unett"}, "training.network: unknown network 'unett'; did you mean 'unet'?"),
+        ({"augment": "maximal"}, "training.augment: unknown recipe 'maximal'"),
+        ({"network_options": {"dropuot": 0.1}}, "has no option 'dropuot'"),
+        ({"patch": [40, 32]}, "phantom_2d: training.patch (40, 32): unet needs sides divisible by 16; 40 is not"),
+    ],
+    ids=str,
+)
+def test_a_plan_is_refused_where_a_run_of_it_would_be_in_the_same_words_but_its_states_are_told(
+    scant: Command, tmp_path: Path, training: dict[str, Any], message: str
+) -> None:
+    path = plan_in(tmp_path, training=training)
+    code, text = scant("plan", path)
+    assert (code, text.count("error:"), message in text) == (2, 1, True)
+    refused = [line for line in text.splitlines() if line.startswith("error:")]
+    ran, text = scant("run", path, "--no-track")
+    assert (ran, [line for line in text.splitlines() if line.startswith("error:")]) == (2, refused)
+    code, text = scant("status", path)
+    assert (code, "1 cells: 1 to do" in text) == (0, True)
+
+
+def test_a_plan_whose_data_are_not_here_is_shown_and_judged_all_the_same(scant: Command, tmp_path: Path) -> None:
+    entry = {"name": "acdc", "training": {"patch": [32, 32]}}
+    code, text = scant("plan", plan_in(tmp_path, datasets=[entry]))
+    assert (code, "1 cells: 1 to do" in text) == (0, True)
+    code, text = scant("plan", plan_in(tmp_path, datasets=[entry], training={"network": "unett"}))
+    assert (code, "did you mean 'unet'?" in text) == (2, True)
 
 
 def test_plan_and_status_say_where_cells_stand_and_run_nothing(scant: Command, tmp_path: Path) -> None:
@@ -229,6 +263,49 @@ def test_options_reach_the_run(scant: Command, monkeypatch: pytest.MonkeyPatch) 
         "data": "d", "results": "r", "workers": 3, "only": "x", "track": False, "uri": "u", "keep_failed": True,
         "redo_stale": True, "wall_limit": 7.0, "silence": 7200.0,
     }  # fmt: skip
+
+
+# Where it is said ----------------------------------------------------------------------------------------------------
+def test_what_is_refused_is_said_on_standard_error_and_what_was_asked_for_on_standard_output(
+    scant: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*arguments: str) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["python -m benchmark", *arguments])
+        with pytest.raises(SystemExit):
+            command.main()
+        printed = capsys.readouterr()
+        return printed.out, printed.err
+
+    out, err = said("show", "mean_teecher")
+    assert (out, err[:7], "did you mean 'mean_teacher'?" in err) == ("", "error: ", True)
+    out, err = said("show", "mean_teacher")
+    assert ("Tarvainen" in out, err) == (True, "")
+    out, err = said("plan", plan_in(tmp_path))
+    assert ("1 cells: 1 to do" in out, err) == (True, "")
+
+    def interrupted(*_: Any, **settings: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmark.session.run_plan", interrupted)
+    assert said("run", "demo") == ("", "interrupted; the same command goes on from here\n")
+
+
+@pytest.mark.slow
+def test_make_says_why_it_checks_no_method_of_a_name(tmp_path: Path) -> None:
+    command = ["make", "contract", "METHOD=mean_teecher", f"PREFIX={sys.prefix}", f"STAMP={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode != 0
+    assert "did you mean 'mean_teacher'?" in done.stderr
+
+
+def test_a_run_whose_workers_cannot_be_started_is_exit_code_one_and_keeps_its_work(
+    scant: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any, **settings: Any) -> None:
+        raise ServerGone("the process that starts the workers was ended 3 times")
+
+    monkeypatch.setattr("benchmark.session.run_plan", gone)
+    assert scant("run", "demo") == (1, "error: the process that starts the workers was ended 3 times\n")
 
 
 # What is refused -----------------------------------------------------------------------------------------------------
@@ -384,6 +461,45 @@ def test_what_a_report_refuses_is_one_message_and_a_fault_of_ours_keeps_its_trac
     error = ValueError("could not convert string to float: 'abc'")
     with pytest.raises(ValueError, match="could not convert"):
         scant("report", plan_in(tmp_path))
+
+
+def test_a_report_says_which_cells_an_older_file_of_their_method_computed_and_how_to_repeat_them(
+    scant: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = plan_in(tmp_path)
+    run_cell(tiny_cell(), places_in(tmp_path))
+    code, text = scant("report", path, "--no-examples")
+    assert (code, "another version" in text) == (0, False)
+    monkeypatch.setattr("benchmark.receipt.source", lambda method: "edited")
+    code, text = scant("report", path, "--results", str(tmp_path / "results"))
+    assert code == 0
+    again = f"python -m benchmark run {path} --results {tmp_path / 'results'} --redo-stale computes it again."
+    assert "another version of its method's file than the present one, that of all rows; " + again in text
+    assert again in (tmp_path / "results" / "tiny" / "report" / "table.md").read_text()
+    assert scant("report", path, "--check")[0] == 0
+
+
+def test_a_report_of_nothing_does_not_replace_one_of_something(scant: Command, tmp_path: Path) -> None:
+    run_cell(tiny_cell(), places_in(tmp_path))
+    assert scant("report", plan_in(tmp_path), "--no-examples")[0] == 0
+    table = tmp_path / "results" / "tiny" / "report" / "table.md"
+    before = table.read_text()
+    path = plan_in(tmp_path, training={"steps": 5})
+    code, text = scant("report", path)
+    assert code == 2
+    assert "no cell of plan tiny as it is now has finished" in text
+    assert f"Run the plan first (python -m benchmark run {path}), or choose" in text
+    assert table.read_text() == before
+
+
+def test_verify_names_the_command_with_the_path_of_the_plan(
+    scant: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = plan_in(tmp_path)
+    run_cell(tiny_cell(), places_in(tmp_path))
+    monkeypatch.setattr("benchmark.receipt.source", lambda method: "edited")
+    code, text = scant("verify", path)
+    assert (code, f"python -m benchmark run {path} --redo-stale makes a new record" in text) == (1, True)
 
 
 def test_doctor_is_exit_code_one_where_something_that_is_needed_is_broken(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmark.execute import child, local
+from benchmark.execute import child, local, server
 from benchmark.execute.lease import Lease
 from benchmark.execute.local import Event, Limits, Summary, run_cells
 from benchmark.plan import Cell
@@ -141,6 +143,50 @@ def test_a_worker_that_leaves_without_a_record_gets_one_with_its_exit_code(
     assert (summary.finished, summary.failed) == (1, 1)
     assert status(tmp_path, first) == ("killed", f"worker ended with exit code 7 and no record; see {first.id}/log.txt")
     assert status(tmp_path, second) == ("finished", "")
+
+
+def test_the_end_of_what_starts_workers_ends_those_that_run_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end_server(event: Event) -> None:
+        if event.kind == "started" and event.cell is first:
+            assert event.running is not None
+            orphans.append(event.running.process.pid)
+            os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
+
+    orphans: list[int] = []
+    monkeypatch.setattr(child, "main", doomed_workers.hangs)
+    first, second = some = cells(2)
+    summary, _ = run(tmp_path, some, end_server)
+    os.kill(orphans[0], signal.SIGKILL)  # a real one ends with its pipe, of which this one knows nothing
+    reason = "lost: the process that starts workers was ended; perhaps out of memory: run fewer --workers"
+    assert (summary.finished, summary.failed) == (1, 1)
+    assert status(tmp_path, first) == ("killed", f"{reason}; see {first.id}/log.txt")
+    assert status(tmp_path, second) == ("finished", "")
+
+
+@pytest.mark.parametrize("error", [EOFError, ConnectionRefusedError, BrokenPipeError])
+def test_a_worker_is_asked_for_again_where_what_starts_workers_ended_and_in_the_end_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    class Process:
+        ends = 0
+
+        def __init__(self, **_: Any) -> None: ...
+
+        def start(self) -> None:
+            if Process.ends:
+                Process.ends -= 1
+                raise error
+
+    monkeypatch.setattr(server, "PAUSE_SECONDS", 0)
+    context, main = SimpleNamespace(Process=Process), sys.modules["__main__"]
+    Process.ends = server.TRIES - 1
+    assert isinstance(server.launch(context, print, ()), Process)
+    Process.ends = server.TRIES
+    with pytest.raises(server.ServerGone, match=r"ended 3 times; perhaps out of memory: .* goes on from here"):
+        server.launch(context, print, ())
+    assert sys.modules["__main__"] is main
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import methods
-from benchmark import preflight
+from benchmark import feasible, preflight
 from benchmark.config import ConfigError
 from benchmark.preflight import NotReady, check
 from benchmark.prepare import Places
@@ -92,6 +92,31 @@ def test_settings_that_need_the_data_to_be_judged_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         checked(tmp_path, tiny_cell(**changes))
+
+
+def test_more_validations_than_steps_are_said_once_with_how_many_there_will_be(tmp_path: Path) -> None:
+    cells = list(tiny_plan(training={"steps": 3, "validations": 50}, methods=["supervised", "cps"], seeds=2).cells())
+    sentence = "phantom_2d: training.validations 50 in 3 steps: one after each step, 3"
+    assert checked(tmp_path, *cells) == ["phantom_2d: checking 6 cases once", sentence]
+    said: list[str] = []
+    feasible.check(cells, said.append)
+    assert said == [sentence]
+
+
+def test_what_needs_no_data_is_judged_without_them_once_for_all_seeds_and_amounts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+    judge = feasible._method
+    monkeypatch.setattr(feasible, "_method", lambda cell, *rest: (built.append(cell.method), judge(cell, *rest)))
+    monkeypatch.setattr(Phantom2D, "load", None)
+    changes: dict[str, Any] = {"datasets": ["acdc"], "ratios": [0.1, 0.2], "seeds": 3, "methods": ["cps", "pce"]}
+    feasible.check(tiny_plan(training={"patch": [32, 32]}, **changes).cells())
+    assert built == ["cps", "pce"]
+    cell = tiny_cell("cps", datasets=["acdc"], patch=[32, 32], ratios=[0.1])
+    monkeypatch.setattr(methods.get("cps"), "unsupported", classmethod(lambda cls, task: f"not {task.name}"))
+    with pytest.raises(NotReady, match="cps acdc 10% s0: not acdc"):
+        feasible.check([cell])
 
 
 @pytest.mark.parametrize(

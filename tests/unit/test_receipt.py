@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,49 @@ def test_an_edit_and_a_file_that_nobody_added_both_change_the_diff_and_the_tree(
 def test_other_files_do_not_make_a_checkout_dirty(checkout: Path) -> None:
     (checkout / "notes.txt").write_text("nothing that runs")
     assert _again()["dirty"] is False
+
+
+def test_a_file_with_an_odd_name_counts_by_its_name_and_breaks_nothing(checkout: Path) -> None:
+    found = [receipt.code()]
+    for name in ("methods/plän 1.py", "methods/two\nlines.py", os.fsdecode(b"methods/latin \xe4.py"), " first.py"):
+        (checkout / name).write_text("two = 2\n")
+        found.append(_again())
+    assert [each["dirty"] for each in found] == [False, True, True, True, True]
+    assert len({each["diff"] for each in found}) == 5
+    assert len({each["tree"] for each in found}) == 4, "the last one is in none of the three packages"
+
+
+def test_what_cannot_be_read_and_locks_of_editors_are_no_code(checkout: Path) -> None:
+    clean = receipt.code()
+    (checkout / "methods/.#code.py").symlink_to("me@host.1234")
+    (checkout / "methods/gone.py").symlink_to("nowhere.py")
+    (checkout / "methods/.#saved.py").write_text("two = 2\n")
+    (checkout / "methods/folder.py").mkdir()
+    (checkout / "lost.py").symlink_to("nowhere.py")
+    assert _again() == clean
+
+
+def test_digests_are_those_that_kept_records_hold(checkout: Path) -> None:
+    (checkout / "methods/code.py").write_bytes(b"one = 2\r\n")
+    (checkout / "methods/mine.py").write_bytes(b"two = '\xe4'\r\n")
+    found, diff = _again(), ["git", "-C", str(checkout), "diff", "HEAD", "--", "*.py", "*.yaml"]
+    text = subprocess.run(diff, capture_output=True, text=True, check=True).stdout.strip()
+    text += "\nmethods/mine.py\n" + (checkout / "methods/mine.py").read_text(errors="replace")
+    assert found["diff"] == receipt._hash(text.encode())
+    one, edited, mine = (receipt._hash(each) for each in (b"one = 1\n", b"one = 2\r\n", b"two = '\xe4'\r\n"))
+    lines = [("benchmark", "code", one), ("datasets", "code", one), ("methods", "code", edited)]
+    whole = "".join(f"{package}/{name}.py|{digest}\n" for package, name, digest in [*lines, ("methods", "mine", mine)])
+    assert found["tree"] == receipt._hash(whole.encode())
+
+
+def test_a_plan_that_nobody_added_is_no_change_of_code_but_one_that_comes_with_it_is(checkout: Path) -> None:
+    (checkout / "mine.yaml").write_text("title: mine\n")
+    (checkout / "work").mkdir()
+    (checkout / "work/mine.yaml").write_text("title: mine\n")
+    assert (_again()["dirty"], _again()["diff"]) == (False, "")
+    (checkout / "benchmark/plans").mkdir()
+    (checkout / "benchmark/plans/mine.yaml").write_text("title: mine\n")
+    assert _again()["dirty"] is True
 
 
 def test_without_a_repository_the_tree_still_identifies_the_code(checkout: Path) -> None:

@@ -81,6 +81,13 @@ def test_it_is_said_whether_seeds_draw_the_labelled_patients_too(tmp_path: Path)
     assert found == {("phantom_2d", "10%"): SUBSET, ("phantom_2d", "20%"): INITIALISATION}
 
 
+def test_labelled_patients_that_change_with_the_fold_are_not_drawn_by_seeds(tmp_path: Path) -> None:
+    for fold in (1, 2):
+        split = {"labelled_groups": [f"of fold {fold}"], "train_groups": 1}
+        write_cell(tmp_path, [score("A")], fold=fold, split=split)
+    assert components.seeds_draw(frame.load(tmp_path / "toy")) == {("phantom_2d", "10%"): INITIALISATION}
+
+
 def test_an_entry_has_spreads_of_its_patients_and_a_failure_rate_with_that_of_its_seeds(tmp_path: Path) -> None:
     # four patients, Dice .4 .6 .8 1 in every seed, but the first one missed in seed 0: (0 + .4 + .4)/3. Failure rates
     # of the seeds 1/4, 0, 0: an interval that takes the twelve rows for independent is too narrow, so there is none

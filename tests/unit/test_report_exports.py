@@ -115,7 +115,8 @@ def test_the_draft_says_what_seeds_draw_and_which_cases_validate(tmp_path: Path)
     assert "Validation cases (4 patients) are those that a dataset publishes, or else" in text
     loaded = frame.load(tmp_path / "toy")
     (runs,) = (sentence for _, sentence in setup_text.checklist(loaded) if sentence.startswith("Runs"))
-    assert runs.endswith("each seed draws initialisation, order."), "all have the same labelled patients"
+    drawn = "each seed draws the initialisation and the order of batches."
+    assert runs.endswith(drawn), "all have the same labelled patients"
     for made in loaded.records.values():
         made.split["val_groups"] = 0
     entries = summary.entries(loaded, summary.patient_values(summary.class_values(loaded)))

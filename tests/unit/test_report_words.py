@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -166,12 +168,18 @@ def test_how_many_checkpoints_there_were_to_choose_among_is_said(count: int, sai
 @pytest.mark.parametrize(
     ("dataset", "options", "title", "on"),
     [
-        ("acdc", {}, "ACDC", "1 test patient"),
+        ("acdc", {}, "ACDC", "1 test patient (fold 1 of 5)"),
+        ("acdc", {"protocol": "maag"}, "ACDC", "1 test patient"),
         ("la", {}, "Left atrium", "1 test patient"),
-        ("msd", {"task_folder": "Task09_Spleen"}, "Spleen (Medical Segmentation Decathlon)", "1 test case"),
-        ("image_folder", {"folder": "nuclei"}, "nuclei", "1 test image"),
-        ("image_folder", {"folder": "frames", "group_pattern": "v.."}, "frames", "1 test group"),
-        ("not_registered", {}, "not_registered", "1 test group"),
+        (
+            "msd",
+            {"task_folder": "Task09_Spleen"},
+            "Spleen (Medical Segmentation Decathlon)",
+            "1 test case (fold 1 of 5)",
+        ),
+        ("image_folder", {"folder": "nuclei"}, "nuclei", "1 test image (fold 1)"),
+        ("image_folder", {"folder": "frames", "group_pattern": "v.."}, "frames", "1 test group (fold 1)"),
+        ("not_registered", {}, "not_registered", "1 test group (fold 1)"),
     ],
 )
 def test_datasets_and_their_groups_go_by_their_names(
@@ -180,6 +188,42 @@ def test_datasets_and_their_groups_go_by_their_names(
     write_cell(tmp_path, [score("A")], dataset=dataset, options=options)
     loaded = frame.load(tmp_path / "toy")
     assert (naming.title(loaded, dataset), naming.tested(loaded, [dataset])) == (title, on)
+
+
+@pytest.mark.parametrize(
+    ("folds", "on"),
+    [
+        ((2,), "1 test patient (fold 2 of 5)"),
+        ((1, 2, 4), "3 test patients (folds 1, 2 and 4 of 5)"),
+        ((1, 2, 3, 4, 5), "5 test patients (all 5 folds)"),
+    ],
+)
+def test_the_folds_that_were_tested_are_said_below_the_main_table_and_in_the_draft(
+    folds: tuple[int, ...], on: str, tmp_path: Path
+) -> None:
+    for fold in folds:
+        write_cell(tmp_path, [score(f"patient of fold {fold}")], dataset="acdc", fold=fold)
+    assert f", on {on}. " in _tables(tmp_path)["main-acdc"].notes[0]
+    assert f"of one seed, on {on}; scans" in _draft(tmp_path)
+
+
+def test_folds_of_several_datasets_are_told_apart(tmp_path: Path) -> None:
+    for dataset in ("acdc", "phantom_2d"):
+        write_cell(tmp_path, [score("A")], dataset=dataset)
+    said = naming.tested(frame.load(tmp_path / "toy"), ["acdc", "phantom_2d"])
+    assert said == "1 test patient (fold 1 of 5) of acdc, 1 test patient of phantom_2d"
+
+
+def test_datasets_whose_files_tell_how_many_folds_there_are_are_known_as_such() -> None:
+    def by_files(name: str) -> bool:
+        classes = [cls for cls in datasets.get(name).__mro__ if cls.__module__.startswith("datasets.catalogue")]
+        return any("self.folds = " in inspect.getsource(sys.modules[cls.__module__]) for cls in classes)
+
+    several = [name for name in datasets.names() if datasets.get(name).folds > 1]
+    assert [name for name in several if by_files(name)] == sorted(naming.FILES_TELL)
+    assert set(naming.FOLDED) <= set(several)
+    for name, (option, value) in naming.FOLDED.items():
+        assert getattr(datasets.get(name).Options(), option) == value
 
 
 def test_what_is_known_of_datasets_by_name_is_of_datasets_that_there_are() -> None:
@@ -210,18 +254,95 @@ def test_the_draft_speaks_of_unlabelled_samples_only_where_there_are_any(tmp_pat
     assert "batches of 6 labelled samples, and augmentation" in _draft(tmp_path)
 
 
-def test_the_draft_says_who_learns_from_weak_labels_and_where_these_come_from(tmp_path: Path) -> None:
-    write_cell(tmp_path, [score("A")], method="supervised", role="upper", ratio=1.0)
-    folder = write_cell(tmp_path, [score("A")], method="pce", annotation="scribble")
-    assert "pce learn from scribble labels (as the dataset publishes them); all others from dense ones." in _draft(
-        tmp_path
+def test_only_methods_that_learn_from_unlabelled_samples_have_them_in_their_batches(tmp_path: Path) -> None:
+    # patients without a label are there, but a scribble method's batches hold none of them
+    training = {"labelled_batch": 2, "unlabelled_batch": 4, "steps": 10}
+    write_cell(tmp_path, [score("A")], method="pce", role="lower", annotation="scribble", training=training)
+    write_cell(tmp_path, [score("A")], method="pce_tv", annotation="scribble", training=training)
+    assert "batches of 2 labelled samples, and augmentation" in _draft(tmp_path)
+    write_cell(tmp_path, [score("A")], method="cps", training=training)
+    assert "batches of 2 labelled and, for methods that learn from them, 4 unlabelled samples" in _draft(tmp_path)
+
+
+def test_the_draft_of_a_method_that_is_no_longer_there_says_what_its_record_does(tmp_path: Path) -> None:
+    write_cell(tmp_path, [score("A")], method="gone", training={"labelled_batch": 2, "unlabelled_batch": 4})
+    assert "batches of 2 labelled and 4 unlabelled samples" in _draft(tmp_path)
+
+
+def test_the_draft_names_what_each_bound_is(tmp_path: Path) -> None:
+    write_cell(tmp_path, [score("A")], method="pce", role="lower", annotation="scribble")
+    assert "We train pce as lower bound. All" in _draft(tmp_path)
+    write_cell(tmp_path, [score("A")], method="ustm", annotation="scribble")
+    assert "We compare ustm with pce as lower bound. All" in _draft(tmp_path)
+    write_cell(tmp_path, [score("A")], method="supervised", role="upper", label="supervised, all labels", ratio=1.0)
+    write_cell(tmp_path, [score("A")], method="supervised", role="lower")
+    said = "We compare ustm with “supervised, all labels” as upper bound and pce and supervised as lower bounds. All"
+    assert said in _draft(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        # of two cells
+        (0.2, "The 2 cells took 1 second in all on"),
+        (40, "The 2 cells took 80 seconds in all on"),
+        (50, "The 2 cells took 2 minutes in all on"),
+        (5760, "The 2 cells took 3.2 hours in all on"),
+        (None, "The 2 cells took [to be filled in] in all on"),
+    ],
+)
+def test_the_draft_tells_time_in_a_unit_that_shows_it(seconds: float | None, said: str, tmp_path: Path) -> None:
+    for seed in range(2):
+        write_cell(tmp_path, [score("A")], seed=seed, seconds={} if seconds is None else {"total": seconds})
+    assert said in _draft(tmp_path)
+
+
+def _runs(results: Path) -> str:
+    found = setup_text.checklist(frame.load(results / "toy"))
+    (runs,) = (sentence for _, sentence in found if sentence.startswith("Runs: "))
+    return runs
+
+
+def test_the_checklist_says_what_seeds_draw_and_where_they_draw_less(tmp_path: Path) -> None:
+    def run(seed: int, ratio: float, groups: list[str]) -> None:
+        split = {"labelled_groups": groups, "unlabelled_groups": 0, "val_groups": 0, "train_groups": 2}
+        write_cell(tmp_path, [score("A")], seed=seed, ratio=ratio, split=split)
+
+    run(0, 0.1, ["p0"])
+    run(0, 1.0, ["p0", "p1"])
+    assert _runs(tmp_path) == "Runs: 1 seed (0), the same for all rows.", "one seed does not tell what seeds draw"
+    run(1, 0.1, ["p1"])
+    run(1, 1.0, ["p0", "p1"])
+    assert _runs(tmp_path) == (
+        "Runs: 2 seeds (0, 1), the same for all rows; each seed draws the labelled subset, the initialisation and the "
+        "order of batches (at 100% the labelled subset is the same for all seeds)."
     )
+
+
+def test_a_table_without_any_number_speaks_of_no_mean(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_cell(tmp_path, seed=seed, status="failed", reason="NaN")
+    note = _tables(tmp_path)["main-phantom_2d"].notes[0]
+    assert note.startswith("No mean yet: no seed is complete, of 2 planned. Nothing is bold")
+
+
+def test_the_draft_says_who_learns_from_weak_labels_and_where_these_come_from(tmp_path: Path) -> None:
+    folder = write_cell(tmp_path, [score("A")], method="pce", annotation="scribble")
+    assert "pce learns from scribble labels (as the dataset publishes them). Validation" in _draft(tmp_path)
+    write_cell(tmp_path, [score("A")], method="supervised", role="upper", ratio=1.0)
+    said = "pce learns from scribble labels (as the dataset publishes them); supervised from dense ones."
+    assert said in _draft(tmp_path)
+    write_cell(tmp_path, [score("A")], method="cps")
+    write_cell(tmp_path, [score("A")], method="ustm", annotation="scribble")
+    said = "pce and ustm learn from scribble labels (as the dataset publishes them); all others from dense ones."
+    assert said in _draft(tmp_path)
     loaded, entries = _entries(tmp_path)
     made = loaded.records[folder.name]
     simulated = replace(made, cell={**made.cell, "weak": {"kind": "skeleton"}})
     loaded = replace(loaded, records={**loaded.records, folder.name: simulated})
     text = " ".join(setup_text.paragraphs(loaded, entries, rule="penalised"))
-    assert "pce learn from scribble labels (simulated from dense ones: skeleton)" in text
+    said = "pce and ustm learn from scribble labels (simulated from dense ones: skeleton; or as the dataset publishes"
+    assert said in text
 
 
 def test_the_draft_of_one_seed_has_no_spread_and_tests_nothing(tmp_path: Path) -> None:

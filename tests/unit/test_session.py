@@ -143,6 +143,18 @@ def test_only_cells_with_a_text_in_their_title_are_run_and_a_text_of_none_is_ref
         started(plan, monkeypatch, ran, only="superviced")
 
 
+def test_words_that_could_be_asked_for_are_told_once_and_without_their_commas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bounded.yaml"
+    methods = ["cps", {"name": "cps", "label": "cps (heavy) +", "hyper": {"weight": 2.0}}]
+    path.write_text(yaml.safe_dump(raw_plan(bounds=True, methods=methods)))
+    with pytest.raises(ConfigError) as refused:
+        started(str(path), monkeypatch, Ran(), only="nothing")
+    known = "(known: 100%, 34%, all, cps, heavy, labels, phantom_2d, s0, supervised)"
+    assert str(refused.value).endswith(known)
+
+
 def test_nothing_is_run_if_the_check_refuses(plan: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any) -> None:
         raise preflight.NotReady("not today")
@@ -230,9 +242,9 @@ def test_a_report_that_is_refused_is_one_message(plan: str, monkeypatch: pytest.
 class Watched:
     """Stands for the tracker."""
 
-    def __init__(self, plan: Any, results: Path, *, uri: str | None) -> None:
+    def __init__(self, plan: Any, results: Path, *, uri: str | None, called: str) -> None:
         Watched.last = self
-        self.uri, self.heard = uri, []
+        self.uri, self.called, self.heard = uri, called, []
         self.closed = False
 
     last: Watched
@@ -270,6 +282,7 @@ def test_the_tracker_hears_of_every_cell_and_is_closed_with_its_notes(
     ran = Ran()
     told = tracked(plan, monkeypatch, ran)
     assert Watched.last.uri == "http://somewhere"
+    assert Watched.last.called == f"{plan} --results {Path(plan).parent / 'results'}", "what sync is to be told"
     assert Watched.last.heard == [("finished", cell.id) for cell in ran.cells]
     assert Watched.last.closed
     assert "one cell is [not] shown" in told

@@ -248,7 +248,11 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("benchmark.prepare.manifest_of", lambda dataset, cache: None)
     path, places = tmp_path / "tiny.yaml", places_in(tmp_path)
     path.write_text(yaml.safe_dump(raw_plan(seeds=5)))
-    for seed, status, source in ((0, "finished", receipt.source("supervised")), (1, "failed", ""), (2, "finished", "")):
+    for seed, status, source in (
+        (0, "finished", receipt.source("supervised")),
+        (1, "failed", ""),
+        (2, "finished", "edited"),
+    ):
         cell = tiny_cell(seeds=[seed])
         record = Record(cell.id, describe(cell), status, seconds={"total": 1.0}, receipt={"source": source})
         write(places.folder(cell), record)

@@ -70,6 +70,12 @@ def test_the_record_of_another_cell_and_a_damaged_one_count_as_not_run(tmp_path:
     assert state(tmp_path, one) == said
 
 
+def test_a_cell_that_does_not_know_which_file_of_its_method_computed_it_is_not_stale(tmp_path: Path) -> None:
+    for unknown in (None, ""):
+        left_behind(tmp_path, tiny_cell(), "finished", source=unknown)
+        assert state(tmp_path, tiny_cell()) == ("done", "")
+
+
 @pytest.mark.parametrize("before", [None, "failed", "killed"])
 def test_a_cell_that_somebody_runs_is_running_also_when_it_failed_before(tmp_path: Path, before: str | None) -> None:
     if before:

@@ -65,7 +65,7 @@ def history(uri: str, run: Any, name: str) -> list[tuple[int, float]]:
 
 def follow(plan: SomePlan, results: Path, uri: str, *cells: tuple[Path, record.Record]) -> list[str]:
     """Start and finish cells, as a supervisor tells it."""
-    tracker = Tracker(plan, results, uri=uri, busy_seconds=0.05)
+    tracker = Tracker(plan, results, uri=uri, called="my/plan.yaml", busy_seconds=0.05)
     for folder, found in cells:
         tracker.started(found.cell, found.id, folder)
         tracker.finished(folder)
@@ -184,7 +184,7 @@ def test_a_locked_database_loses_nothing(tmp_path, plan, uri, database):
         (told,) = follow(plan, tmp_path, uri, cell)
         assert "database is locked" in told
         assert "1 cell not shown" in told
-        assert f"python -m benchmark sync {plan.name}" in told
+        assert "`python -m benchmark sync my/plan.yaml`" in told
         report = sync(plan.name, tmp_path, uri, busy_seconds=0.05)
         assert "cannot be used (database is locked): 1 cell" in str(report)
     assert sync(plan.name, tmp_path, uri) == SyncReport(logged=1)

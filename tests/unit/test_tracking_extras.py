@@ -59,7 +59,9 @@ def test_a_report_without_a_tracker_stays_where_it_is(tmp_path, plan, impatient)
     folder.mkdir(parents=True)
     (told,) = log_report(plan.name, folder, DOWN)
     assert str(folder) in told
-    assert f"sync {plan.name}" in told
+    assert f"`python -m benchmark sync {plan.name}` shows" in told
+    (told,) = log_report(plan.name, folder, DOWN, called="my/plan.yaml")
+    assert "`python -m benchmark sync my/plan.yaml` shows" in told
 
 
 def told_study(name: str, results: Path, uri: str, trials: int) -> list[str]:

@@ -95,8 +95,8 @@ def _finished(root: Path) -> dict[str, Any]:
     return now
 
 
-def _verified(root: Path) -> Agreement:
-    (found,) = verify.verify([tiny_cell()], places_in(root), count=1, say=lambda line: None)
+def _verified(root: Path, called: str = "") -> Agreement:
+    (found,) = verify.verify([tiny_cell()], places_in(root), count=1, called=called, say=lambda line: None)
     return found
 
 
@@ -117,6 +117,8 @@ def test_a_cell_of_other_data_or_another_method_is_told_and_not_run_again(
     found = _verified(tmp_path)
     assert not found.identical
     assert found.why == f"not run again: {why}; python -m benchmark run tiny --redo-stale makes a new record"
+    said = _verified(tmp_path, "my/tiny.yaml").why
+    assert said == f"not run again: {why}; python -m benchmark run my/tiny.yaml --redo-stale makes a new record"
 
 
 @pytest.mark.parametrize(
