@@ -96,8 +96,10 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """Short name for lists: ``cps phantom_2d 10% s0``."""
-        return f"{self.label} {self.dataset} {self.amount} s{self.seed}" + (f" f{self.fold}" if self.fold != 1 else "")
+        """Short name for lists: ``cps phantom_2d 10% s0``, of one's own folder ``cps image_folder kidney 10% s0``."""
+        own = getattr(self.options, "folder", "")
+        where = f"{self.dataset} {own}" if own else self.dataset
+        return f"{self.label} {where} {self.amount} s{self.seed}" + (f" f{self.fold}" if self.fold != 1 else "")
 
 
 @dataclass(frozen=True)

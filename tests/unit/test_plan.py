@@ -345,3 +345,10 @@ def test_a_patch_of_the_wrong_dimension_is_refused() -> None:
 def test_training_out_of_range_is_refused(training: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         tiny_plan(training=training)
+
+
+def test_cells_of_two_folders_of_ones_own_have_titles_of_their_own() -> None:
+    folders = [{"name": "image_folder", "options": {"folder": name}} for name in ("kidney", "liver_b")]
+    titles = [cell.title for cell in tiny_plan(datasets=folders, methods=["cps"], bounds=False).cells()]
+    assert titles[0].startswith("cps image_folder kidney ")
+    assert len(set(titles)) == len(titles)
