@@ -77,7 +77,8 @@ def html(comparisons: Sequence[Comparison]) -> str:
     parts = [f"<p>{escape(caution(comparisons))}</p>"]
     for one in comparisons:
         head = "".join(
-            f'<th scope="col"{" class=first" if not i else ""}>{text}</th>' for i, text in enumerate(_head(one))
+            f'<th scope="col"{" class=first" if place in (0, 3, 6) else ""}>{text}</th>'
+            for place, text in enumerate(_head(one))
         )
         rows = "\n".join(
             f'<tr><th scope="row">{escape(cells[0])}</th>'
