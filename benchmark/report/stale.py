@@ -14,6 +14,7 @@ from .. import record
 from .caveats import who
 from .frame import ReportError, Results
 from .summary import ENTRY
+from .wording import counted
 
 PLACE = [*ENTRY, "seed", "fold"]
 
@@ -50,8 +51,8 @@ def keep(results: Results, report: Path) -> None:
     if lost:
         raise ReportError(
             f"no cell of plan {results.plan} as it is now has finished, and {report} holds a report of "
-            f"{_counted(lost)}, which would be lost: nothing was written. Run the plan first ({_run(results)}), or "
-            "choose another folder of results (--results)."
+            f"{counted(lost, 'finished cell')}, which would be lost: nothing was written. Run the plan first "
+            f"({_run(results)}), or choose another folder of results (--results)."
         )
 
 
@@ -182,10 +183,6 @@ def _receipt(results: Results, name: str, key: str) -> str:
 
 def _run(results: Results) -> str:
     return f"python -m benchmark run {results.called or results.plan}"
-
-
-def _counted(number: int) -> str:
-    return f"{number} finished cell{'s' if number > 1 else ''}"
 
 
 def _cells(found: dict) -> str:

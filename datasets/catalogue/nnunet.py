@@ -3,7 +3,7 @@
 Source: yours, or any set converted for nnU-Net.
 Licence: that of the images.
 Layout: ``<folder>/dataset.json``, ``imagesTr/<case>_0000.nii.gz``, ``labelsTr/<case>.nii.gz``; perhaps ``imagesTs``,
-    ``labelsTs``, ``labelsTr_dense``, ``splits_final.json``, ``imagesUn`` without labels. NRRD, MetaImage, PNG, TIFF.
+    ``labelsTs``, ``labelsTr_dense``, ``splits_final.json``, ``imagesUn`` (no labels). NRRD, MetaImage, PNG, BMP, TIFF.
 Classes: those of dataset.json. With a label "ignore", labelsTr are scribbles; dense labels may lie in labelsTr_dense.
 Spacing: from the headers of scans, axes (z, y, x); photographs have none.
 Protocol: labelsTs test where they exist, else fold k of splits_final.json, else five folds by a hash of the groups.
@@ -127,14 +127,14 @@ class Nnunet(Dataset):
             raise ValueError(f"nnunet: fold must be in 1..{self.folds} in this folder, got {fold}")
         groups, tests = self.groups(), tuple(key for key, case in self._cases.items() if case.tests)
         bare = [key for key, case in self._cases.items() if not case.labels]
-        if not tests and not all(self._cases[key].dense for key in self._cases if key not in bare):
+        if not tests and not all(case.dense for case in self._cases.values() if case.labels):
             raise DataError("nnunet: nothing to test on: add imagesTs and labelsTs, or dense labels in labelsTr_dense")
         if not self._splits and not tests:
             return k_fold_beside(groups, bare, fold, FOLDS, salt="nnunet")
         known = sorted(set(groups) - {*tests, *bare})
         train, held_out = self._splits[fold - 1] if self._splits else (known, ())
         check_fold(self.root / "splits_final.json", fold, {*train, *held_out}, known)
-        parts = [(*train, *bare), *((tests, held_out) if tests else (held_out, ()))]
+        parts = ((*train, *bare), *((tests, held_out) if tests else (held_out, ())))
         return Partition(*(tuple(sorted({groups[key] for key in part if key in groups})) for part in parts))
 
     @cached_property
