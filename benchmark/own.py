@@ -185,18 +185,19 @@ def _methods(task: Task) -> list[Any]:
 
 
 def _amounts(folder: Path, dataset: Dataset, dense: bool) -> tuple[str, list[float] | list[int]]:
-    """Shares that leave two labelled groups and an unlabelled one, or where some have no labels how many of the others.
+    """Shares that leave two labelled groups and an unlabelled one, or where cases lack labels how many of the others.
 
     With scribbles only, all of them.
     """
-    bare = {dataset.groups()[key] for key in dataset.unannotated("dense" if dense else "scribble")}
+    bare = dataset.unannotated("dense" if dense else "scribble")
+    known = {group for key, group in dataset.groups().items() if key not in bare}
     try:
         parts = [dataset.partition(fold) for fold in range(1, dataset.folds + 1)]
     except DataError:
         raise
     except ValueError as error:  # of k_fold
         raise ConfigError(f"{folder}: too few images or patients: {error}") from error
-    able = min(len([group for group in part.train if group not in bare]) for part in parts)
+    able = min(len(known.intersection(part.train)) for part in parts)
     training = able - (0 if parts[0].val else max(1, round(0.1 * able)))
     least = 2 if bare else 3
     if training < least:

@@ -17,7 +17,7 @@ import methods
 from datasets.base import Dataset, MissingData, Vault, data_root
 from datasets.contents import manifest_of
 from datasets.feed import Feed
-from datasets.splits import Split, make_split, passed_over
+from datasets.splits import Split, left_out, make_split, passed_over
 from datasets.store import Canonical, Store
 from datasets.types import Task
 from datasets.weak import Weakened, strong
@@ -101,7 +101,7 @@ def prepare(
         *feed.notes,
         *filter(None, [note, _never_labelled(cell, dataset, store, split), encoder_weights(cell.training.network)[1]]),
         *_never_relabelled(method, cell.training.steps),
-        *filter(None, [_passed_over(cell, dataset, split)]),
+        *filter(None, [_passed_over(cell, dataset, split), left_out(split, dataset.groups())]),
     )
     validate = partial(
         validation_dice, vault=vault, keys=split.val, training=cell.training, heartbeat=pulse.again, **on

@@ -186,6 +186,7 @@ def _split_summary(split: Split, dataset: Dataset) -> dict[str, Any]:
         "train_groups": len(split.train_groups),
         "unlabelled_groups": len(split.train_groups) - len(split.labelled_groups),
         "labelled_cases": len(split.labelled),
+        "unlabelled_cases": len(split.unlabelled),
         "val_groups": len({groups[key] for key in split.val}),
         "val_cases": len(split.val),
         "test_groups": len({groups[key] for key in split.test}),

@@ -58,7 +58,8 @@ class MissingData(DataError, FileNotFoundError):
 class Partition:
     """Published division of the groups of a dataset: training groups, test groups, and published validation groups.
 
-    ``val`` is empty where no validation set was published: it is then carved from ``train``.
+    ``val`` is empty where no validation set was published: it is then carved from ``train``. A test or published
+    validation case without label is refused, as a copy that lacks some.
     """
 
     train: tuple[str, ...]
@@ -72,6 +73,10 @@ class Partition:
                 raise DataError(
                     f"groups in both {a} and {b}: {', '.join(both[:5])}; a patient or video must never straddle"
                 ).of("straddling_group")
+
+
+class Sparse(Partition):
+    """A division in which cases of held-out groups may lack a label: they are left out beside those that have one."""
 
 
 class Dataset(ABC):

@@ -6,7 +6,8 @@ cannot is refused with the file and the reason, or said as a remark: nothing is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,9 +97,10 @@ def _image_folder(folder: Path, stated: Mapping[str, Any]) -> Guess:
         sizes.append(image.shape[:2])
         grey &= image.ndim == 2
     options = {"folder": folder.name, "patch": patch_of(sizes), "colour": "grey" if grey else "rgb"}
+    alone = _grouping("image", [pair.image.stem for pair in dataset.pairs.values()], stated)
     if not guessed:
-        return Guess("image_folder", options, _grouping("image", stated))
-    return Guess("image_folder", options | values.options(folder), (*_grouping("image", stated), values.remark()))
+        return Guess("image_folder", options, alone)
+    return Guess("image_folder", options | values.options(folder), (*alone, values.remark()))
 
 
 def _open_images(folder: Path) -> ImageFolder:
@@ -130,7 +132,7 @@ def _nnunet(folder: Path, stated: Mapping[str, Any]) -> Guess:
         "foreground": len(about.classes) - 1,
         "annotations": annotations,
     }
-    return Guess("nnunet", options, (*_grouping("case", stated), *(_SLICED if about.is_scan else ())))
+    return Guess("nnunet", options, (*_grouping("case", list(cases), stated), *(_SLICED if about.is_scan else ())))
 
 
 def _msd(folder: Path, about: Mapping[str, Any]) -> Guess:
@@ -153,10 +155,28 @@ _SLICED = (
 )
 
 
-def _grouping(what: str, stated: Mapping[str, Any]) -> tuple[str, ...]:
+def _grouping(what: str, names: Sequence[str], stated: Mapping[str, Any]) -> tuple[str, ...]:
     if stated.get("group_pattern"):
         return ()
     return (
-        f"every {what} stands for itself; where several show one patient or video, set group_pattern, or they may be "
-        "on both sides of a split, and scores are too good",
+        f"every {what} stands for itself; where several show one patient or video, set group_pattern{_likely(names)}, "
+        "or they may be on both sides of a split, and scores are too good",
     )
+
+
+def _likely(names: Sequence[str]) -> str:
+    """A pattern that makes groups of these names, by what stands before the last number of each; "" where none does.
+
+    >>> _likely(["video1_000", "video1_004", "video2_000"])
+    ' (by their names perhaps "^(.+)_", 2 groups, such as video1)'
+    >>> _likely(["frame_000", "frame_004"]), _likely(["a1", "b-2"])
+    ('', '')
+    """
+    found = [re.fullmatch(r"(.+)([_.-])[A-Za-z]*[0-9]+", name) for name in names]
+    groups = sorted({match[1] for match in found if match})
+    marks = {match[2] if match else "" for match in found}
+    if not 1 < len(groups) < len(set(names)) or len(marks) > 1:
+        return ""
+    (mark,) = marks
+    pattern = f"^(.+){'[.]' if mark == '.' else mark}"
+    return f' (by their names perhaps "{pattern}", {len(groups)} groups, such as {groups[0]})'

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from .base import DataError, Partition
+from .base import DataError, Partition, Sparse
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,14 @@ def make_split(
         subset: "random", "first" or "stratified".
         order: groups in published order, needed for "first".
         strata: group -> stratum, needed for "stratified".
-        unannotated: cases without the annotation that methods learn from: their groups are never drawn as labelled.
-        unscored: cases without dense label: their groups are never carved for validation.
+        unannotated: cases without the annotation that methods learn from: always unlabelled, and groups of such cases
+            alone are never drawn as labelled.
+        unscored: cases without dense label: never in validation or test, and groups of such cases alone never carved.
 
     Raises:
         ValueError: ratio or count out of range, or neither or both given; too few groups.
-        DataError: a published test or validation case is among ``unscored``, or every group that could be carved is.
+        DataError: a published test or validation case is among ``unscored`` (all of its group, of a
+            :class:`~datasets.base.Sparse` partition), or every group that could be carved is.
     """
     if (ratio is None) == (count is None):
         raise ValueError("give either ratio or count of labelled groups, not both and not neither")
@@ -77,8 +79,8 @@ def make_split(
         raise ValueError(f"ratio must be in (0, 1], got {ratio}; write 0.1 for 10 %")
     if not 0 <= val_share <= 0.5:
         raise ValueError(f"val_share must be in [0, 0.5], got {val_share}")
-    bare, blind = ({groups[key] for key in keys} for keys in (unannotated, unscored))
-    _require_labels(groups, partition, unscored)
+    bare, blind = (_wholly(groups, keys) for keys in (unannotated, unscored))
+    _require_labels(groups, partition, unscored, blind)
     train = sorted(partition.train, key=lambda g: _rank("val", g))
     val = partition.val
     if not val and val_share > 0:
@@ -87,8 +89,8 @@ def make_split(
         val = tuple(scorable[:n_val])
         if n_val > 0 and not val:
             raise DataError(
-                f"none of the {len(train)} training groups has a dense label in all its cases, so none can be carved "
-                "for validation; add dense labels, name validation cases that have some, or set val_share: 0"
+                f"none of the {len(train)} training groups has a dense label, so none can be carved for validation; "
+                "add dense labels, name validation cases that have some, or set val_share: 0"
             )
         train = [g for g in train if g not in set(val)]
     if not train:
@@ -109,14 +111,15 @@ def make_split(
         )
     labelled = set(train[:n])
 
-    def keys(part: set[str]) -> tuple[str, ...]:
-        return tuple(sorted(key for key, group in groups.items() if group in part))
+    def keys(part: Collection[str], without: Collection[str] = ()) -> tuple[str, ...]:
+        return tuple(sorted(key for key, group in groups.items() if group in part and key not in without))
 
+    taught = keys(labelled, set(unannotated))
     return Split(
-        labelled=keys(labelled),
-        unlabelled=keys(set(train) - labelled),
-        val=keys(set(val)),
-        test=keys(set(partition.test)),
+        labelled=taught,
+        unlabelled=keys(set(train), set(taught)),
+        val=keys(set(val), set(unscored)),
+        test=keys(set(partition.test), set(unscored)),
         labelled_groups=tuple(sorted(labelled)),
         train_groups=tuple(sorted(train)),
     )
@@ -140,21 +143,38 @@ def passed_over(split: Split, groups: Mapping[str, str], partition: Partition, o
 def k_fold_beside(
     groups: Mapping[str, str], without: Collection[str], fold: int, folds: int, *, salt: str = "fold"
 ) -> Partition:
-    """:func:`k_fold` of the groups that have labels; those with a case ``without`` train in every fold.
+    """:func:`k_fold` of the groups that have labels; those of cases ``without`` alone train in every fold.
 
     Args:
         groups: case key -> group.
         without: keys of cases without label.
     """
-    bare = {groups[key] for key in without}
+    bare = _wholly(groups, without)
     known = k_fold([group for group in groups.values() if group not in bare], fold, folds, salt=salt)
-    return replace(known, train=tuple(sorted({*known.train, *bare})))
+    return Sparse(train=tuple(sorted({*known.train, *bare})), test=known.test)
 
 
 def half_labelled(groups: Mapping[str, str], without: Collection[str]) -> list[str]:
-    """A sentence where cases of one group have labels and others none: all of it then trains without."""
-    mixed = sorted({groups[key] for key in without} & {group for key, group in groups.items() if key not in without})
-    return [f"{len(mixed)} group(s) with and without labels train without any, first {mixed[0]!r}"] if mixed else []
+    """A sentence where some cases of one group have labels and others none: what becomes of the others."""
+    mixed = sorted({groups[key] for key in without} - _wholly(groups, without))
+    if not mixed:
+        return []
+    return [
+        f"{len(mixed)} group(s) have cases with and without labels, first {mixed[0]!r}: those without train as "
+        "unlabelled, and are left out where their group validates or tests"
+    ]
+
+
+def left_out(split: Split, groups: Mapping[str, str]) -> str:
+    """A sentence for the record where cases without label are left out beside others of their group; else nothing."""
+    held, used = {groups[key] for key in (*split.val, *split.test)}, {*split.val, *split.test}
+    n = sum(group in held and key not in used for key, group in groups.items())
+    return f"{n} case(s) without label of groups that validate or test are left out" if n else ""
+
+
+def _wholly(groups: Mapping[str, str], without: Collection[str]) -> set[str]:
+    """Groups all of whose cases are among ``without``."""
+    return {groups[key] for key in without} - {group for key, group in groups.items() if key not in set(without)}
 
 
 def k_fold(groups: Sequence[str], fold: int, folds: int, *, salt: str = "fold") -> Partition:
@@ -172,9 +192,12 @@ def k_fold(groups: Sequence[str], fold: int, folds: int, *, salt: str = "fold") 
     return Partition(train=tuple(g for g in sorted(ranked) if g not in test), test=tuple(sorted(test)))
 
 
-def _require_labels(groups: Mapping[str, str], partition: Partition, unscored: Collection[str]) -> None:
+def _require_labels(
+    groups: Mapping[str, str], partition: Partition, unscored: Collection[str], blind: Collection[str]
+) -> None:
     for part in ("test", "val"):
-        short = sorted(key for key in unscored if groups[key] in set(getattr(partition, part)))
+        of_part = (key for key in unscored if groups[key] in set(getattr(partition, part)))
+        short = sorted(key for key in of_part if not isinstance(partition, Sparse) or groups[key] in blind)
         if short:
             where = {"test": "test", "val": "validation"}[part]
             raise DataError(

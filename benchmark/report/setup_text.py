@@ -253,12 +253,15 @@ def _compute(done: Sequence[Record]) -> str:
 
 
 def _reads_unlabelled(record: Record) -> bool:
-    """Whether batches hold unlabelled samples: of methods that learn from these only, where some groups are left."""
+    """Whether batches hold unlabelled samples: of methods that learn from these only, where some cases are left."""
     try:
         learns = methods.get(record.cell["method"]).supervision == "semi"
     except (KeyError, methods.BrokenMethod):  # of another checkout: nobody knows
         learns = True
-    return learns and record.cell.get("role") != "upper" and bool(record.split.get("unlabelled_groups"))
+    left = record.split.get(
+        "unlabelled_cases", record.split.get("unlabelled_groups")
+    )  # older records count groups alone
+    return learns and record.cell.get("role") != "upper" and bool(left)
 
 
 def _setting(done: Sequence[Record], key: str, unit: str) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from ..base import DataError, Dataset, Partition
+from ..base import DataError, Dataset, Partition, Sparse
 from ..splits import k_fold_beside
 from ..types import Annotation, Card, Case, Task
 from ._nnunet import Files, find_cases, read_images, read_label
@@ -68,13 +68,11 @@ class Nnunet(Dataset):
         "without that file five folds by a hash of the groups.",
         known_issues=(
             "splits_final.json is by case; with group_pattern a patient on both sides is refused.",
-            "Every channel is scaled by itself; nnU-Net scales CT by the values of the whole set.",
+            "Every channel is scaled by itself; nnU-Net scales CT by the whole set's values.",
         ),
         facts={"normalisation": "scans: each channel clipped at percentiles 0.5 and 99.5, standardised; PNG: / 255"},
     )
-    Options = NnunetOptions
-    folder = "Dataset001_Mine"
-    folds = FOLDS
+    Options, folder, folds = NnunetOptions, "Dataset001_Mine", FOLDS
 
     @classmethod
     def nominal_task(cls, options: NnunetOptions) -> Task:
@@ -85,15 +83,12 @@ class Nnunet(Dataset):
         )  # fmt: skip
 
     def make_task(self) -> Task:
-        path, options = self.root / "dataset.json", self.options
-        if not path.is_file():
-            raise self.missing(f"file {str(path)!r}")
-        about = self._about
+        options, about = self.options, self._about
         dense_too = ("dense", "scribble") if (self.root / "labelsTr_dense").is_dir() else ("scribble",)
         found = (about.channels, len(about.classes) - 1, dense_too if about.ignore is not None else ("dense",))
         if found != (options.channels, options.foreground, options.annotations):
             wanted = f"channels: {found[0]}, foreground: {found[1]}, annotations: [{', '.join(found[2])}]"
-            raise DataError(f"nnunet: {path} is not as the options say; set {wanted}")
+            raise DataError(f"nnunet: {self.root / 'dataset.json'} is not as the options say; set {wanted}")
         if len(options.patch) == 3 and not about.is_scan:
             raise DataError(f"nnunet: {about.ending} files are 2-D; set the option patch to two numbers")
         self.folds = len(self._splits) or (1 if any(c.tests for c in self._cases.values()) else FOLDS)  # type: ignore[misc]
@@ -103,7 +98,7 @@ class Nnunet(Dataset):
         return self.options.folder
 
     def files(self) -> Sequence[Path]:
-        own = [self.root / name for name in ("dataset.json", "splits_final.json") if (self.root / name).is_file()]
+        own = [path for name in ("dataset.json", "splits_final.json") if (path := self.root / name).is_file()]
         return own + sorted({path for case in self._cases.values() for path in (*case.images, *case.labels)})
 
     def groups(self) -> Mapping[str, str]:
@@ -125,21 +120,25 @@ class Nnunet(Dataset):
     def partition(self, fold: int) -> Partition:
         if not 1 <= fold <= self.folds:
             raise ValueError(f"nnunet: fold must be in 1..{self.folds} in this folder, got {fold}")
-        groups, tests = self.groups(), tuple(key for key, case in self._cases.items() if case.tests)
+        groups, tests = self.groups(), [key for key, case in self._cases.items() if case.tests]
         bare = [key for key, case in self._cases.items() if not case.labels]
         if not tests and not all(case.dense for case in self._cases.values() if case.labels):
             raise DataError("nnunet: nothing to test on: add imagesTs and labelsTs, or dense labels in labelsTr_dense")
-        if not self._splits and not tests:
+        if not (self._splits or tests):
             return k_fold_beside(groups, bare, fold, FOLDS, salt="nnunet")
         known = sorted(set(groups) - {*tests, *bare})
         train, held_out = self._splits[fold - 1] if self._splits else (known, ())
         check_fold(self.root / "splits_final.json", fold, {*train, *held_out}, known)
-        parts = ((*train, *bare), *((tests, held_out) if tests else (held_out, ())))
-        return Partition(*(tuple(sorted({groups[key] for key in part if key in groups})) for part in parts))
+        parts = (train, *((tests, held_out) if tests else (held_out, ())), bare)
+        drawn, test, val, loose = ({groups[key] for key in part if key in groups} for part in parts)
+        drawn |= loose - test - val  # else images without label of a patient who is held out
+        return Sparse(*(tuple(sorted(part)) for part in (drawn, test, val)))
 
     @cached_property
     def _about(self) -> Descriptor:
-        return read_descriptor(self.root / "dataset.json")
+        if not (path := self.root / "dataset.json").is_file():
+            raise self.missing(f"file {str(path)!r}")
+        return read_descriptor(path)
 
     @cached_property
     def _cases(self) -> Mapping[str, Files]:

@@ -10,6 +10,7 @@ from PIL import Image
 import datasets
 from datasets.base import DataError, Dataset, MissingData
 from datasets.io import read_image
+from datasets.splits import make_split
 from tests.miniatures import image_folder as miniature
 from tests.miniatures.paired_images import save, toy_image
 
@@ -352,3 +353,17 @@ def test_an_image_whose_mask_is_missing_is_not_taken_for_one_of_them(undivided: 
         DataError, match=r"v0_f0.png has no mask.*to train without a mask belong into a folder unlabelled"
     ):
         opened(undivided).groups()
+
+
+def test_a_video_of_which_some_frames_are_annotated_teaches_by_these_and_trains_by_the_others(undivided: Path) -> None:
+    videos = sorted({path.stem.split("_")[0] for path in (undivided / "mine" / "images").iterdir()})
+    lone(undivided / "mine" / "unlabelled", *(f"{video}_f{n}" for video in videos for n in (8, 9)))
+    dataset = opened(undivided, group_pattern=r"^(v\d+)_")
+    for fold in range(1, 6):
+        part = dataset.partition(fold)
+        bare = {"unannotated": dataset.unannotated("dense"), "unscored": dataset.unannotated("dense")}
+        split = make_split(dataset.groups(), part, ratio=1, seed=0, val_share=0, **bare)
+        assert split.labelled_groups == part.train
+        assert split.unlabelled == tuple(sorted(f"unlabelled/{video}_f{n}" for video in part.train for n in (8, 9)))
+        assert all(dataset.load(key).label is not None for key in (*split.labelled, *split.test))
+        assert {dataset.groups()[key] for key in split.test} == set(part.test)

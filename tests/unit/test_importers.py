@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 import datasets
-from datasets.base import DataError, Dataset, MissingData
+from datasets.base import DataError, Dataset, MissingData, Sparse
 from datasets.io import read_table
+from datasets.splits import make_split
 from datasets.types import IGNORE
 from tests.miniatures import csv_manifest, medsegbench, nnunet
 from tests.miniatures.paired_images import save, toy_image
@@ -345,3 +347,25 @@ def test_images_in_imagesun_train_without_labels_in_every_fold(tested: bool, roo
     shutil.copy(folder / "imagesUn" / "lone_0000.nii.gz", folder / "imagesUn" / "heart_003_0000.nii.gz")
     with pytest.raises(DataError, match="case 'heart_003' is in imagesUn and has a label; keep one"):
         opened("nnunet", root).groups()
+
+
+@pytest.mark.parametrize("tested", [True, False])
+def test_images_in_imagesun_of_a_patient_who_is_held_out_do_not_train(tested: bool, root: Path) -> None:
+    folder, pattern = root / nnunet.FOLDER, r"^(heart_\d+)"
+    if not tested:
+        for part in ("imagesTs", "labelsTs"):
+            shutil.rmtree(folder / part)
+    before = [opened("nnunet", root, group_pattern=pattern).partition(fold) for fold in (1, 2)]
+    (folder / "imagesUn").mkdir()
+    held = before[0].test[0]
+    for name, channel in itertools.product((held, before[0].train[0]), ("0000", "0001")):
+        shutil.copy(
+            folder / "imagesTr" / f"heart_001_{channel}.nii.gz", folder / "imagesUn" / f"{name}b_{channel}.nii.gz"
+        )
+    dataset = opened("nnunet", root, group_pattern=pattern)
+    assert [dataset.partition(fold) for fold in (1, 2)] == [Sparse(p.train, p.test, p.val) for p in before]
+    bare = {"unannotated": dataset.unannotated("dense"), "unscored": dataset.unannotated("dense")}
+    split = make_split(dataset.groups(), dataset.partition(1), ratio=1, seed=0, val_share=0, **bare)
+    assert split.unlabelled == (f"{before[0].train[0]}b",)
+    assert held in split.test
+    assert f"{held}b" not in (*split.test, *split.labelled)

@@ -21,6 +21,7 @@ from benchmark.__main__ import app
 from benchmark.config import ConfigError
 from benchmark.prepare import open_dataset, split_of
 from datasets.base import DataError
+from datasets.catalogue.image_folder import ImageFolder, ImageFolderOptions
 from datasets.guess import guess
 from tests.miniatures import msd, nnunet
 from tests.miniatures.paired_images import save
@@ -560,6 +561,30 @@ def test_a_plan_without_a_dataset_of_the_folder_is_refused(tmp_path: Path) -> No
     path.write_text(path.read_text().replace('"folder": "mine"', '"folder": "other"'))
     with pytest.raises(ConfigError, match=r"mine\.yaml: no dataset of this plan reads the folder"):
         own.plan_for(folder, places_in(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("v{video}_{number:03d}", '(by their names perhaps "^(.+)_", 3 groups, such as v0)'),
+        ("v{video}.f{number}", '(by their names perhaps "^(.+)[.]", 3 groups, such as v0)'),
+        ("frame_{number}", ""),  # one group
+        ("v{number}_{video}", ""),  # as many as there are images
+        ("v{number}", ""),
+    ],
+)
+def test_a_pattern_that_makes_groups_of_the_names_is_proposed_and_makes_them(
+    name: str, words: str, tmp_path: Path
+) -> None:
+    folder = pictures(tmp_path / "mine")
+    for number in range(12):
+        for old in (folder / "images" / f"p{number:02d}.png", folder / "masks" / f"p{number:02d}_mask.png"):
+            old.rename(old.with_name(f"{name.format(video=number // 4, number=number)}.png"))
+    (said,) = (remark for remark in guess(folder).remarks if "stands for itself" in remark)
+    assert f"set group_pattern{' ' * bool(words)}{words}, or they" in said
+    if words:
+        options = ImageFolderOptions(folder="mine", group_pattern=words.split('"')[1])
+        assert set(ImageFolder(tmp_path, options).groups().values()) == {"v0", "v1", "v2"}
 
 
 # The command line ---------------------------------------------------------------------------------------------------

@@ -115,13 +115,12 @@ def test_an_unlabelled_case_needs_no_label_and_trains_as_such(name: str, key: st
     dataset = opened(name, roots)
     assert dataset.unannotated("dense") == {key}
     groups, part = dataset.groups(), dataset.partition(1)
-    of_its_group = tuple(sorted(other for other in groups if groups[other] == groups[key]))
     bare = {"unannotated": dataset.unannotated("dense"), "unscored": dataset.unannotated("dense")}
-    split = make_split(groups, part, count=len(part.train) - 1 - (not part.val), seed=0, **bare)
-    assert split.unlabelled == of_its_group
+    split = make_split(groups, part, count=len(part.train) - 1, seed=0, val_share=0, **bare)
+    assert key in split.unlabelled
     keys = [*split.labelled, *split.unlabelled]
     store = Store.open(dataset, keys, Canonical((16,) * dataset.task.ndim), cache=None)
-    assert {sample.split("/")[0] for sample in store.pool(split.unlabelled, None).sample_keys} == set(of_its_group)
+    assert key in {sample.split("/")[0] for sample in store.pool(split.unlabelled, None).sample_keys}
     assert store.pool(split.labelled, "dense").skipped == 0
     assert dataset.oddities(dataset.load(key)) is not None
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.base import DataError, Partition
-from datasets.splits import Split, half_labelled, k_fold, k_fold_beside, make_split, passed_over
+from datasets.base import DataError, Partition, Sparse
+from datasets.splits import Split, half_labelled, k_fold, k_fold_beside, left_out, make_split, passed_over
 
 PATIENTS = [f"p{i:02d}" for i in range(25)]
 CASES = {f"{patient}_{phase}": patient for patient in PATIENTS for phase in ("ED", "ES")}
@@ -233,12 +233,38 @@ def test_cases_without_annotation_are_always_unlabelled(seed: int, val_share: fl
 
 
 def test_a_case_without_annotation_leaves_the_drawing_of_the_others_as_it_was() -> None:
-    # the first four of the ranking are all annotated, so removing the annotation of the fifth changes nothing
+    # the first four of the ranking are all annotated, so removing the annotations of the fifth changes nothing
     ranked = [split(ratio=None, count=n, seed=1, val_share=0).labelled_groups for n in range(1, 6)]
     fifth = (set(ranked[4]) - set(ranked[3])).pop()
-    made = split(ratio=None, count=4, seed=1, val_share=0, unannotated=(f"{fifth}_ED",))
+    bare = (f"{fifth}_ED", f"{fifth}_ES")
+    made = split(ratio=None, count=4, seed=1, val_share=0, unannotated=bare)
     assert made.labelled_groups == ranked[3]
-    assert fifth not in split(ratio=None, count=5, seed=1, val_share=0, unannotated=(f"{fifth}_ED",)).labelled_groups
+    assert fifth not in split(ratio=None, count=5, seed=1, val_share=0, unannotated=bare).labelled_groups
+
+
+@settings(deadline=None)
+@given(seeds, st.sampled_from([0.3, 1.0]), st.booleans())
+def test_of_a_group_with_and_without_labels_each_case_is_taken_as_what_it_is(
+    seed: int, ratio: float, sparse: bool
+) -> None:
+    one = tuple(f"{patient}_ES" for patient in (PATIENTS if sparse else PARTITION.train))  # one of each patient's two
+    part = (Sparse if sparse else Partition)(PARTITION.train, PARTITION.test)
+    made = make_split(CASES, part, ratio=ratio, seed=seed, unannotated=one, unscored=one)
+    whole = split(ratio=ratio, seed=seed)
+    assert (made.labelled_groups, made.train_groups) == (whole.labelled_groups, whole.train_groups)
+    assert set(made.labelled) == set(whole.labelled) - set(one)
+    assert set(made.unlabelled) == {case for case in CASES if CASES[case] in whole.train_groups} - set(made.labelled)
+    assert set(made.val) == set(whole.val) - set(one)  # and the others are not trained on: their patient validates
+    assert set(made.test) == set(whole.test) - set(one)
+    n = len(whole.val) // 2 + sparse * len(whole.test) // 2
+    assert left_out(made, CASES) == f"{n} case(s) without label of groups that validate or test are left out"
+    assert left_out(whole, CASES) == ""
+
+
+def test_a_sparse_partition_still_needs_a_label_in_every_group_that_it_tests() -> None:
+    part = Sparse(PARTITION.train, PARTITION.test)
+    with pytest.raises(DataError, match="test case 'p21_ED' and 1 more has no label to score against"):
+        make_split(CASES, part, ratio=0.2, seed=0, unscored=("p20_ED", "p21_ED", "p21_ES"))
 
 
 def test_more_labels_than_there_are_on_disk_are_refused() -> None:
@@ -257,9 +283,10 @@ def test_an_unlabelled_case_in_a_test_or_validation_list_is_refused() -> None:
 
 def test_a_carve_without_any_dense_label_is_refused_and_none_is_asked_for_without_validation() -> None:
     scribbled = tuple(case for case in CASES if CASES[case] in PARTITION.train)
-    with pytest.raises(DataError, match=r"none of the 20 training groups has a dense label .*; add .*val_share: 0"):
+    with pytest.raises(DataError, match=r"none of the 20 training groups has a dense label, .*; add .*val_share: 0"):
         split(unscored=scribbled)
     assert split(unscored=scribbled[2:]).val == ("p00_ED", "p00_ES")
+    assert split(unscored=scribbled[1:]).val == ("p00_ED",)
     assert split(unscored=scribbled, val_share=0).val == ()
 
 
@@ -278,10 +305,12 @@ def test_as_many_are_carved_as_the_share_of_those_that_can_be_scored() -> None:
 
 def test_folds_are_of_the_groups_with_labels_and_the_others_train_in_each() -> None:
     groups, bare = {f"c{n:02d}": f"g{n // 2}" for n in range(40)}, [f"c{n:02d}" for n in (0, 1, 2, 3, 4, 5, 7)]
-    without = {"g0", "g1", "g2", "g3"}  # of the last, one of two cases
+    without = {"g0", "g1", "g2"}  # of g3 one of two cases has a label
     parts = [k_fold_beside(groups, bare, fold, 5, salt="s") for fold in range(1, 6)]
     assert parts[0].test == k_fold([g for g in groups.values() if g not in without], 1, 5, salt="s").test
     assert sorted(g for part in parts for g in part.test) == sorted(set(groups.values()) - without)
     assert all(set(part.train) == set(groups.values()) - set(part.test) for part in parts)
-    assert half_labelled(groups, bare) == ["1 group(s) with and without labels train without any, first 'g3'"]
+    assert all(isinstance(part, Sparse) for part in parts)
+    (told,) = half_labelled(groups, bare)
+    assert told.startswith("1 group(s) have cases with and without labels, first 'g3': ")
     assert half_labelled(groups, bare[:6]) == []
