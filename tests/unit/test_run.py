@@ -123,8 +123,8 @@ def test_the_record_says_what_was_run_on_what_with_what(finished: tuple[Cell, Pa
     # 6 patients of one case each: 2 test, 1 validates, 1 of 3 is labelled
     summary = {key: value for key, value in found.split.items() if key not in ("labelled_groups", "digest")}
     assert summary == {
-        "train_groups": 3, "unlabelled_groups": 2, "labelled_cases": 1, "val_groups": 1, "val_cases": 1,
-        "test_groups": 2, "test_cases": 2, "ratio": 1 / 3,
+        "train_groups": 3, "unlabelled_groups": 2, "labelled_cases": 1, "unlabelled_cases": 2, "val_groups": 1,
+        "val_cases": 1, "test_groups": 2, "test_cases": 2, "ratio": 1 / 3,
     }  # fmt: skip
     assert [v["step"] for v in found.validation] == [2, 4]
     assert found.receipt["openings"] == ["final evaluation"]
