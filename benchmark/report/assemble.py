@@ -28,6 +28,7 @@ from . import (
     frame,
     intervals,
     main_tables,
+    naming,
     page,
     plots,
     published,
@@ -102,8 +103,7 @@ def assemble(
         contents = _files(study, made, per_class)
         contents["index.html"] = _page(study, made, per_class, drawn(), report, examples=examples).encode()
         for picture, png, pdf in drawn():
-            text = captions.latex(picture, png, plan=study.results.plan).encode()
-            name = f"figures/{picture.name}"
+            text, name = captions.latex(picture, png, plan=study.results.plan).encode(), f"figures/{picture.name}"
             contents |= {f"{name}.png": png, f"{name}.pdf": pdf, f"{name}.tex": text}
     printed = [*made, *per_class]
     made_with = receipts.receipt(
@@ -160,7 +160,7 @@ def _study(loaded: frame.Results, rule: str) -> _Study:
         curves=curves,
         labels=worth.quantities(entries, curves),
         state=footnotes.state(loaded),
-        draft=setup_text.paragraphs(loaded, entries, rule=rule),
+        draft=list(map(naming.spoken(loaded), setup_text.paragraphs(loaded, entries, rule=rule))),
         items=setup_text.checklist(loaded),
         papers=published.beside(loaded, entries, rule=rule),
     )
@@ -200,12 +200,12 @@ def _worth(study: _Study) -> list[tables.Table]:
 
 
 def _noted(study: _Study, made: list[tables.Table]) -> list[tables.Table]:
-    """The tables with what belongs below each of their datasets, or below all where they average over datasets."""
-    every = frozenset(study.entries["dataset"])
+    """The tables in people's words, and what belongs below each of their datasets, or below all where they average."""
+    called, every = naming.spoken(study.results), frozenset(study.entries["dataset"])
     below = cache(partial(footnotes.everywhere, study.results))
     named = [frozenset(column.dataset for column in table.columns) for table in made]
     shared = [(*table.shared, *below(own if own <= every else every)) for table, own in zip(made, named, strict=True)]
-    return [replace(table, shared=tuple(dict.fromkeys(notes))) for table, notes in zip(made, shared, strict=True)]
+    return [tables.in_words(replace(table, shared=n), called) for table, n in zip(made, shared, strict=True)]
 
 
 def _files(study: _Study, made: list[tables.Table], per_class: list[tables.Table]) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from ..metrics.policy import RULES
-from . import render, style
+from . import naming, render, style
 from .frame import Results
 from .remarks import unfinished
 from .style import Picture
@@ -18,7 +18,7 @@ from .summary import HEADLINE
 def told(
     pictures: Iterable[Picture], results: Results, entries: pd.DataFrame, patients: pd.DataFrame, *, rule: str
 ) -> Iterator[Picture]:
-    """The pictures with whole captions.
+    """The pictures with whole captions, and people's names for codes of datasets.
 
     Args:
         pictures: with what is peculiar to each of them.
@@ -30,10 +30,14 @@ def told(
     dataset = results.cells["dataset"].to_numpy()[patients["cell"].to_numpy()]
     headline = patients.assign(dataset=dataset)[(patients["selection"] == HEADLINE).to_numpy()]
     tested = {str(name): of["group"].nunique() for name, of in headline.groupby("dataset", sort=False)}
+    spoken = naming.spoken(results)
     for picture in pictures:
         shown = [name for name in dict.fromkeys(entries["dataset"]) if not picture.datasets or name in picture.datasets]
         tail = " ".join(_tail(picture, entries[entries["dataset"].isin(shown)], tested, rule))
-        yield replace(picture, caption=f"{picture.caption.rstrip()} {tail}".rstrip())
+        for text in picture.figure.findobj(lambda artist: hasattr(artist, "set_text")):
+            text.set_text(spoken(text.get_text()))
+        caption = spoken(f"{picture.caption.rstrip()} {tail}".rstrip())
+        yield replace(picture, title=spoken(picture.title), alt=spoken(picture.alt), caption=caption)
 
 
 def latex(picture: Picture, png: bytes, *, plan: str) -> str:

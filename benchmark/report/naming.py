@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 import datasets
 
@@ -46,6 +47,21 @@ def title(results: Results, dataset: str) -> str:
         task = re.sub(r"^Task\d+_", "", own)
         called = f"{task} ({called})" if task != own else own or name
     return called + dataset.removeprefix(name)
+
+
+def spoken(results: Results) -> Callable[[str], str]:
+    """Puts the names of people into a text for the codes of datasets: ``bcp on msd 5%`` is ``bcp on Hippocampus 5%``.
+
+    What stands in brackets behind a title is left out. Codes of which two would be called the same stay, and so do
+    those that are part of a path, of another word or of code in backticks.
+    """
+    full = {code: title(results, code) for code in dict.fromkeys(map(str, results.cells["dataset"]))}
+    brief = {code: re.sub(r" \([^()]*\)", "", name, count=1) for code, name in full.items()}
+    several = {name for name, count in Counter(brief.values()).items() if count > 1}
+    called = {code: code if name in several else name for code, name in brief.items()}
+    longest = sorted(called, key=len, reverse=True)
+    pattern = re.compile(rf"(?<![\w/`.-])(?:{'|'.join(map(re.escape, longest))})(?![\w/`]|[.-]\w)")
+    return lambda text: pattern.sub(lambda match: called[match[0]], text)
 
 
 def groups(results: Results, among: Iterable[str]) -> str:

@@ -37,7 +37,7 @@ def markdown(tables: Sequence[Table], *, title: str, state: str, first: Mapping[
     first = sources.firsts(tables) if first is None else first
     for table in tables:
         parts.append(f"## {table.title}\n")
-        head = [table.head, *(f"{_head(column)}" for column in table.columns)]
+        head = [table.head, *(_head(table, column) for column in table.columns)]
         lines = [pipes(head), pipes(["---", *["---:"] * len(table.columns)])]
         lines += [pipes([name(row), *(_marked(number) for number in row.numbers)]) for row in table.rows]
         if table.rows and table.key in first:
@@ -218,8 +218,8 @@ def _stacked(text: str) -> str:
     return lines[0] if len(lines) == 1 else r"\shortstack{" + r"\\".join(lines) + "}"
 
 
-def _head(column: Column) -> str:
-    return f"{column.dataset} {column.amount}" + (f" ({column.unit})" if column.unit else "")
+def _head(table: Table, column: Column) -> str:
+    return f"{table.spoken(column.dataset)} {column.amount}" + (f" ({column.unit})" if column.unit else "")
 
 
 def pipes(texts: Sequence[str]) -> str:

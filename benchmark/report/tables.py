@@ -77,7 +77,7 @@ class Table:
     """One table, ready to be written: title, columns, rows (upper bounds on top) and the sentences below it.
 
     ``shared`` sentences belong to several tables: a document may print them once, a float of LaTeX stands alone.
-    ``head`` is what the labels of the rows are.
+    ``head`` is what the labels of the rows are; ``spoken`` makes people's names of the codes of datasets.
     """
 
     key: str
@@ -87,6 +87,7 @@ class Table:
     notes: tuple[str, ...]
     shared: tuple[str, ...] = ()
     head: str = "Method"
+    spoken: Callable[[str], str] = str
 
     @property
     def leads(self) -> bool:
@@ -98,7 +99,7 @@ class Table:
         """Datasets and how many neighbouring columns each of them has."""
         found: dict[str, int] = {}
         for column in self.columns:
-            name = f"{column.dataset} ({column.unit})" if column.unit else column.dataset
+            name = self.spoken(column.dataset) + (f" ({column.unit})" if column.unit else "")
             found[name] = found.get(name, 0) + 1
         return list(found.items())
 
@@ -149,6 +150,15 @@ def only(table: Table, datasets: Collection[str]) -> Table:
     kept = [place for place, column in enumerate(table.columns) if column.dataset in datasets]
     rows = tuple(replace(row, numbers=tuple(row.numbers[place] for place in kept)) for row in table.rows)
     return replace(table, columns=tuple(table.columns[place] for place in kept), rows=rows)
+
+
+def in_words(table: Table, spoken: Callable[[str], str]) -> Table:
+    """The table with people's names for codes of datasets in all but the plan's own protocol; no sentence twice."""
+
+    def said(notes: Iterable[str]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(note if note.startswith("Protocol: ") else spoken(note) for note in notes))
+
+    return replace(table, title=spoken(table.title), notes=said(table.notes), shared=said(table.shared), spoken=spoken)
 
 
 def typeset(table: Table) -> Table:

@@ -192,11 +192,13 @@ def test_captions_say_seeds_patients_weights_and_the_rule(tmp_path: Path) -> Non
         write_cell(tmp_path, [score("A"), score("B")], seed=seed, validation=[{"step": s, "dice": 0.5} for s in (1, 2)])
     made = _pictures(tmp_path, told=True)
     tail = (
-        "phantom_2d: 3 seeds, 2 test patients. Weights of the last step. Failures, by the rule penalised: Missed, "
-        "spurious and failed: overlap 0, distance = image diagonal."
+        "Procedural short-axis hearts: 3 seeds, 2 test patients. Weights of the last step. Failures, by the rule "
+        "penalised: Missed, spurious and failed: overlap 0, distance = image diagonal."
     )
     assert tail in made["methods_phantom_2d"].caption
-    assert made["validation"].caption.endswith("phantom_2d: 3 seeds."), "no test patient was looked at"
+    assert made["validation"].caption.endswith("hearts: 3 seeds."), "no test patient was looked at"
+    assert made["methods_phantom_2d"].title == "Methods on Procedural short-axis hearts"
+    assert made["methods_phantom_2d"].figure.get_suptitle() == "Procedural short-axis hearts, 10%"
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")

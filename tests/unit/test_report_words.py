@@ -12,7 +12,18 @@ import numpy as np
 import pytest
 
 import datasets
-from benchmark.report import appendix, assemble, evidence, footnotes, frame, naming, setup_text, summary, verdict_tables
+from benchmark.report import (
+    appendix,
+    assemble,
+    evidence,
+    footnotes,
+    frame,
+    naming,
+    setup_text,
+    summary,
+    tables,
+    verdict_tables,
+)
 from benchmark.report.tables import Table
 from tests.unit.report_designs import noisy, study
 from tests.unit.report_records import score, write_cell
@@ -238,6 +249,41 @@ def test_titles_keep_what_tells_datasets_apart(tmp_path: Path) -> None:
     loaded = frame.load(tmp_path / "toy")
     name = "msd [task_folder=Task02_Heart]"
     assert naming.title(loaded, name) == "Heart (Medical Segmentation Decathlon) [task_folder=Task02_Heart]"
+
+
+def test_people_are_told_titles_and_paths_and_other_words_keep_their_codes(tmp_path: Path) -> None:
+    for dataset in ("la", "acdc"):
+        write_cell(tmp_path, [score("A")], dataset=dataset)
+    write_cell(tmp_path, [score("A")], dataset="msd", options={"task_folder": "Task04_Hippocampus"})
+    spoken = naming.spoken(frame.load(tmp_path / "toy"))
+    told = {
+        "bcp on msd 5%": "bcp on Hippocampus 5%",
+        "acdc: 3 seeds. la, acdc.": "ACDC: 3 seeds. Left atrium, ACDC.",
+        "`acdc` from data/acdc/x.h5, acdc.csv, acdc_small, plan-la, flat, `option la`s": (
+            "`acdc` from data/acdc/x.h5, acdc.csv, acdc_small, plan-la, flat, `option la`s"
+        ),
+    }
+    assert {text: spoken(text) for text in told} == told
+
+
+def test_what_two_datasets_would_be_called_alike_is_not_said(tmp_path: Path) -> None:
+    for seed, name in enumerate(("image_folder", "csv_manifest", "nnunet")):
+        folder = "others" if name == "nnunet" else "tools"
+        write_cell(tmp_path, [score("A")], dataset=name, options={"folder": folder}, seed=seed)
+    spoken = naming.spoken(frame.load(tmp_path / "toy"))
+    assert spoken("image_folder, csv_manifest, nnunet") == "image_folder, csv_manifest, others"
+
+
+def test_the_protocol_keeps_the_words_of_the_plan() -> None:
+    table = tables.Table("dice", "Dice on la", (tables.Column("la", "5%"),), (), ("la is small.",), ("Protocol: la.",))
+    said = tables.in_words(table, lambda text: text.replace("la", "Left atrium"))
+    assert (said.title, said.notes, said.shared) == (
+        "Dice on Left atrium",
+        ("Left atrium is small.",),
+        ("Protocol: la.",),
+    )
+    assert said.spans == [("Left atrium", 1)]
+    assert [column.dataset for column in said.columns] == ["la"]
 
 
 # The draft -----------------------------------------------------------------------------------------------------------
