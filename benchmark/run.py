@@ -192,6 +192,7 @@ def _split_summary(split: Split, dataset: Dataset) -> dict[str, Any]:
         "test_groups": len({groups[key] for key in split.test}),
         "test_cases": len(split.test),
         "ratio": split.ratio,
+        "folds": dataset.folds,
         "digest": split.digest(),
     }
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import datasets
 
+from ..record import Record
 from .frame import Results, registered
 
 GROUPS = "groups"
@@ -28,7 +29,7 @@ FOLDED = {"acdc": ("protocol", "folds")}
 """Datasets of several folds that have them only where an option has this value, its default; else one division."""
 
 FILES_TELL = ("art_net", "csv_manifest", "image_folder", "nnunet", "robotool")
-"""Datasets of which only the files tell how many folds there are, so that no record knows it."""
+"""Datasets of which only the files tell how many folds there are, which older records do not know."""
 
 
 def title(results: Results, dataset: str) -> str:
@@ -92,22 +93,25 @@ def tested(results: Results, among: Sequence[str]) -> str:
 def _folds(results: Results, dataset: str, tested: Sequence[int]) -> str:
     """Which folds were tested, as `` (fold 1 of 5)``; "" of a dataset with one division."""
     name = registered(dataset)
-    known = name in datasets.names() and name not in FILES_TELL
-    count = datasets.get(name).folds if known else 0
+    count = max((record.split.get("folds", 0) for record in _records(results, dataset)), default=0)
+    if not count and name in datasets.names() and name not in FILES_TELL:  # older records do not know
+        count = datasets.get(name).folds
     option, value = FOLDED.get(name, ("", None))
     if count == 1 or _options(results, dataset).get(option, value) != value:
         return ""
     if len(tested) == count:
         return f" (all {count} folds)"
     listed = ", ".join(map(str, tested[:-1])) + f" and {tested[-1]}" if len(tested) > 1 else str(tested[0])
-    return f" (fold{'s' * (len(tested) > 1)} {listed}{f' of {count}' if known else ''})"
+    return f" (fold{'s' * (len(tested) > 1)} {listed}{f' of {count}' if count else ''})"
 
 
 def _options(results: Results, dataset: str) -> dict:
+    return next((dict(record.cell.get("options") or {}) for record in _records(results, dataset)), {})
+
+
+def _records(results: Results, dataset: str) -> Iterator[Record]:
     names = results.cells.loc[results.cells["dataset"] == dataset, "id"]
-    return next(
-        (dict(results.records[name].cell.get("options") or {}) for name in names if name in results.records), {}
-    )
+    return (results.records[name] for name in names if name in results.records)
 
 
 def _groups(results: Results, dataset: str) -> str:

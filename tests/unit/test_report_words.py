@@ -218,6 +218,13 @@ def test_the_folds_that_were_tested_are_said_below_the_main_table_and_in_the_dra
     assert f"of one seed, on {on}; scans" in _draft(tmp_path)
 
 
+@pytest.mark.parametrize(("folds", "on"), [(5, "1 test image (fold 1 of 5)"), (1, "1 test image")])
+def test_how_many_folds_a_folder_has_is_told_by_its_records(folds: int, on: str, tmp_path: Path) -> None:
+    split = {"labelled_groups": ["p1"], "train_groups": 9, "unlabelled_groups": 8, "folds": folds}
+    write_cell(tmp_path, [score("A")], dataset="image_folder", options={"folder": "nuclei"}, split=split)
+    assert naming.tested(frame.load(tmp_path / "toy"), ["image_folder"]) == on
+
+
 def test_folds_of_several_datasets_are_told_apart(tmp_path: Path) -> None:
     for dataset in ("acdc", "phantom_2d"):
         write_cell(tmp_path, [score("A")], dataset=dataset)

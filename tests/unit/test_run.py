@@ -124,7 +124,7 @@ def test_the_record_says_what_was_run_on_what_with_what(finished: tuple[Cell, Pa
     summary = {key: value for key, value in found.split.items() if key not in ("labelled_groups", "digest")}
     assert summary == {
         "train_groups": 3, "unlabelled_groups": 2, "labelled_cases": 1, "unlabelled_cases": 2, "val_groups": 1,
-        "val_cases": 1, "test_groups": 2, "test_cases": 2, "ratio": 1 / 3,
+        "val_cases": 1, "test_groups": 2, "test_cases": 2, "ratio": 1 / 3, "folds": 1,
     }  # fmt: skip
     assert [v["step"] for v in found.validation] == [2, 4]
     assert found.receipt["openings"] == ["final evaluation"]

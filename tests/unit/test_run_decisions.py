@@ -66,7 +66,7 @@ def test_the_oracle_counts_what_was_missed_or_not_predicted_as_nothing_right() -
 def test_a_record_counts_patients_as_patients_and_cases_as_cases() -> None:
     groups = {f"{p}{n}": p for p in "abcd" for n in range(2)}
     split = Split(("a0", "a1"), ("b0", "b1"), ("c0", "c1"), ("d0", "d1"), ("a",), ("a", "b"))
-    told = running._split_summary(split, SimpleNamespace(groups=lambda: groups))  # type: ignore[arg-type]
+    told = running._split_summary(split, SimpleNamespace(groups=lambda: groups, folds=1))  # type: ignore[arg-type]
     assert {
         k: told[k]
         for k in ("labelled_cases", "unlabelled_groups", "val_groups", "val_cases", "test_groups", "test_cases")
