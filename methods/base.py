@@ -73,7 +73,7 @@ class Method(nn.Module):
         offline_labels: ``relabel`` looks at samples and hyper-parameters only, never at weights: the runner keeps its
             maps on disk.
         contract_exceptions: contract check -> why it cannot hold here; the key ``released:check_x`` excepts the
-            variant "released" only. The contract asserts that an excepted check does fail.
+            variant "released" only, ``3d:check_x`` volumes. The contract asserts that an excepted check does fail.
         released_inert: loss term, or prefix of parameter names, that trains nothing under ``variant: released``
             -> why. The contract asserts that it does not.
     """

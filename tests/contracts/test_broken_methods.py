@@ -190,8 +190,25 @@ class ExceptedWithoutReason(MeanTeacher):
     contract_exceptions: ClassVar[Mapping[str, str]] = {"check_resume_is_exact": " "}
 
 
+class ExceptedOfVolumes(broken.ForgetfulBank):
+    contract_exceptions: ClassVar[Mapping[str, str]] = {"3d:check_resume_is_exact": "the bank is rebuilt at once"}
+
+
+class ExceptedOfVolumesForNothing(MeanTeacher):
+    contract_exceptions: ClassVar[Mapping[str, str]] = {"3d:check_resume_is_exact": "an old story"}
+
+
 def test_an_exception_with_a_reason_holds_while_the_check_fails() -> None:
     run_check(contract.check_resume_is_exact, Excepted, {})
+
+
+def test_an_exception_of_volumes_holds_for_volumes_alone_and_while_the_check_fails() -> None:
+    run_check(contract.check_resume_is_exact, ExceptedOfVolumes, {}, ndim=3)
+    with pytest.raises(AssertionError, match=r"ExceptedOfVolumes: (?!check_)"):
+        run_check(contract.check_resume_is_exact, ExceptedOfVolumes, {})
+    run_check(contract.check_resume_is_exact, ExceptedOfVolumesForNothing, {})
+    with pytest.raises(AssertionError, match="check_resume_is_exact passes, so its exception"):
+        run_check(contract.check_resume_is_exact, ExceptedOfVolumesForNothing, {}, ndim=3)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,12 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "supervised": 0.5,
         "temperature": 0.1,
     },
+    "caml": INTENDED  # §3.11 and its code on the left atrium; fresh is this project's, 12 800 of 2 crops are rounded
+    | {"weight": 1.0, "correlation": 0.05, "ramp": 40 * 150 / 15_000, "supervised": 0.5, "temperature": 0.1}
+    | {"nearness": 0.1, "slots": 256, "fresh": 16, "share": 0.0064, "width": 64, "dropout": 0.5},
+    # its code on Pancreas-CT, of 5000 steps
+    "caussl": HALF_AND_HALF
+    | {"weight": 0.1 * 0.3, "ramp": 40 * 150 / 5000, "dependence": 3.0, "start": 500 / 5000, "mixing_lr": 2e-2},
     "fixmatch": HALF_AND_HALF  # §3.10; intended threshold: google-research/fixmatch@3ae6800
     | SSL4MIS
     | INTENDED
@@ -80,6 +86,14 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "unimatch": HALF_AND_HALF  # §3.11
     | {"threshold": 0.95, "image_weight": 2 * 0.25, "feature_weight": 0.5}
     | {"jitter": 0.5, "mixed": 0.5, "feature_dropout": 0.5},
+    "crossmatch": HALF_AND_HALF  # §3.11; 17 000 of 14 000 steps; strong views of its code for ACDC
+    | INTENDED
+    | {"image_weight": 2 * 0.25, "distillation": 1.0, "eta": 0.3, "threshold": 0.75, "threshold_end": 1.0}
+    | {"ramp": 17 / 14, "weak": 0.25, "strong": 0.75, "jitter": 0.5, "mixed": 0.5},
+    "tracoco": HALF_AND_HALF  # §3.11; 40 epochs of 8 steps, for 16 labelled scans; the shift is this project's
+    | INTENDED
+    | {"weight": 1.0, "ramp": 40 * 8 / 9000, "translation": 0.3, "entropy": 0.1, "shift": 0.25}
+    | {"threshold": 0.65, "ruled_out": 0.1, "noise": 0.2},
     "bcp": TEACHER | {"weight": 0.5, "pretrain": 0.12, "box": 2 / 3},  # §3.11; 2000 of 17 000 steps, rounded
     "ac_mt": TEACHER  # §3.11; the code's threshold for two classes
     | NOISE
@@ -113,11 +127,20 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     | {"weight": 0.5, "threshold": 0.8, "momentum": 0.2, "period": 100, "warm_up": 6000 / 60_000},
     "ustm": NOISE | INTENDED | {"weight": 1.0, "ramp": 1.0, "passes": 8, "ema_limit": 0.99},  # §11
     "wsl4mis": {"weight": 0.5, "channel_dropout": 0.5},  # §12a, §2
+    # its code: 30 000 steps in each stage, uncertainty as for ACDC
+    "dmsps": INTENDED | {"weight": 8.0, "channel_dropout": 0.5, "second_stage": 30_000 / 60_000, "uncertainty": 0.1},
+    # its code: a ramp over 40 units of 300 of 60 000 steps
+    "scribblevs": INTENDED
+    | {"weight": 1.0, "ramp": 40 * 300 / 60_000, "threshold": 0.5, "dice_share": 0.5, "ema_limit": 0.99},
     "shape_pu": INTENDED  # its code: 100 of 4000 epochs, holes of 32 of 212 pixels; whose shares: see its Differences
     | {"exclusion": 1.0, "consistency": 0.05, "warm_up": 100 / 4000, "hole": 32 / 212, "shares": "annotated"}
     | {"rounds": 20},
     "cycle_mix": INTENDED  # its code and the command in its README
     | {"invariance": 0.1, "integrity": 0.1, "alpha": 0.5, "smooth": 1.2, "prior": 0.2, "hole": 32 / 212},
+    "zscribbleseg": INTENDED  # as its second author restates it, 1000 epochs; its code, 6000; mixture as in CycleMix
+    | {"consistency": 0.05, "spatial": 1.0, "shape": 1.0, "warm_up": 100 / 1000, "released_warm_up": 60 / 6000}
+    | {"radius": 5, "released_radius": 8, "sigma_xy": 6.0, "sigma_intensity": 0.1, "rounds": 20}
+    | {"alpha": 0.5, "smooth": 1.2, "prior": 0.2, "hole": 32 / 212},
     # the codes' own defaults; hole and the two of the puzzle as in CycleMix
     "pce_mix": {"mixing": "mixup", "alpha": 1.0, "hole": 32 / 212, "smooth": 1.2, "prior": 0.2},
     "mask_mix_adv": INTENDED  # §12.3 to §12.6
