@@ -25,6 +25,7 @@ def clip_and_standardise(voxels: np.ndarray, where: str) -> np.ndarray:
     clipped = np.clip(voxels.astype(np.float64), low, high)
     if low == high:
         raise DataError(
-            f"{where}: image is constant ({low:g} between its percentiles {CLIP_PERCENT}); fetch it again"
+            f"{where}: image is constant ({low:g} between its percentiles {CLIP_PERCENT}), so nothing is to be learnt "
+            "from; fetch or export it again, or remove this case and its label"
         ).of("constant")
     return ((clipped - clipped.mean()) / clipped.std()).astype(np.float32)
