@@ -1,6 +1,8 @@
-"""What tests of FixMatch and UniMatch share: views that draw nothing, slow pseudo labels, and who is shown what."""
+"""What tests of strong views share: views that draw nothing, slow pseudo labels, and who is shown what."""
 
 from __future__ import annotations
+
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -60,3 +62,44 @@ def assert_same_gradients(term: Tensor, expected: Tensor, m: Method) -> None:
     assert largest > 0
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4 * largest)
+
+
+def fixed_boxes(n: int, space: tuple[int, ...]) -> list[Tensor]:
+    """Two different boxes for each sample but the last, which has none."""
+    boxes = []
+    for start in (1, 3):
+        box = torch.zeros(n, 1, *space, dtype=torch.bool)
+        box[:-1][(slice(None), slice(None), *[slice(start, start + 4)] * len(space))] = True
+        boxes.append(box)
+    return boxes
+
+
+def fix_views(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[dict[str, object]]:
+    """Let a method's strong views and boxes draw nothing; the second view is not the first. Returns what is asked."""
+    asked: list[dict[str, object]] = []
+
+    def jittered(image: Tensor, **how: object) -> Tensor:
+        asked.append(how)
+        return strongly(image) + 0.2 * (sum("brightness" in one for one in asked) % 2)
+
+    def blurred(image: Tensor, **how: object) -> Tensor:
+        asked.append(how)
+        return image.roll(1, -1)
+
+    def boxes(n: int, space: tuple[int, ...], **how: object) -> Tensor:
+        asked.append(how)
+        return fixed_boxes(n, space)[sum("device" in one for one in asked) % 2 - 1]
+
+    for name, view in (("jittered", jittered), ("blurred", blurred), ("mix_boxes", boxes)):
+        monkeypatch.setattr(module, name, view)
+    return asked
+
+
+def strong_views(image: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Boxes, and images with the image before each pasted into them."""
+    found = []
+    for box, plus in zip(fixed_boxes(len(image), tuple(image.shape[2:])), (0.2, 0.0), strict=True):
+        view = (strongly(image) + plus).roll(1, -1)
+        before = torch.stack([view[k - 1] for k in range(len(image))])
+        found.append((box, box * before + ~box * view))
+    return found

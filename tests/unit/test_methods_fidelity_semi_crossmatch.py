@@ -13,56 +13,31 @@ from datasets.types import IGNORE
 from methods.base import Clock
 from methods.semi import crossmatch
 from tests.unit.semi_toys import END, MIDDLE, assert_terms, logits_of, method, supervised, toy_batch
-from tests.unit.strong_toys import assert_same_gradients, dice, strongly, sure, toys, watched
+from tests.unit.strong_toys import (
+    assert_same_gradients,
+    dice,
+    fix_views,
+    fixed_boxes,
+    strong_views,
+    strongly,
+    sure,
+    toys,
+    watched,
+)
 
 KEPT = {"weak": 0.75, "strong": 0.25}  # of features, in place of dropping a quarter and three quarters of the channels
 CONSTANT = {"threshold": 0.7, "threshold_end": 0.7}
 
 
-def fixed_boxes(n: int, space: tuple[int, ...]) -> list[Tensor]:
-    """Two different boxes for each sample but the last, which has none."""
-    boxes = []
-    for start in (1, 3):
-        box = torch.zeros(n, 1, *space, dtype=torch.bool)
-        box[:-1][(slice(None), slice(None), *[slice(start, start + 4)] * len(space))] = True
-        boxes.append(box)
-    return boxes
-
-
 @pytest.fixture
 def fixed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
-    """Views, boxes and features draw nothing; the second view is not the first, strong features are not weak ones."""
-    asked: list[dict[str, object]] = []
-
-    def jittered(image: Tensor, **how: object) -> Tensor:
-        asked.append(how)
-        return strongly(image) + 0.2 * (sum("brightness" in one for one in asked) % 2)
-
-    def blurred(image: Tensor, **how: object) -> Tensor:
-        asked.append(how)
-        return image.roll(1, -1)
-
-    def boxes(n: int, space: tuple[int, ...], **how: object) -> Tensor:
-        asked.append(how)
-        return fixed_boxes(n, space)[sum("device" in one for one in asked) % 2 - 1]
-
-    for name, view in (("jittered", jittered), ("blurred", blurred), ("mix_boxes", boxes)):
-        monkeypatch.setattr(crossmatch, name, view)
+    """As :func:`fix_views`, and features draw nothing; strong ones are not weak ones."""
     monkeypatch.setattr(crossmatch, "drop_channels", lambda features, p, training: [f * (1 - p) for f in features])
-    return asked
+    return fix_views(monkeypatch, crossmatch)
 
 
 def before_each(maps: Tensor) -> Tensor:
     return torch.stack([maps[k - 1] for k in range(len(maps))])
-
-
-def strong_views(image: Tensor) -> list[Tensor]:
-    """Images with the image before each pasted into them."""
-    found = []
-    for box, plus in zip(fixed_boxes(len(image), tuple(image.shape[2:])), (0.2, 0.0), strict=True):
-        view = (strongly(image) + plus).roll(1, -1)
-        found.append(box * before_each(view) + ~box * view)
-    return found
 
 
 def decoded(m: crossmatch.CrossMatch, image: Tensor, kept: float) -> Tensor:
@@ -79,7 +54,7 @@ def labels(m: crossmatch.CrossMatch, image: Tensor, kept: float, box: Tensor | N
 def pairs(m: crossmatch.CrossMatch, image: Tensor) -> dict[str, list[tuple[Tensor, Tensor]]]:
     """Logits and what they learn, of each unsupervised term."""
     box, box_2 = fixed_boxes(len(image), tuple(image.shape[2:]))
-    view, view_2 = strong_views(image)
+    view, view_2 = (view for _, view in strong_views(image))
     clean, weak, strong = 1.0, KEPT["weak"], KEPT["strong"]
     return {
         "image": [
@@ -188,7 +163,9 @@ def test_the_label_of_what_is_pasted_is_the_evaluated_networks_and_that_around_i
     pasting, plain, strong = shown
     assert (torch.equal(pasting[0], batch.unlabelled.image), *pasting[1:]) == (True, False, False)
     assert (torch.equal(plain[0], batch.images), *plain[1:]) == (True, True, True)
-    torch.testing.assert_close(strong[0], torch.cat(strong_views(batch.unlabelled.image)))  # one batch of both
+    torch.testing.assert_close(
+        strong[0], torch.cat([view for _, view in strong_views(batch.unlabelled.image)])
+    )  # one batch of both
     assert strong[1:] == (True, True)
     assert all(layer.training for layer in m.network.modules())
     assert all(p.requires_grad for p in m.network.parameters())

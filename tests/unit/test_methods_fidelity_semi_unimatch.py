@@ -10,52 +10,25 @@ from datasets.types import IGNORE
 from methods.base import Clock
 from methods.semi import unimatch
 from tests.unit.semi_toys import END, MIDDLE, assert_terms, logits_of, method, supervised, toy_batch
-from tests.unit.strong_toys import assert_same_gradients, dice, strongly, sure, toys, watched
+from tests.unit.strong_toys import (
+    assert_same_gradients,
+    dice,
+    fix_views,
+    fixed_boxes,
+    strong_views,
+    strongly,
+    sure,
+    toys,
+    watched,
+)
 
 NDIMS = pytest.mark.parametrize("ndim", [2, 3])
 
 
 # UniMatch -------------------------------------------------------------------------------------------------------------
-def fixed_boxes(n: int, space: tuple[int, ...]) -> list[Tensor]:
-    """Two different boxes for each sample but the last, which has none."""
-    boxes = []
-    for start in (1, 3):
-        box = torch.zeros(n, 1, *space, dtype=torch.bool)
-        box[:-1][(slice(None), slice(None), *[slice(start, start + 4)] * len(space))] = True
-        boxes.append(box)
-    return boxes
-
-
 @pytest.fixture
 def fixed_views(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
-    """UniMatch's strong views and boxes draw nothing; the second view is not the first."""
-    asked: list[dict[str, object]] = []
-
-    def jittered(image: Tensor, **how: object) -> Tensor:
-        asked.append(how)
-        return strongly(image) + 0.2 * (sum("brightness" in one for one in asked) % 2)
-
-    def blurred(image: Tensor, **how: object) -> Tensor:
-        asked.append(how)
-        return image.roll(1, -1)
-
-    def boxes(n: int, space: tuple[int, ...], **how: object) -> Tensor:
-        asked.append(how)
-        return fixed_boxes(n, space)[sum("device" in one for one in asked) % 2 - 1]
-
-    for name, view in (("jittered", jittered), ("blurred", blurred), ("mix_boxes", boxes)):
-        monkeypatch.setattr(unimatch, name, view)
-    return asked
-
-
-def strong_views(image: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Boxes, and images with the image before each pasted into them."""
-    found = []
-    for box, plus in zip(fixed_boxes(len(image), tuple(image.shape[2:])), (0.2, 0.0), strict=True):
-        view = (strongly(image) + plus).roll(1, -1)
-        before = torch.stack([view[k - 1] for k in range(len(image))])
-        found.append((box, box * before + ~box * view))
-    return found
+    return fix_views(monkeypatch, unimatch)
 
 
 @NDIMS
