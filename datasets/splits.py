@@ -174,7 +174,8 @@ def left_out(split: Split, groups: Mapping[str, str]) -> str:
 
 def _wholly(groups: Mapping[str, str], without: Collection[str]) -> set[str]:
     """Groups all of whose cases are among ``without``."""
-    return {groups[key] for key in without} - {group for key, group in groups.items() if key not in set(without)}
+    bare = set(without)
+    return {groups[key] for key in bare} - {group for key, group in groups.items() if key not in bare}
 
 
 def k_fold(groups: Sequence[str], fold: int, folds: int, *, salt: str = "fold") -> Partition:
@@ -196,8 +197,9 @@ def _require_labels(
     groups: Mapping[str, str], partition: Partition, unscored: Collection[str], blind: Collection[str]
 ) -> None:
     for part in ("test", "val"):
-        of_part = (key for key in unscored if groups[key] in set(getattr(partition, part)))
-        short = sorted(key for key in of_part if not isinstance(partition, Sparse) or groups[key] in blind)
+        held = set(getattr(partition, part))
+        needed = held.intersection(blind) if isinstance(partition, Sparse) else held
+        short = sorted(key for key in unscored if groups[key] in needed)
         if short:
             where = {"test": "test", "val": "validation"}[part]
             raise DataError(

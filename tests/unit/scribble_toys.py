@@ -68,3 +68,19 @@ def _descend(players) -> Descend:
         players[player].step()
 
     return descend
+
+
+def assert_drops_channels_of_the_auxiliary_branch_in_training(name: str) -> None:
+    """In training some channels of what the auxiliary decoder sees are gone, never of what the main one sees."""
+    m, batch = method(name, channel_dropout=0.9), scribbled()
+    seen: dict[str, list[Tensor]] = {}
+    m.network.decoder.register_forward_pre_hook(lambda _, args: seen.update(main=args[0]))
+    m.auxiliary.register_forward_pre_hook(lambda _, args: seen.update(auxiliary=args[0]))
+    m.losses(batch, MIDDLE)
+    assert all(torch.equal(a, b) for a, b in zip(seen["main"], seen["auxiliary"], strict=True))
+    m.train()
+    m.losses(batch, MIDDLE)
+    for kept, dropped in zip(seen["main"], seen["auxiliary"], strict=True):
+        gone = dropped.flatten(2).abs().amax(dim=2) == 0
+        assert gone.any()
+        torch.testing.assert_close(dropped[~gone], kept[~gone] / (1 - 0.9))

@@ -179,3 +179,15 @@ def _steps(m: Method, step: Callable[[Clock], None], steps: int) -> dict[str, Te
         with torch.no_grad():
             m.after_step(Clock(k, steps))
     return {name: value.clone() for name, value in m.state_dict().items()}
+
+
+def assert_ramps_up_until_two_fifths(prepared: Callable[[], tuple[Method, Batch]], name: str) -> None:
+    """A term is exp(-5) of its full weight at first, exp(-5/4) at 0.2 of training, and full from 0.4 on."""
+    found = []
+    for clock in (Clock(0, 101), Clock(20, 101), Clock(40, 101), END):
+        torch.manual_seed(1)
+        m, batch = prepared()
+        found.append(m.losses(batch, clock)[name].item())
+    # the ramp ends at 0.4 of training: exp(-5) of the full weight at 0, exp(-5/4) at 0.2
+    assert found[3] > 0
+    assert found == pytest.approx([found[3] * math.exp(-5), found[3] * math.exp(-5 / 4), found[3], found[3]], rel=1e-4)

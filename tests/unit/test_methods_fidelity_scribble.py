@@ -18,6 +18,8 @@ from methods import get, networks
 from methods.base import Clock, Method
 from tests.reference import losses as reference
 
+from .scribble_toys import assert_drops_channels_of_the_auxiliary_branch_in_training
+
 TASK = Task("toy", 2, 1, ("background", "wall", "cavity"), (16, 16), "px", annotations=("scribble",))
 MIDDLE = Clock(step=50, total=101)
 
@@ -95,18 +97,7 @@ def test_wsl4mis_branch_with_all_the_weight_labels_for_both(share_of_main: float
 
 
 def test_wsl4mis_drops_channels_of_the_auxiliary_branch_only_and_in_training_only():
-    m, batch = method("wsl4mis", channel_dropout=0.9), scribbled()
-    seen: dict[str, list[Tensor]] = {}
-    m.network.decoder.register_forward_pre_hook(lambda _, args: seen.update(main=args[0]))
-    m.auxiliary.register_forward_pre_hook(lambda _, args: seen.update(auxiliary=args[0]))
-    m.losses(batch, MIDDLE)
-    assert all(torch.equal(a, b) for a, b in zip(seen["main"], seen["auxiliary"], strict=True))
-    m.train()
-    m.losses(batch, MIDDLE)
-    for kept, dropped in zip(seen["main"], seen["auxiliary"], strict=True):
-        gone = dropped.flatten(2).abs().amax(dim=2) == 0
-        assert gone.any()
-        torch.testing.assert_close(dropped[~gone], kept[~gone] / (1 - 0.9))
+    assert_drops_channels_of_the_auxiliary_branch_in_training("wsl4mis")
 
 
 def test_wsl4mis_pseudo_labels_reach_encoder_and_both_decoders():

@@ -17,7 +17,12 @@ from methods import get, networks
 from methods.base import Clock, Method
 from tests.reference import losses as reference
 
-from .scribble_toys import MIDDLE, method, scribbled
+from .scribble_toys import (
+    MIDDLE,
+    assert_drops_channels_of_the_auxiliary_branch_in_training,
+    method,
+    scribbled,
+)
 
 CLASSES = 3
 
@@ -111,18 +116,7 @@ def test_pseudo_labels_reach_encoder_and_both_decoders():
 
 
 def test_channels_are_dropped_from_the_auxiliary_branch_alone_and_in_training_alone():
-    m, batch = method("dmsps", channel_dropout=0.9), scribbled()
-    seen: dict[str, list[Tensor]] = {}
-    m.network.decoder.register_forward_pre_hook(lambda _, args: seen.update(main=args[0]))
-    m.auxiliary.register_forward_pre_hook(lambda _, args: seen.update(auxiliary=args[0]))
-    m.losses(batch, MIDDLE)
-    assert all(torch.equal(a, b) for a, b in zip(seen["main"], seen["auxiliary"], strict=True))
-    m.train()
-    m.losses(batch, MIDDLE)
-    for kept, dropped in zip(seen["main"], seen["auxiliary"], strict=True):
-        gone = dropped.flatten(2).abs().amax(dim=2) == 0
-        assert gone.any()
-        torch.testing.assert_close(dropped[~gone], kept[~gone] / (1 - 0.9))
+    assert_drops_channels_of_the_auxiliary_branch_in_training("dmsps")
 
 
 # extended scribbles --------------------------------------------------------------------------------------------------

@@ -10,14 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from datasets.types import IGNORE, Batch, Labelled
-from methods.base import Clock, Method
+from methods.base import Method
 from methods.cross_sample import CrossSample, attend_across
 from methods.features import with_last_map
 from methods.losses.correlation import correlation_consistency
 from methods.networks.base import SegmentationNetwork
 from methods.semi import caml
 from tests.reference import losses as reference
-from tests.unit.semi_toys import END, MIDDLE, assert_terms, awake, logits_of, method, ramp, reached, toy_batch
+from tests.unit.semi_toys import (
+    END,
+    MIDDLE,
+    assert_ramps_up_until_two_fifths,
+    assert_terms,
+    awake,
+    logits_of,
+    method,
+    ramp,
+    reached,
+    toy_batch,
+)
 
 ALL = {"share": 1.0, "fresh": 10**6, "slots": 2 * 16**2}
 """Every voxel of two labelled images is remembered, and every unlabelled one correlated: nothing is left to chance."""
@@ -121,14 +132,7 @@ def test_caml_terms_and_memory_equal_the_slow_reference(ndim: int, classes: int,
 
 @pytest.mark.parametrize("name", ["consistency", "correlation"])
 def test_caml_ramps_up_what_needs_no_label(name: str):
-    found = []
-    for clock in (Clock(0, 101), Clock(20, 101), Clock(40, 101), END):
-        torch.manual_seed(1)
-        m, batch = prepared()
-        found.append(m.losses(batch, clock)[name].item())
-    # the ramp ends at 0.4 of training: exp(-5) of the full weight at 0, exp(-5/4) at 0.2
-    assert found[3] > 0
-    assert found == pytest.approx([found[3] * math.exp(-5), found[3] * math.exp(-5 / 4), found[3], found[3]], rel=1e-4)
+    assert_ramps_up_until_two_fifths(prepared, name)
 
 
 def test_the_share_of_caml_is_that_of_its_code_on_the_left_atrium():

@@ -11,11 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from datasets.types import IGNORE, Batch, Labelled
-from methods.base import Clock, Method
+from methods.base import Method
 from methods.features import with_last_map
 from methods.losses.virtual_adversarial import adversarial_noise, dice_distance, joint_dice_distance
 from tests.reference import losses as reference
-from tests.unit.semi_toys import END, MIDDLE, assert_terms, logits_of, method, ramp, reached, supervised, toy_batch
+from tests.unit.semi_toys import (
+    END,
+    MIDDLE,
+    assert_ramps_up_until_two_fifths,
+    assert_terms,
+    logits_of,
+    method,
+    ramp,
+    reached,
+    supervised,
+    toy_batch,
+)
 
 SEPARATIONS = ["separation_labelled", "separation_unlabelled"]
 
@@ -153,14 +164,7 @@ def test_ss_net_terms_equal_the_slow_reference(ndim: int, classes: int, variant:
 
 @pytest.mark.parametrize("name", ["smoothness", *SEPARATIONS])
 def test_ss_net_ramps_up_what_needs_no_label(name: str):
-    found = []
-    for clock in (Clock(0, 101), Clock(20, 101), Clock(40, 101), END):
-        torch.manual_seed(1)
-        m, batch = prepared()
-        found.append(m.losses(batch, clock)[name].item())
-    # the ramp ends at 0.4 of training: exp(-5) of the full weight at 0, exp(-5/4) at 0.2
-    assert found[3] > 0
-    assert found == pytest.approx([found[3] * math.exp(-5), found[3] * math.exp(-5 / 4), found[3], found[3]], rel=1e-4)
+    assert_ramps_up_until_two_fifths(prepared, name)
 
 
 def test_ss_net_weights_are_those_of_the_left_atrium():

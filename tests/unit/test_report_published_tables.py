@@ -122,5 +122,5 @@ def test_the_docs_name_every_method_that_is_compared_and_not_here() -> None:
     names = {
         r.name.removeprefix("BCP with ") for t in shown(load()) for r in t.rows if not r.method and ":" not in r.name
     }
-    assert len(names) >= 10
+    assert len(names) >= 14
     assert sorted(name for name in names if name.partition("-1")[0] not in section) == []
