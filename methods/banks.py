@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .features import cosines, directions_sum
+from .features import Projection, cosines, directions_sum
 from .labels import nearest_if_sure
 
 _MOMENTUM = 0.99
@@ -46,9 +46,31 @@ class MovingPrototypes(nn.Module):
         self.vectors.copy_(torch.where(present[:, None], moved, self.vectors))
         self.batches.add_(present)
 
-    def similarity(self, vectors: Tensor) -> Tensor:
-        """Cosine ``(n, c, v)`` of vectors ``(n, v, d)`` of any length to each prototype; -2 for a class never seen."""
-        return torch.where(self.batches[:, None] > 0, cosines(vectors, F.normalize(self.vectors, dim=1)), -2.0)
+    def similarity(self, vectors: Tensor, where: Tensor | None = None) -> Tensor:
+        """Cosine ``(n, c, v)`` of vectors ``(n, v, d)`` of any length to each prototype; -2 for a class never seen.
+
+        ``where`` ``(n, v)`` booleans: the vectors that count, if not all.
+        """
+        return self._seen(cosines(vectors, self._units(), where))
+
+    def similarity_of(self, projection: Projection, maps: Tensor, where: Tensor, projected: Tensor | None) -> Tensor:
+        """:meth:`similarity` ``(n, c, *space)`` of what ``projection`` gives of ``maps``, which may be at hand.
+
+        Without gradient; only pixels in ``where`` ``(n, *space)`` count.
+        """
+        counts = where.flatten(1)
+        if projected is None:
+            found = self._seen(projection.cosines(maps, self._units(), counts))
+        else:
+            found = self.similarity(projected, counts)
+        return found.unflatten(2, where.shape[1:])
+
+    def _units(self) -> Tensor:
+        """Of length 1, or 0 for a class never seen."""
+        return F.normalize(self.vectors, dim=1)
+
+    def _seen(self, found: Tensor) -> Tensor:
+        return found.sub_(2 * (self.batches[:, None] == 0))
 
 
 class Bank(nn.Module):

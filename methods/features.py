@@ -5,6 +5,7 @@ Of vectors the direction counts. On one thread of a CPU compiled loops read it o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .compiled import loops, numbers, takes, takes_any
+from .networks.apart import passes
 from .networks.base import SegmentationNetwork
 
 _LEAST = 1e-12
@@ -31,23 +33,34 @@ def with_last_map(network: SegmentationNetwork, image: Tensor) -> tuple[Tensor, 
 
     After dropout of whole channels, two pixels differ by what was dropped more than by what they are.
     """
+    (logits,), (last,) = with_last_maps(network, image)
+    return logits, last
+
+
+def with_last_maps(network: SegmentationNetwork, *batches: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """:func:`with_last_map` of several batches, in one pass where that pays (see ``networks.apart``)."""
     seen: list[Tensor] = []
     last = getattr(network.decoder, "dropout", network.head)
     handle = last.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     try:
-        return network(image), seen[0]
+        logits = passes(network, *batches)
     finally:
         handle.remove()
+    return logits, seen if len(seen) == len(batches) else seen[0].split([len(batch) for batch in batches])
 
 
-def cosines(vectors: Tensor, units: Tensor) -> Tensor:
-    """Cosines ``(n, c, v)`` of vectors ``(n, v, d)``, of any length, to unit vectors ``(c, d)``; without gradient."""
+def cosines(vectors: Tensor, units: Tensor, where: Tensor | None = None) -> Tensor:
+    """Cosines ``(n, c, v)`` of vectors ``(n, v, d)``, of any length, to unit vectors ``(c, d)``; without gradient.
+
+    ``where`` ``(n, v)``: the vectors that count, if not all; of the others it may be 0.
+    """
     vectors, units = vectors.detach(), units.detach()
     if not _fits(vectors, units):
         vectors = _not_in_bfloat16(vectors)
         return units @ vectors.transpose(1, 2) / _lengths(vectors).unsqueeze(1)
-    found = torch.empty(len(vectors), len(units), vectors.shape[1])
-    _compiled().cosines(numbers(vectors), numbers(units), np.float32(_LEAST), numbers(found))
+    found = torch.zeros(len(vectors), len(units), vectors.shape[1])
+    counts = torch.ones(vectors.shape[:2], dtype=torch.bool) if where is None else where
+    _compiled().cosines(numbers(vectors), numbers(units), np.float32(_LEAST), counts.numpy(), numbers(found))
     return found
 
 
@@ -127,6 +140,24 @@ class _Projected(torch.autograd.Function):
         return found, of_first, of_second
 
 
+class _Pixels(torch.autograd.Function):
+    """Vectors of single pixels of maps; a gather's gradient would be added up number by number."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.rows, ctx.dtype = rows.shape, rows.dtype
+        return rows.gather(1, index.unsqueeze(2).expand(-1, -1, rows.shape[2])).float()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        sample = torch.arange(len(index), device=index.device).unsqueeze(1)
+        found = gradient.new_zeros(ctx.rows, dtype=ctx.dtype)
+        return found.index_put_((sample, index), gradient.to(ctx.dtype), accumulate=True), None
+
+
 class Projection(nn.Module):
     """Vectors of single pixels, of which the direction counts: two layers of ``width`` channels that see one pixel.
 
@@ -156,5 +187,22 @@ class Projection(nn.Module):
     def at(self, maps: Tensor, index: Tensor) -> Tensor:
         """``(n, k, width)`` float32 at flat positions ``(n, k)``: what :meth:`forward` gives of these pixels alone."""
         rows = maps.movedim(1, -1).flatten(1, -2)
-        chosen = rows.gather(1, index.unsqueeze(2).expand(-1, -1, rows.shape[2]))
-        return self(chosen.float().transpose(1, 2))
+        if takes(maps):
+            chosen: Tensor = _Pixels.apply(rows, index)
+        else:
+            chosen = rows.gather(1, index.unsqueeze(2).expand(-1, -1, rows.shape[2])).float()
+        return self(chosen.transpose(1, 2))
+
+    @torch.no_grad()
+    def cosines(self, maps: Tensor, units: Tensor, where: Tensor) -> Tensor:
+        """``(n, c, v)`` :func:`cosines` of what :meth:`forward` gives, for the pixels in ``where`` ``(n, v)``.
+
+        On a CPU pixels that do not count are not projected; on a GPU, the host would have to wait to leave them out.
+        """
+        if not takes(maps):
+            return cosines(self(maps), units)
+        rows = maps.movedim(1, -1).flatten(0, -2)
+        place = where.flatten().nonzero().squeeze(1)
+        found = torch.zeros(len(units), where.numel())
+        found[:, place] = cosines(self(rows[place].T.unsqueeze(0)), units).squeeze(0)
+        return found.view(len(units), *where.shape).transpose(0, 1)

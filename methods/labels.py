@@ -47,6 +47,18 @@ def of_own_class(scores: Tensor, label: Tensor) -> Tensor:
     return found
 
 
+def own_probability(logits: Tensor, label: Tensor | None = None) -> Tensor:
+    """:func:`of_own_class` of the softmax of ``logits`` ``(n, c, *space)``; without ``label`` of the most probable."""
+    logits = logits.detach()
+    if not (takes(logits) and (label is None or label.is_contiguous()) and _compiled() is not None):
+        probs = torch.softmax(logits.float(), dim=1)
+        return of_own_class(probs, most_probable(probs) if label is None else label)
+    found = torch.empty(logits.shape)
+    own = torch.empty(0, 0, dtype=torch.int64) if label is None else label.flatten(1)
+    _compiled().own_probability(rows(logits), own.numpy(), found.flatten(2).numpy())
+    return found
+
+
 def nearest_if_sure(similarity: Tensor, confident: Tensor, confidence: float, margin: float) -> Tensor:
     """``(n, v)`` int64: the most similar class where it is sure, IGNORE elsewhere.
 

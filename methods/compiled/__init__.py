@@ -43,7 +43,12 @@ def takes(maps: Tensor) -> bool:
 
 def takes_any(numbers: Tensor) -> bool:
     """Whether they are of a CPU, of one thread, and of a type that the loops know, and nobody watches."""
-    return numbers.device.type == "cpu" and numbers.dtype in TYPES and torch.get_num_threads() == 1 and not watched()
+    return numbers.dtype in TYPES and takes_labels(numbers)
+
+
+def takes_labels(label: Tensor) -> bool:
+    """:func:`takes_any` of whatever type."""
+    return label.device.type == "cpu" and torch.get_num_threads() == 1 and not watched()
 
 
 def channels_last(maps: Tensor) -> torch.memory_format:

@@ -23,39 +23,46 @@ def contrast_of_labels(
 
     Args:
         cosine: ``(r, r)`` float32.
-        label: ``(r,)`` int64; IGNORE leaves a vector out.
+        label: ``(r,)`` int64, those alike in a row; IGNORE, at the end, leaves a vector out.
         importance: ``(r,)`` float32, roots of what a positive's weight is multiplied by.
         anchors, narcissists: ``(r,)`` booleans.
         rest: float32, one over the temperature.
         hardness: float32; a positive's weight is e to the power of less than that many times its cosine above 0.
         never: float32, the logit of what does not count.
     """
-    count = len(label)
-    share, weight, pull = np.empty(count, np.float32), np.empty(count, np.float32), np.empty(count, np.float32)
+    count, known = len(label), len(label)
+    while known > 0 and label[known - 1] == IGNORE:
+        known -= 1
+    share, weight, pull = np.zeros(count, np.float32), np.empty(count, np.float32), np.empty(count, np.float32)
     one, nothing, tiny = np.float32(1), np.float32(0), np.finfo(np.float32).tiny
-    counted = 0
+    counted, start, stop = 0, 0, 0  # of the vectors of the anchor's label
     cost: Any = 0.0
-    for i in range(count):
-        row, own = cosine[i], label[i]
+    cosine[known:] = 0
+    for i in range(known):
+        row = cosine[i]
+        row[known:] = 0
+        if i == stop:
+            start = i
+            while stop < known and label[stop] == label[i]:
+                stop += 1
         whole, most = nothing, rest
         if rest > _FLAT:
-            for j in range(count):
-                against = own != IGNORE and label[j] != own and label[j] != IGNORE
-                share[j] = row[j] * rest if against else never
-            most = share.max()
-        for j in range(count):
-            against = own != IGNORE and label[j] != own and label[j] != IGNORE
-            share[j] = exponential(row[j] * rest - most) if against else nothing
-            whole += share[j]
+            most = never
+            for first, last in ((0, start), (stop, known)):
+                for j in range(first, last):
+                    most = max(most, row[j] * rest)
+        for first, last in ((0, start), (stop, known)):
+            for j in range(first, last):
+                share[j] = exponential(row[j] * rest - most)
+                whole += share[j]
         others = np.float32(math.log(max(whole, tiny))) + most
         total, costs, pulled = nothing, nothing, nothing
-        for j in range(count):
-            alike = own != IGNORE and label[j] == own and (j != i or narcissists[i])
-            weight[j] = importance[i] * importance[j] if alike else nothing
+        for j in range(start, stop):
+            weight[j] = importance[i] * importance[j] if j != i or narcissists[i] else nothing
             if hardness != 0:
                 weight[j] *= exponential(-hardness * max(row[j], nothing))
             total += weight[j]
-        for j in range(count):
+        for j in range(start, stop):
             excess = others - row[j] * rest
             small = exponential(-abs(excess))
             above = one / (one + small)
@@ -68,8 +75,11 @@ def contrast_of_labels(
         counted += 1
         cost += costs / total
         of_positives, of_negatives = rest / total, pulled * rest / total / max(whole, tiny)
-        for j in range(count):
-            row[j] = share[j] * of_negatives - pull[j] * of_positives
+        for j in range(start, stop):
+            row[j] = -pull[j] * of_positives
+        for first, last in ((0, start), (stop, known)):
+            for j in range(first, last):
+                row[j] = share[j] * of_negatives
     return cost, counted
 
 

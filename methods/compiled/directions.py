@@ -17,18 +17,21 @@ _BLOCK = 256
 
 
 @kernel_of_sums
-def cosines(vectors: Any, units: Any, least: Any, found: Any) -> None:
-    """Write the cosine of every vector to every unit vector into ``found``.
+def cosines(vectors: Any, units: Any, least: Any, counts: Any, found: Any) -> None:
+    """Write the cosine of every vector that counts to every unit vector into ``found``.
 
     Args:
         vectors: ``(n, v, d)``.
         units: ``(c, d)`` float32.
         least: float32; shorter vectors count as of this length.
-        found: ``(n, c, v)`` float32, written.
+        counts: ``(n, v)`` booleans.
+        found: ``(n, c, v)`` float32, written there.
     """
     count, each, width = vectors.shape
     for i in range(count):
         for p in range(each):
+            if not counts[i, p]:
+                continue
             fetch_ahead(vectors, i * each + p)
             square = np.float32(0)
             for j in range(width):
@@ -123,6 +126,6 @@ def warm_up() -> None:
     units, sums, least = np.ones((1, 1), np.float32), np.zeros((1, 1, 1)), np.float32(1)
     for kind in (np.float32, np.uint16):
         vectors, weight = np.zeros((1, 1, 1), kind), np.ones((1, 1, 1), np.float32)
-        cosines(vectors, units, least, weight.copy())
+        cosines(vectors, units, least, np.ones((1, 1), np.bool_), weight.copy())
         sums_of_directions(weight, vectors, least, sums)
         gradient_of_directions(weight, vectors, least, weight, vectors.copy())

@@ -8,7 +8,10 @@ import numpy as np
 
 from datasets.types import IGNORE
 
-from .compiling import kernel, piece, wide
+from .compiling import exponential, kernel, piece, wide
+
+_BLOCK = 64
+"""Positions that are looked at together."""
 
 
 @kernel
@@ -45,6 +48,40 @@ def of_own_class(scores: Any, label: Any, found: Any) -> None:
             for k in range(classes):  # so that nothing is written elsewhere, whatever a label is
                 if k == own:
                     found[n, k, i] = wide(scores[n, i, k])
+
+
+@kernel
+def own_probability(logits: Any, label: Any, found: Any) -> None:
+    """Write every position's softmax of its label, or of the most probable class, into that class's plane.
+
+    Args:
+        logits: ``(n * positions, classes)``, float32, or bfloat16 given as uint16.
+        label: ``(n, positions)`` int64; ``(0, 0)`` = the most probable class, of equals the first.
+        found: ``(n, classes, positions)`` float32, written: 0 in other planes, and where the label is none of them.
+    """
+    count, classes, positions = found.shape
+    shares, own = np.empty((classes, _BLOCK), np.float32), np.empty(_BLOCK, np.int64)
+    largest, whole = np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.float32)
+    for n in range(count):
+        for start in range(0, positions, _BLOCK):
+            some = min(_BLOCK, positions - start)
+            for b in range(some):
+                for k in range(classes):
+                    shares[k, b] = wide(logits[n * positions + start + b, k])
+            largest[:], whole[:], own[:] = shares[0], 0, 0
+            for k in range(1, classes):
+                for b in range(some):
+                    own[b] = k if shares[k, b] > largest[b] else own[b]
+                    largest[b] = max(largest[b], shares[k, b])
+            for k in range(classes):
+                for b in range(some):
+                    shares[k, b] = exponential(shares[k, b] - largest[b])
+                    whole[b] += shares[k, b]
+            if label.size:
+                own[:some] = label[n, start : start + some]
+            for k in range(classes):
+                for b in range(some):
+                    found[n, k, start + b] = shares[k, b] / whole[b] if own[b] == k else np.float32(0)
 
 
 @kernel
@@ -154,5 +191,6 @@ def warm_up() -> None:
     for kind in (np.float32, np.uint16):
         most_probable(np.zeros((1, 1), kind), label.reshape(-1))
         of_own_class(one.astype(kind), label[0, 0], one.copy())
+        own_probability(one[0].astype(kind), label[0, 0], one.copy())
     nearest_if_sure(one, one, one[0, 0, 0], one[0, 0, 0], label[0, 0])
     keep_largest(label, 1, label.copy())

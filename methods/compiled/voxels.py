@@ -11,6 +11,61 @@ from datasets.types import IGNORE
 from .compiling import kernel, mixed, piece
 
 _UNIT = np.float32(2**-32)
+_NONE = np.int16(-(2**15))
+"""Below every label and its negative."""
+
+
+@piece
+def _spread(values: Any, between: Any) -> None:
+    """Turn every value of a volume into the largest of the 3 x 3 x 3 around it, axis by axis."""
+    depth, height, width = values.shape
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                between[z, y, x] = values[z, y, x]
+            for x in range(1, width):
+                between[z, y, x] = max(between[z, y, x], values[z, y, x - 1])
+            for x in range(width - 1):
+                between[z, y, x] = max(between[z, y, x], values[z, y, x + 1])
+    for z in range(depth):
+        for y in range(height):
+            above, below = max(y - 1, 0), min(y + 1, height - 1)
+            for x in range(width):
+                values[z, y, x] = max(between[z, y, x], max(between[z, above, x], between[z, below, x]))
+    for z in range(depth):
+        above, below = max(z - 1, 0), min(z + 1, depth - 1)
+        for y in range(height):
+            for x in range(width):
+                between[z, y, x] = max(values[z, y, x], max(values[above, y, x], values[below, y, x]))
+    values[:] = between
+
+
+@kernel
+def differences(label: Any, predicted: Any, found: Any) -> None:
+    """Write where a known voxel is predicted wrong, or touches a known one of another label.
+
+    Args:
+        label, predicted: ``(n, depth, height, width)`` int64 below 32768; a label may be IGNORE.
+        found: as these, booleans, written.
+    """
+    highest, lowest = np.empty(label.shape[1:], np.int16), np.empty(label.shape[1:], np.int16)
+    between = np.empty(label.shape[1:], np.int16)
+    count, depth, height, width = label.shape
+    for n in range(count):
+        for z in range(depth):
+            for y in range(height):
+                for x in range(width):
+                    own = label[n, z, y, x]
+                    highest[z, y, x] = own if own != IGNORE else _NONE
+                    lowest[z, y, x] = -own if own != IGNORE else _NONE
+        _spread(highest, between)
+        _spread(lowest, between)
+        for z in range(depth):
+            for y in range(height):
+                for x in range(width):
+                    own = label[n, z, y, x]
+                    edge = highest[z, y, x] > -lowest[z, y, x]
+                    found[n, z, y, x] = own != IGNORE and (edge or own != predicted[n, z, y, x])
 
 
 @piece
@@ -73,8 +128,10 @@ def choose(
 
 
 def warm_up() -> None:
-    """Compile, or load from disk."""
+    """Compile, or load from disk, both."""
     label, found = np.zeros((1, 1), np.int64), np.zeros((1, 4), np.int64)
     choose(
         label, label, label == 0, np.zeros((1, 2, 1), np.float32), np.arange(5), np.zeros(2, np.uint32), found, found
     )
+    volume = label.reshape(1, 1, 1, 1)
+    differences(volume, volume, volume == 0)

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..compiled import loops, numbers, takes
+from ..compiled import loops, numbers, takes, takes_any
 
 _LEAST_CERTAINTY = 1e-8
 """Added to the mean weight that URPC divides by: scales that contradict each other everywhere have weights of 0."""
 
 _compiled = partial(loops, "scales")
+_differences = partial(loops, "differences")
 
 
 def squared_difference(probs: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -27,11 +28,54 @@ def squared_difference(probs: Tensor, target: Tensor, mask: Tensor | None = None
         probs, target: ``(n, c, *space)``.
         mask: ``(n, *space)`` weights or booleans of the pixels that count; default: all. None that counts: 0.
     """
+    if mask is None and _alike(probs, target) and _differences() is not None:
+        found: Tensor = _SquaredDifference.apply(probs, target)
+        return found
     difference = (probs.float() - target.float()).square()
     if mask is None:
         return difference.mean()
     weight = mask.unsqueeze(1).float()
     return (difference * weight).sum() / (probs.shape[1] * weight.sum()).clamp_min(1)
+
+
+class _SquaredDifference(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
+        ctx.save_for_backward(first, second)
+        total = _differences().sum_of_squares(*(_flat(each) for each in (first, second)))
+        return torch.tensor(total / first.numel(), dtype=torch.float32)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        both = ctx.saved_tensors
+        scale = np.float32(2 * gradient.item() / both[0].numel())
+        first, second = (
+            _gradient(own, other, scale) if needed else None
+            for needed, (own, other) in zip(ctx.needs_input_grad, (both, both[::-1]), strict=True)
+        )
+        return first, second
+
+
+def _gradient(own: Tensor, other: Tensor, scale: np.float32) -> Tensor:
+    found = torch.empty_like(own)
+    _differences().differences(_flat(own), _flat(other), scale, _flat(found))
+    return found
+
+
+def _alike(first: Tensor, second: Tensor) -> bool:
+    """Whether compiled loops can take both, number by number as they lie in memory."""
+    layout = takes(first) and takes(second)
+    return first.shape == second.shape and (layout or (_lies_in_rows(first) and _lies_in_rows(second)))
+
+
+def _lies_in_rows(maps: Tensor) -> bool:
+    return maps.is_contiguous() and takes_any(maps)
+
+
+def _flat(maps: Tensor) -> Any:
+    """Its numbers, as they lie in memory."""
+    return numbers(maps.detach() if maps.is_contiguous() else maps.detach().movedim(1, -1)).reshape(-1)
 
 
 def symmetric_divergence(first: Tensor, second: Tensor, axis: int = 1) -> Tensor:

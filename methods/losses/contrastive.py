@@ -63,7 +63,9 @@ def supervised_contrast(
                 (torch.zeros_like(label, dtype=torch.bool) if narcissists is None else narcissists),
             )
             roots = torch.ones(len(label)) if importance is None else importance.detach().float().sqrt()
-            found: Tensor = _OfLabels.apply(unit, label, roots, *marks, temperature, hardness)
+            order = torch.where(label == IGNORE, torch.iinfo(label.dtype).max, label).argsort(stable=True)
+            sorted_by_label = (each[order] for each in (unit, label, roots, *marks))
+            found: Tensor = _OfLabels.apply(*sorted_by_label, temperature, hardness)
             return found
         cosine = unit @ unit.T
         logits = cosine / temperature
@@ -86,7 +88,7 @@ def supervised_contrast(
 
 
 class _OfLabels(torch.autograd.Function):
-    """:func:`supervised_contrast` of unit vectors; its gradient is found on the way."""
+    """:func:`supervised_contrast` of unit vectors sorted by label; its gradient is found on the way."""
 
     @staticmethod
     def forward(ctx: Any, unit: Tensor, label: Tensor, *rest: Any) -> Tensor:

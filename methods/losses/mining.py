@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from datasets.types import IGNORE
 
-from ..compiled import loops, takes_any
+from ..compiled import loops, takes_any, takes_labels
 
 _compiled = partial(loops, "voxels")
 
@@ -44,6 +44,11 @@ def difference_part(label: Tensor, predicted: Tensor, classes: int) -> Tensor:
     Returns:
         ``(n, *space)`` booleans.
     """
+    if takes_labels(label) and _compiled() is not None:
+        found = torch.empty(label.shape, dtype=torch.bool)
+        volume = (len(label), -1, *label.shape[-2:])
+        _compiled().differences(*(each.contiguous().view(volume).numpy() for each in (label, predicted, found)))
+        return found
     known = label != IGNORE
     narrow = torch.int8 if classes < 128 else torch.int16
     highest = _largest_near(torch.where(known, label, -classes).to(narrow), -classes)
@@ -59,7 +64,14 @@ def random_voxels(label: Tensor, classes: int, count: int) -> Voxels:
     return _joined(chosen)
 
 
-def key_voxels(label: Tensor, predicted: Tensor, similarity: Tensor, count: int, shares: Shares) -> Voxels:
+def key_voxels(
+    label: Tensor,
+    predicted: Tensor,
+    similarity: Tensor,
+    count: int,
+    shares: Shares,
+    hard: Tensor | None = None,
+) -> Voxels:
     """Per foreground class ``count`` voxels of it and ``count`` of others, part of them the hardest near the boundary.
 
     Hard are the voxels of :func:`difference_part`: of the class with the lowest similarity to its prototype, and of
@@ -67,12 +79,13 @@ def key_voxels(label: Tensor, predicted: Tensor, similarity: Tensor, count: int,
 
     Args:
         label, predicted: ``(n, *space)`` int64; ``label`` may be IGNORE.
-        similarity: ``(n, c, *space)`` cosine to each class's prototype.
+        similarity: ``(n, c, *space)`` cosine to each class's prototype; looked at in the difference part only.
         count: positives, and negatives, per class and sample.
         shares: hard ones among them.
+        hard: the difference part, if it is at hand.
     """
     classes = similarity.shape[1]
-    hard = difference_part(label, predicted, classes)
+    hard = difference_part(label, predicted, classes) if hard is None else hard
     positives, negatives = round(shares.positives * count), round(shares.negatives * count)
     if takes_any(similarity) and similarity.dtype == torch.float32 and _compiled() is not None:
         return _in_one_pass(

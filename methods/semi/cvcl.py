@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -25,35 +26,36 @@ from ..banks import Guidance, PrototypeGuide
 from ..base import Build, Clock, Terms, frozen_copy
 from ..ema import average_parameters, ema_decay
 from ..family import TeacherHyper, TeacherStudent, supervised_terms
-from ..features import Projection, directions_sum, with_last_map
+from ..features import Projection, directions_sum, with_last_map, with_last_maps
 from ..hyper import hyper, variant
-from ..labels import most_probable
+from ..labels import most_probable, own_probability
 from ..losses import cvcl_released
 from ..losses.consistency import squared_difference
 from ..losses.contrastive import prototype_contrast, supervised_contrast
-from ..losses.mining import Shares, key_voxels, random_voxels
-from ..losses.prototypes import confidence_weights
+from ..losses.mining import Shares, difference_part, key_voxels, random_voxels
 from ..perturb import noisy
 from ..schedules import ramp_up
 
 _HARD = Shares(positives=0.4, negatives=0.7)  # the code's split
+acts = partial(hyper, only="intended")
 
 
 @dataclass(frozen=True)
 class Hyper(TeacherHyper):
-    """Weights of CVCL's code, on the reconstruction."""
+    """Weights of CVCL's code, on the reconstruction. As released, its teacher has no part in what trains."""
 
-    weight: float = hyper(0.1, "weight of consistency after the ramp", valid=(0, None), search=(0.01, 10, "log"))
-    ramp: float = hyper(0.6, "share of training over which unlabelled terms ramp up", valid=(0, 1), search=(0.1, 1.0))
+    ema_limit: float = acts(0.99, "decay of the teacher after its warm-up", valid=(0, 1), search=(0.9, 0.999))
+    weight: float = acts(0.1, "weight of consistency after the ramp", valid=(0, None), search=(0.01, 10, "log"))
+    ramp: float = acts(0.6, "share of training over which unlabelled terms ramp up", valid=(0, 1), search=(0.1, 1.0))
     pcl: bool = hyper(True, "contrast class prototypes of unlabelled images")
     vcl_labelled: bool = hyper(True, "contrast voxels of labelled images")
     vcl_unlabelled: bool = hyper(True, "contrast voxels of unlabelled images")
     mining: str = hyper("mined", "voxels: random ones, or the hardest near boundaries", choices=("random", "mined"))
-    class_weight: float = hyper(0.2, "weight of the prototype contrast", valid=(0, None), search=(0.02, 2, "log"))
+    class_weight: float = acts(0.2, "weight of the prototype contrast", valid=(0, None), search=(0.02, 2, "log"))
     voxel_weight: float = hyper(0.6, "weight of each voxel contrast / 20", valid=(0, None), search=(0.05, 5, "log"))
     voxels: int = hyper(200, "positives, and negatives, per class in each part of the batch", valid=(1, None))
     hardness: float = hyper(0.0, "BHPC's re-weighting of hard positives; 0 = none", valid=(0, None))
-    temperature: float = hyper(0.1, "of both contrasts", valid=(0.01, None), search=(0.05, 1.0, "log"))
+    temperature: float = acts(0.1, "of both contrasts", valid=(0.01, None), search=(0.05, 1.0, "log"))
     confidence: float = hyper(0.8, "teacher's probability above which a prototype's label counts", valid=(0, 1))
     margin: float = hyper(0.1, "or lead of the nearest prototype's cosine above which it does", valid=(0, 2))
     width: int = hyper(32, "channels of the projection", valid=(1, None))
@@ -66,9 +68,7 @@ class CVCL(TeacherStudent):
     """Supervised terms, a mean teacher on logits, and up to three contrasts."""
 
     Hyper = Hyper
-    released_inert: ClassVar[Mapping[str, str]] = {
-        "vcl_unlabelled": "its features are the teacher's, without gradient, mixed by an untrained random projection"
-    }
+    released_inert: ClassVar[Mapping[str, str]] = {"vcl_unlabelled": "its features are the teacher's, without gradient"}
 
     def __init__(self, task: Task, hyper: Any, build: Build) -> None:
         super().__init__(task, hyper, build)
@@ -85,8 +85,8 @@ class CVCL(TeacherStudent):
         logits, maps = with_last_map(self.network, images)
         (labelled, unlabelled), (known, guessed) = batch.split(logits), batch.split(maps)
         with torch.no_grad():
-            noisy_logits, noisy_maps = with_last_map(self.teacher, noisy(images, h.noise, h.noise_clip))
-            clean_logits, clean_maps = with_last_map(self.teacher, batch.split(images)[1])
+            views = noisy(images, h.noise, h.noise_clip), batch.split(images)[1]
+            (noisy_logits, clean_logits), (noisy_maps, clean_maps) = with_last_maps(self.teacher, *views)
         terms = supervised_terms(labelled, label, h.dice_share)
         terms["stability"] = h.weight * ramp * squared_difference(logits, noisy_logits)
         if not (h.pcl or h.vcl_labelled or h.vcl_unlabelled):
@@ -94,9 +94,9 @@ class CVCL(TeacherStudent):
         with torch.autocast(logits.device.type, enabled=False):
             guidance = self.guide.update(
                 self.teacher_projection(batch.split(noisy_maps)[0]),
-                confidence_weights(torch.softmax(batch.split(noisy_logits)[0].float(), dim=1), label),
+                own_probability(batch.split(noisy_logits)[0], label),
                 self.teacher_projection(clean_maps),
-                confidence_weights(torch.softmax(clean_logits.float(), dim=1)),
+                own_probability(clean_logits),
             )
             projected = self.projection(guessed) if h.pcl else None
             if projected is not None:
@@ -115,10 +115,9 @@ class CVCL(TeacherStudent):
 
     def _class_contrast(self, vectors: Tensor, logits: Tensor, guidance: Guidance) -> Tensor:
         """The student's own prototypes of each unlabelled image against the teacher's of it and of others' classes."""
-        confidence = confidence_weights(torch.softmax(logits.detach().float(), dim=1)).flatten(2)
+        confidence = own_probability(logits).flatten(2)
         queries = directions_sum(confidence, vectors)
-        present = guidance.present & (confidence.amax(dim=2) > 0)
-        bank = self.guide.bank
+        present, bank = guidance.present & (confidence.amax(dim=2) > 0), self.guide.bank
         return prototype_contrast(queries, guidance.keys, present, bank.vectors, bank.filled, self.hyper.temperature)
 
     def _voxel_contrast(self, maps: Tensor, label: Tensor, logits: Tensor, projected: Tensor | None = None) -> Tensor:
@@ -127,12 +126,13 @@ class CVCL(TeacherStudent):
         if h.mining == "random":
             voxels = random_voxels(label, self.task.n_classes, count)
         else:
-            with torch.no_grad():
-                similarity = self.guide.prototypes.similarity(self.projection(maps) if projected is None else projected)
-            voxels = key_voxels(label, most_probable(logits), similarity.unflatten(2, label.shape[1:]), count, _HARD)
+            predicted = most_probable(logits)
+            hard = difference_part(label, predicted, self.task.n_classes)
+            similarity = self.guide.prototypes.similarity_of(self.projection, maps, hard, projected)
+            voxels = key_voxels(label, predicted, similarity, count, _HARD, hard)
         chosen = self.projection.at(maps, voxels.position).flatten(0, 1)
-        cost = supervised_contrast(chosen, voxels.label.flatten(), h.temperature, hardness=h.hardness)
-        return cost / cvcl_released.DIVISOR
+        of_chosen = voxels.label.flatten()
+        return supervised_contrast(chosen, of_chosen, h.temperature, hardness=h.hardness) / cvcl_released.DIVISOR
 
     def _released(self, batch: Batch, weight: float) -> Terms:
         h, label, images = self.hyper, batch.labelled.label, batch.images

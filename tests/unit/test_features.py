@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from methods import features, networks
-from methods.features import Projection, cosines, directions_sum, with_last_map
+from methods.features import Projection, cosines, directions_sum, with_last_map, with_last_maps
 
 
 @pytest.mark.parametrize("name", ["vnet", "unet"])
@@ -129,3 +129,51 @@ def test_a_projection_by_blocks_is_that_of_all_pixels_at_once(
     assert outcome[1][0].dtype == dtype
     for one, other in zip(*outcome, strict=True):
         torch.testing.assert_close(other.float(), one, rtol=0, atol=tolerance * one.abs().max().item())
+
+
+def in_rows(dtype: torch.dtype) -> Tensor:
+    return torch.randn(2, 5, 4, 6).to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_of_single_pixels_are_those_of_a_gather(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch):
+    projection, maps, index = Projection(5, 8), in_rows(dtype), torch.tensor([[0, 11, 4], [7, 7, 2]])
+    weight, gradients = torch.linspace(-1, 1, 48).view(2, 3, 8), []
+    for fits in (True, False):
+        monkeypatch.setattr(features, "takes", lambda _, fits=fits: fits)
+        leaf = maps.detach().requires_grad_()
+        gradients.append(torch.autograd.grad((projection.at(leaf, index) * weight).sum(), leaf)[0])
+    assert gradients[0].is_contiguous(memory_format=torch.channels_last)  # as the other gradients it is added to
+    assert gradients[0].dtype == dtype
+    torch.testing.assert_close(*gradients)
+    assert gradients[0][1, :, 7 // 6, 7 % 6].abs().max() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_cosines_of_few_projected_pixels_are_those_among_all(
+    dtype: torch.dtype, share: float, monkeypatch: pytest.MonkeyPatch
+):
+    projection, maps, units = Projection(5, 8), in_rows(dtype), F.normalize(torch.randn(3, 8), dim=1)
+    where = torch.rand(2, 24) < share
+    monkeypatch.setattr(features, "takes", lambda _: False)
+    every = projection.cosines(maps, units, where)
+    monkeypatch.setattr(features, "takes", lambda _: True)
+    found = projection.cosines(maps, units, where)
+    assert found.shape == every.shape == (2, 3, 24)
+    counts = where.unsqueeze(1).expand_as(found)
+    tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 0, "atol": 0.02}
+    torch.testing.assert_close(found[counts], every[counts], **tolerance)
+    assert not found[~counts].any()
+
+
+def test_the_last_maps_of_several_batches_are_those_of_one_after_the_other():
+    network = networks.make("unet", ndim=2, channels=1, classes=2, width=4, levels=2).train()
+    for layer in network.modules():
+        if "Dropout" in type(layer).__name__:
+            layer.p = 0.0
+    batches = torch.randn(3, 1, 8, 8), torch.randn(2, 1, 8, 8)
+    logits, maps = with_last_maps(network, *batches)
+    for batch, *found in zip(batches, logits, maps, strict=True):
+        for one, other in zip(found, with_last_map(network, batch), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

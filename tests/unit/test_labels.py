@@ -7,7 +7,7 @@ import torch
 
 from datasets.types import IGNORE
 from methods import labels
-from methods.labels import most_probable, nearest_if_sure, of_own_class
+from methods.labels import most_probable, nearest_if_sure, of_own_class, own_probability
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64])
@@ -46,6 +46,28 @@ def test_scores_stay_in_the_channel_of_the_label_alone(space: tuple[int, ...], l
     expected = torch.stack([torch.where(label == k, scores[:, k].float(), 0) for k in range(4)], dim=1)
     assert torch.equal(found, expected)
     assert not of_own_class(scores.requires_grad_(), label).requires_grad
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("space", [(9, 11), (3, 4, 5)])
+def test_the_probability_of_a_label_or_of_the_most_probable_class_stands_in_its_channel(
+    space: tuple[int, ...], dtype: torch.dtype, compiled: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    if not compiled:
+        monkeypatch.setattr(labels, "_compiled", lambda: None)
+    layout = (torch.channels_last, torch.channels_last_3d)[len(space) - 2]
+    logits = (100 * torch.randn(2, 4, *space)).to(dtype).contiguous(memory_format=layout).requires_grad_()
+    label = torch.randint(0, 4, (2, *space))
+    label[0, 0] = IGNORE
+    probs = torch.softmax(logits.detach().double(), dim=1)
+    for given, own in ((label, label), (None, logits.argmax(dim=1))):
+        found = own_probability(logits, given)
+        assert found.dtype == torch.float32
+        assert not found.requires_grad
+        expected = torch.stack([torch.where(own == k, probs[:, k], 0) for k in range(4)], dim=1)
+        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-30)
 
 
 # Nearest classes -----------------------------------------------------------------------------------------------------

@@ -80,3 +80,35 @@ def test_what_is_not_finite_is_not_hidden_by_the_compiled_consistency(monkeypatc
     scales = [torch.randn(1, 2, 8, 8).contiguous(memory_format=torch.channels_last) for _ in range(2)]
     scales[0][0, 1, 3, 4] = math.nan
     assert math.isnan(consistency.rectified_consistency(scales).item())
+
+
+@pytest.mark.parametrize("kinds", [("float32", "float32"), ("bfloat16", "float32"), ("bfloat16", "bfloat16")])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_compiled_loops_give_the_same_difference_and_gradients(
+    layout: torch.memory_format, kinds: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("numba")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    given = [torch.randn(2, 3, 30, 40).to(getattr(torch, kind)).contiguous(memory_format=layout) for kind in kinds]
+    outcome = []
+    for compiled in (True, False):
+        if not compiled:
+            monkeypatch.setattr(consistency, "_differences", lambda: None)
+        leaves = [each.clone().requires_grad_() for each in given]
+        loss = 5 * squared_difference(*leaves)
+        gradients = torch.autograd.grad(loss, leaves)
+        assert [each.dtype for each in gradients] == [each.dtype for each in given]
+        outcome.append((loss, *gradients))
+        assert ("SquaredDifference" in type(loss.grad_fn.next_functions[0][0]).__name__) == compiled
+    assert [each.stride() for each in outcome[0][1:]] == [each.stride() for each in given]
+    for one, other in zip(*outcome, strict=True):
+        torch.testing.assert_close(
+            one.float(), other.float(), rtol=1e-5 if one.dtype == torch.float32 else 1e-2, atol=0
+        )
+
+
+def test_the_difference_to_what_lies_otherwise_in_memory_is_that_of_the_same_numbers():
+    torch.manual_seed(0)
+    first, second = torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5)
+    mixed = squared_difference(first, second.contiguous(memory_format=torch.channels_last))
+    assert mixed.item() == pytest.approx(squared_difference(first, second).item(), rel=1e-6)

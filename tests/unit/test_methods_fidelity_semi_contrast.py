@@ -102,8 +102,10 @@ def test_cvcl_voxel_contrast_equals_the_slow_reference(monkeypatch: pytest.Monke
     asked: list[tuple] = []
     index = torch.tensor([[3, 50, 90, 119, 7, 120], [3, 60, 61, 102, 135, 200]])
 
-    def choose(label: Tensor, predicted: Tensor, similarity: Tensor, count: int, shares: object) -> Voxels:
-        asked.append((label, predicted, similarity, count))
+    def choose(
+        label: Tensor, predicted: Tensor, similarity: Tensor, count: int, shares: object, hard: Tensor
+    ) -> Voxels:
+        asked.append((label, predicted, similarity, count, hard))
         return Voxels(index, label.flatten(1).gather(1, index))
 
     monkeypatch.setattr(cvcl, "key_voxels", choose)
@@ -119,7 +121,11 @@ def test_cvcl_voxel_contrast_equals_the_slow_reference(monkeypatch: pytest.Monke
         assert np.array_equal(found[1].numpy(), logits_of(m.network, part).argmax(axis=1))
         every = vectors_of(m.projection, m.network, part)
         near = np.einsum("kd,ndv->nkv", unit(m.guide.prototypes.vectors.double().numpy()), every)
-        np.testing.assert_allclose(found[2].flatten(2).numpy(), near, rtol=1e-3, atol=1e-4)
+        hard = found[4].flatten(1).numpy()
+        assert np.array_equal(hard, reference.difference_part(label.numpy(), found[1].numpy()).reshape(2, -1))
+        assert hard.any()
+        both = np.broadcast_to(hard[:, None], near.shape)
+        np.testing.assert_allclose(found[2].flatten(2).numpy()[both], near[both], rtol=1e-3, atol=1e-4)
         assert found[3] == 20  # of 40 voxels of each kind, for two samples
         vectors = np.concatenate([every[n][:, index[n].numpy()].T for n in range(2)])
         labels = label.flatten(1).gather(1, index).flatten().numpy()

@@ -29,7 +29,7 @@ def test_noise_is_for_the_teachers_look_at_all_images_and_nothing_else(name: str
     m.losses(batch, END)
     assert len(student) == 1
     assert torch.equal(student[0], batch.images)
-    noised, clean = teacher
+    noised, clean = torch.cat(teacher).split([len(batch.images), len(batch.unlabelled.image)])
     assert torch.equal(clean, batch.unlabelled.image)
     for image, seen in zip(batch.images, noised, strict=True):
         noise = seen - image
