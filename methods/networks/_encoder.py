@@ -58,6 +58,7 @@ class Network(SegmentationNetwork):
             raise ValueError(f"encoder:{model}: levels must be 2 (the image and one stage) or more, got {levels}")
         backbone, found = _backbone(model, channels, levels, pretrained, weights)
         super().__init__(ndim=2, in_channels=channels, classes=classes, widths=(channels, *found))
+        self.divisor = _divisor(backbone, channels, self.divisor)
         self.decoder_channels = width
         self.encoder = _Encoder(backbone, pretrained and channels == RGB)
         self.decoder = self._make_decoder()
@@ -123,6 +124,27 @@ def _drop_what_gives_no_map(backbone: Any) -> None:
     stages = getattr(backbone, parent, None)
     if isinstance(stages, nn.Sequential) and last.isdigit():
         del stages[int(last) + 1 :]
+
+
+@torch.no_grad()
+def _divisor(backbone: nn.Module, channels: int, least: int) -> int:
+    """What a side must be a multiple of, tried on small images, in evaluation mode: ``least`` or twice that, and so on.
+
+    Encoders that keep several resolutions side by side (HRNet) need one for the coarsest, whichever maps they give.
+    """
+    device, training = next(backbone.parameters()).device, backbone.training
+    backbone.eval()
+    try:
+        for divisor in (least * 2**k for k in range(6)):
+            side = 3 * divisor  # an odd multiple, so that no larger power of 2 divides it
+            try:
+                backbone(torch.zeros(1, channels, side, side, device=device))
+            except RuntimeError:
+                continue
+            return divisor
+    finally:
+        backbone.train(training)
+    return least
 
 
 def _open_residuals(backbone: nn.Module) -> None:

@@ -91,6 +91,26 @@ def test_from_scratch_is_the_default_and_nothing_is_fetched(asked: list[dict[str
     assert torch.equal(network.encode(torch.ones(1, 3, 16, 16))[0], torch.ones(1, 3, 16, 16))  # the image is level 0
 
 
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize("levels", [2, 3, 5])
+def test_sides_are_those_that_the_coarsest_of_an_encoders_resolutions_divides(
+    levels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Pyramid.forward
+
+    def side_by_side(self: Pyramid, image: Tensor) -> list[Tensor]:
+        if image.shape[2] % 32:
+            raise RuntimeError("The size of tensor a must match the size of tensor b")
+        return plain(self, image)
+
+    monkeypatch.setattr(Pyramid, "forward", side_by_side)
+    network = make("encoder:toy", levels=levels)
+    assert network.divisor == 32
+    assert network.encoder.backbone.training
+    with pytest.raises(ValueError, match=r"side 48 .* is not divisible by 32"):
+        network(torch.zeros(1, 3, 48, 32))
+
+
 def test_pretrained_weights_come_from_the_file_and_see_images_as_they_did_before(asked: list[dict[str, Any]]) -> None:
     network = make("encoder:toy@pretrained", weights="/w/toy.pth").eval()
     assert asked[0]["pretrained"] is True
