@@ -220,9 +220,18 @@ def gradient_of_scaled(maps: Any, gradient: Any, found: Any, scale: Any, shift: 
     gradient_of_maps(maps, gradient, found, scale, shift, slope, None, np.uint32(0), np.float32(1), none, none)
 
 
+@kernel
+def drop(values: Any, seeds: Any, dropped: Any, kept: Any, found: Any) -> None:
+    """Write numbers ``(numbers,)`` into ``found``, times ``kept`` or dropped by place and seeds ``(2,)``."""
+    for i in range(values.size):
+        value = wide(values[i]) * kept if _stays(i, seeds, dropped) else np.float32(0)
+        found[i] = narrow(value, values[i])
+
+
 def warm_up() -> None:
     """Compile, or load from disk, everything."""
     for kind in (np.float32, np.uint16):
+        drop(np.zeros(1, kind), np.zeros(2, np.uint32), np.uint32(0), np.float32(1), np.zeros(1, kind))
         maps, values = np.zeros((1, 1), kind), np.ones((6, 1), np.float32)
         scale_and_activate(maps, maps.copy(), *values[:2], np.float32(1))
         gradient_of_scaled(maps, maps, maps.copy(), *values[:2], np.float32(1))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..compiled import channels_last, loops, numbers, takes
+from ..compiled import channels_last, loops, numbers, takes, takes_any
 from .apart import parts
 
 LANES = 64
@@ -60,6 +60,38 @@ class LeakyReLU(nn.LeakyReLU):
         one, zero = torch.ones(input.shape[1]), torch.zeros(input.shape[1])
         found: Tensor = _Scaled.apply(input, one, zero, self.negative_slope)
         return found
+
+
+class Dropout(nn.Dropout):
+    """PyTorch's own draws its zeros one by one on a CPU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        lies_well = takes(input) or (input.is_contiguous() and takes_any(input))
+        if not (self.training and 0 < self.p < 1 and lies_well and 0 < input.numel() < _MOST and _compiled()):
+            return super().forward(input)
+        found: Tensor = _Dropped.apply(input, *_drops(self.p, 1))
+        return found
+
+
+class _Dropped(torch.autograd.Function):
+    """What numbers are multiplied by, their gradients are as well."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, *drops: Any) -> Tensor:
+        ctx.layout = torch.contiguous_format if values.is_contiguous() else channels_last(values)
+        ctx.drops = drops
+        return _dropped(values, *drops)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return _dropped(gradient.contiguous(memory_format=ctx.layout), *ctx.drops), None, None, None
+
+
+def _dropped(values: Tensor, seeds: Any, dropped: Any, kept: Any) -> Tensor:
+    found = torch.empty_like(values)
+    _compiled().drop(_rows(values, 1)[:, 0], seeds[0], dropped, kept, _rows(found, 1)[:, 0])
+    return found
 
 
 class Once(nn.Sequential):

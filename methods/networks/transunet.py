@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import blocks, unet
-from .fused import Once
+from .fused import Dropout, Once
 
 _CELLS = 14
 _HEAD_WIDTH, _WIDER, _DROPOUT, _EPS = 64, 4, 0.1, 1e-6
@@ -89,7 +89,7 @@ class _Transformer(nn.Module):
         super().__init__()
         self.embed = nn.Linear(width, width)  # a convolution of the paper's patch of 1
         self.positions = nn.Parameter(_POSITION_STD * torch.randn(ndim, _CELLS, width))
-        self.dropout = nn.Dropout(_DROPOUT)
+        self.dropout = Dropout(_DROPOUT)
         self.layers = nn.Sequential(*(_Layer(width) for _ in range(layers)))
         self.norm = nn.LayerNorm(width, eps=_EPS)
         for layer in self.modules():
@@ -121,9 +121,9 @@ class _Layer(nn.Module):
         self.perceptron = nn.Sequential(
             nn.Linear(width, _WIDER * width),
             nn.GELU(),
-            nn.Dropout(_DROPOUT),
+            Dropout(_DROPOUT),
             nn.Linear(_WIDER * width, width),
-            nn.Dropout(_DROPOUT),
+            Dropout(_DROPOUT),
         )
 
     def forward(self, tokens: Tensor) -> Tensor:

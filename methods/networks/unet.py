@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from . import blocks
 from .base import Decoder, SegmentationNetwork
-from .fused import Twice
+from .fused import Dropout, Twice
 from .spatial import pooled
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -117,7 +117,7 @@ class _Encoder(nn.Module):
             double_conv(ndim, i, o, recipe, p) for i, o, p in zip(inputs, widths, recipe.dropout, strict=False)
         )
         self.pool = blocks.max_pool(ndim)
-        self.dropout = nn.Dropout(recipe.dropout_ends)
+        self.dropout = Dropout(recipe.dropout_ends)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         features = [self.levels[0](image)]
@@ -137,7 +137,7 @@ class _Decoder(Decoder):
         self.levels = nn.ModuleList(
             double_conv(ndim, (1 + raised) * width, width, recipe, 0.0) for width in self.channels
         )
-        self.dropout = nn.Dropout(recipe.dropout_ends)
+        self.dropout = Dropout(recipe.dropout_ends)
 
     def pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
         maps = [features[-1]]

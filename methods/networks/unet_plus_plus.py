@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from . import unet
 from .base import Decoder
+from .fused import Dropout
 from .spatial import joined
 
 
@@ -43,7 +44,7 @@ class _Decoder(Decoder):
             nn.ModuleList(_Node(ndim, width, column, recipe) for width in widths[: last - column + 1])
             for column in range(1, last + 1)
         )
-        self.dropout = nn.Dropout(recipe.dropout_ends)
+        self.dropout = Dropout(recipe.dropout_ends)
 
     def pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
         rows = [[feature] for feature in features]

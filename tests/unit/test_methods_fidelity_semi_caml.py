@@ -263,6 +263,28 @@ def test_attention_is_among_positions_then_among_images(space: tuple[int, ...]):
     assert attention.eval()(maps) is maps
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_attention_looks_at_is_dropped_while_it_is_trained(threads: int, monkeypatch: pytest.MonkeyPatch):
+    """With nothing else dropped and constant values, an answer is the share of looks that stayed over what stays."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    layer = CrossSample(8, dropout=0.25).positions
+    for dropout in (layer.dropout, layer.dropout1, layer.dropout2):
+        dropout.p = 0.0
+    with torch.no_grad():
+        weight, bias = layer.self_attn.in_proj_weight.zero_(), layer.self_attn.in_proj_bias.zero_()
+        bias[16:] = 1.0  # values
+        layer.self_attn.out_proj.weight.copy_(torch.eye(8))
+        layer.self_attn.out_proj.bias.zero_()
+    assert weight.shape == (24, 8)
+    found = layer._sa_block(torch.randn(5, 400, 8), None, None)
+    looks = found[..., ::2].detach()  # two channels a head
+    torch.testing.assert_close(found[..., 1::2].detach(), looks)
+    kept = looks * 400 * 0.75  # of 400 looks of equal weight
+    torch.testing.assert_close(kept, kept.round(), rtol=0, atol=1e-2)
+    assert kept.mean().item() == pytest.approx(300, abs=2)
+    assert kept.std().item() == pytest.approx((400 * 0.25 * 0.75) ** 0.5, rel=0.1)
+
+
 def test_the_second_network_alone_attends_and_only_while_it_is_trained():
     m, batch = method("caml", dropout=0.0), toy_batch()
     other = torch.cat([batch.images[:1], torch.randn_like(batch.images[1:])])

@@ -157,6 +157,39 @@ def test_zeros_are_drawn_anew_each_time_and_follow_torchs_seed():
     assert torch.equal(drawn(1), drawn(2))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("in_rows", [False, True], ids=["channels_first", "channels_last"])
+def test_dropout_alone_drops_its_share_and_gradients_where_their_numbers_were(in_rows: bool, dtype: torch.dtype):
+    share, shape = 0.3, (4, 8, 48, 50)
+    maps = (torch.rand(shape) + 1).to(dtype)
+    maps = (last(maps) if in_rows else maps).requires_grad_()
+    dropout = fused.Dropout(share)
+    torch.manual_seed(1)
+    found = dropout(maps)
+    assert type(found.grad_fn).__name__ == "_DroppedBackward"
+    assert (found.dtype, found.stride()) == (dtype, maps.stride())
+    gone = found == 0
+    assert gone.float().mean().item() == pytest.approx(share, abs=5 * math.sqrt(share * (1 - share) / maps.numel()))
+    torch.testing.assert_close(found[~gone].float(), maps[~gone].float() / (1 - share), rtol=2**-7, atol=0)
+    arriving = torch.rand(shape).to(dtype)  # in the other layout, where maps lie in rows
+    found.backward(arriving)
+    expected = torch.where(gone, 0, arriving.float() / (1 - share))
+    torch.testing.assert_close(maps.grad.float(), expected, rtol=2**-7, atol=0)
+    assert not torch.equal(dropout(maps), found)
+    torch.manual_seed(1)
+    assert torch.equal(dropout(maps), found)
+    assert dropout.eval()(maps) is maps
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_dropout_of_what_lies_otherwise_or_of_all_or_nothing_is_pytorchs(share: float):
+    maps = torch.rand(6, 5).T if share == 0.4 else torch.rand(6, 5)
+    torch.manual_seed(2)
+    found = fused.Dropout(share)(maps)
+    torch.manual_seed(2)
+    assert torch.equal(found, nn.Dropout(share)(maps))
+
+
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_is_not_finite_is_not_hidden(broken: float, dtype: torch.dtype):
