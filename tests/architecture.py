@@ -49,6 +49,7 @@ OPTIONAL = (
     "methods/compiled/activation.py",
     "methods/compiled/compiling.py",
     "methods/compiled/contrasts.py",
+    "methods/compiled/differences.py",
     "methods/compiled/directions.py",
     "methods/compiled/distances.py",
     "methods/compiled/labels.py",
