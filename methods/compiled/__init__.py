@@ -51,6 +51,11 @@ def takes_labels(label: Tensor) -> bool:
     return label.device.type == "cpu" and torch.get_num_threads() == 1 and not watched()
 
 
+def takes_flat(maps: Tensor) -> bool:
+    """:func:`takes_any` of what lies in memory without gaps, in the order of its axes or channels-last."""
+    return takes(maps) or (maps.is_contiguous() and takes_any(maps))
+
+
 def channels_last(maps: Tensor) -> torch.memory_format:
     """The layout of images, or of volumes, with the channels innermost."""
     return torch.channels_last_3d if maps.ndim == 5 else torch.channels_last
@@ -69,3 +74,8 @@ def numbers(maps: Tensor) -> Any:
 def rows(maps: Tensor) -> Any:
     """Channels-last maps ``(n, channels, *space)`` as :func:`numbers` ``(positions, channels)``."""
     return numbers(maps.detach().movedim(1, -1).view(-1, maps.shape[1]))
+
+
+def flat(maps: Tensor) -> Any:
+    """:func:`numbers` ``(numbers,)`` as they lie in memory, where :func:`takes_flat` says that there are no gaps."""
+    return numbers(maps.detach().as_strided((maps.numel(),), (1,)))

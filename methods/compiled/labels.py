@@ -9,9 +9,7 @@ import numpy as np
 from datasets.types import IGNORE
 
 from .compiling import exponential, kernel, piece, wide
-
-_BLOCK = 64
-"""Positions that are looked at together."""
+from .losses import BLOCK
 
 
 @kernel
@@ -60,11 +58,11 @@ def own_probability(logits: Any, label: Any, found: Any) -> None:
         found: ``(n, classes, positions)`` float32, written: 0 in other planes, and where the label is none of them.
     """
     count, classes, positions = found.shape
-    shares, own = np.empty((classes, _BLOCK), np.float32), np.empty(_BLOCK, np.int64)
-    largest, whole = np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.float32)
+    shares, own = np.empty((classes, BLOCK), np.float32), np.empty(BLOCK, np.int64)
+    largest, whole = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
     for n in range(count):
-        for start in range(0, positions, _BLOCK):
-            some = min(_BLOCK, positions - start)
+        for start in range(0, positions, BLOCK):
+            some = min(BLOCK, positions - start)
             for b in range(some):
                 for k in range(classes):
                     shares[k, b] = wide(logits[n * positions + start + b, k])

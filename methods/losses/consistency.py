@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..compiled import loops, numbers, takes, takes_any
+from ..compiled import flat, loops, numbers, takes, takes_flat
 
 _LEAST_CERTAINTY = 1e-8
 """Added to the mean weight that URPC divides by: scales that contradict each other everywhere have weights of 0."""
@@ -42,7 +42,7 @@ class _SquaredDifference(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
         ctx.save_for_backward(first, second)
-        total = _differences().sum_of_squares(*(_flat(each) for each in (first, second)))
+        total = _differences().sum_of_squares(*(flat(each) for each in (first, second)))
         return torch.tensor(total / first.numel(), dtype=torch.float32)
 
     @staticmethod
@@ -59,23 +59,14 @@ class _SquaredDifference(torch.autograd.Function):
 
 def _gradient(own: Tensor, other: Tensor, scale: np.float32) -> Tensor:
     found = torch.empty_like(own)
-    _differences().differences(_flat(own), _flat(other), scale, _flat(found))
+    _differences().differences(flat(own), flat(other), scale, flat(found))
     return found
 
 
 def _alike(first: Tensor, second: Tensor) -> bool:
     """Whether compiled loops can take both, number by number as they lie in memory."""
-    layout = takes(first) and takes(second)
-    return first.shape == second.shape and (layout or (_lies_in_rows(first) and _lies_in_rows(second)))
-
-
-def _lies_in_rows(maps: Tensor) -> bool:
-    return maps.is_contiguous() and takes_any(maps)
-
-
-def _flat(maps: Tensor) -> Any:
-    """Its numbers, as they lie in memory."""
-    return numbers(maps.detach() if maps.is_contiguous() else maps.detach().movedim(1, -1)).reshape(-1)
+    lie_alike = first.shape == second.shape and first.stride() == second.stride()
+    return lie_alike and takes_flat(first) and takes_flat(second)
 
 
 def symmetric_divergence(first: Tensor, second: Tensor, axis: int = 1) -> Tensor:

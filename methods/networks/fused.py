@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..compiled import channels_last, loops, numbers, takes, takes_any
+from ..compiled import channels_last, flat, loops, numbers, takes, takes_flat
 from .apart import parts
 
 LANES = 64
@@ -66,8 +66,8 @@ class Dropout(nn.Dropout):
     """PyTorch's own draws its zeros one by one on a CPU."""
 
     def forward(self, input: Tensor) -> Tensor:
-        lies_well = takes(input) or (input.is_contiguous() and takes_any(input))
-        if not (self.training and 0 < self.p < 1 and lies_well and 0 < input.numel() < _MOST and _compiled()):
+        fits = takes_flat(input) and 0 < input.numel() < _MOST and _compiled() is not None
+        if not (self.training and 0 < self.p < 1 and fits):
             return super().forward(input)
         found: Tensor = _Dropped.apply(input, *_drops(self.p, 1))
         return found
@@ -90,7 +90,7 @@ class _Dropped(torch.autograd.Function):
 
 def _dropped(values: Tensor, seeds: Any, dropped: Any, kept: Any) -> Tensor:
     found = torch.empty_like(values)
-    _compiled().drop(_rows(values, 1)[:, 0], seeds[0], dropped, kept, _rows(found, 1)[:, 0])
+    _compiled().drop(flat(values), seeds[0], dropped, kept, flat(found))
     return found
 
 
@@ -208,7 +208,7 @@ def _lanes(maps: Tensor, samples: int = 1) -> int:
 
 def _rows(maps: Tensor, lanes: int) -> Any:
     """A channels-last map, of which no gradient is asked, as a matrix ``(rows, lanes)``."""
-    return numbers(maps.detach().as_strided((maps.numel() // lanes, lanes), (lanes, 1)))
+    return flat(maps).reshape(-1, lanes)
 
 
 def _drops(share: float, batches: int) -> tuple[Any, Any, Any]:
