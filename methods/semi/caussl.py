@@ -30,7 +30,7 @@ from ..family import DualNetwork, SupervisedHyper, supervised_terms
 from ..hyper import hyper
 from ..labels import most_probable
 from ..losses.cross_entropy import cross_entropy
-from ..losses.dependence import filters, linear_dependence
+from ..losses.dependence import Products, filters, linear_dependence, products
 from ..schedules import ramp_up
 from ..views import dual_prediction
 
@@ -62,6 +62,9 @@ class CauSSL(DualNetwork):
         )
 
     def losses(self, batch: Batch, clock: Clock) -> Terms:
+        return self._losses(batch, clock, *self._filters())
+
+    def _losses(self, batch: Batch, clock: Clock, own: list[Tensor], own2: list[Tensor], known: Products) -> Terms:
         h, label = self.hyper, batch.labelled.label
         labelled, unlabelled = batch.split(self.network(batch.images))
         labelled2, unlabelled2 = batch.split(self.network2(batch.images))
@@ -69,22 +72,22 @@ class CauSSL(DualNetwork):
         terms2 = supervised_terms(labelled2, label, h.dice_share)
         weight = h.weight * ramp_up(clock.progress, h.ramp)
         dependence = h.dependence if clock.progress >= h.start else 0.0
-        own, own2, mixing, mixing2 = self._parts()
+        mixing, mixing2 = _fixed(self.mixing), _fixed(self.mixing2)
         return {
             **{f"{name}_1": term for name, term in terms1.items()},
             **{f"{name}_2": term for name, term in terms2.items()},
             "pseudo_1": weight * cross_entropy(unlabelled, most_probable(unlabelled2)),
             "pseudo_2": weight * cross_entropy(unlabelled2, most_probable(unlabelled)),
-            "dependence_1": dependence * linear_dependence(own, _fixed(own2), _fixed(mixing)),
-            "dependence_2": dependence * linear_dependence(own2, _fixed(own), _fixed(mixing2)),
+            "dependence_1": dependence * linear_dependence(own, _fixed(own2), mixing, known),
+            "dependence_2": dependence * linear_dependence(own2, _fixed(own), mixing2, known.turned()),
         }
 
     def step(self, batch: Batch, clock: Clock, descend: Descend) -> None:
-        own, own2, mixing, mixing2 = self._parts()
-        found = -linear_dependence(_fixed(own), _fixed(own2), mixing)
-        found2 = -linear_dependence(_fixed(own2), _fixed(own), mixing2)
+        own, own2, known = self._filters()
+        found = -linear_dependence(_fixed(own), _fixed(own2), list(self.mixing), known)
+        found2 = -linear_dependence(_fixed(own2), _fixed(own), list(self.mixing2), known.turned())
         descend({"independence_1": found, "independence_2": found2}, player=MIXING)
-        descend(self.losses(batch, clock))
+        descend(self._losses(batch, clock, own, own2, known))
 
     def optimizers(self, base: Callable[[Iterable[nn.Parameter]], Optimizer]) -> Mapping[str, Optimizer]:
         return {
@@ -95,8 +98,9 @@ class CauSSL(DualNetwork):
     def other_predictions(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
         return {"second": partial(dual_prediction, self.network, self.network2, evaluate="second")}
 
-    def _parts(self) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
-        return filters(self.network), filters(self.network2), list(self.mixing), list(self.mixing2)
+    def _filters(self) -> tuple[list[Tensor], list[Tensor], Products]:
+        own, own2 = filters(self.network), filters(self.network2)
+        return own, own2, products(own, own2)
 
 
 def _fixed(parts: Iterable[Tensor]) -> list[Tensor]:

@@ -14,7 +14,7 @@ from torch.optim import SGD, Adam
 
 from datasets.types import IGNORE, Batch, Labelled
 from methods.base import Clock, Method, Terms
-from methods.losses.dependence import filters, linear_dependence
+from methods.losses.dependence import filters, linear_dependence, products
 from tests.reference import losses as reference
 from tests.unit.semi_toys import END, MIDDLE, assert_terms, logits_of, method, ramp, reached, supervised, toy_batch
 
@@ -126,6 +126,39 @@ def test_coefficients_climb_to_the_best_mixture_that_least_squares_finds():
     best = ((fitted**2).sum(axis=1) / (w**2).sum(axis=1)).mean()
     assert best < 0.9
     assert linear_dependence([own], [others], [mixing]).item() == pytest.approx(best, abs=0.01)
+
+
+def test_gradients_of_dependence_are_those_of_its_definition_and_products_at_hand_change_nothing():
+    def numbers(*sides: int) -> list[torch.Tensor]:
+        return [torch.randn(*sides, dtype=torch.float64), torch.randn(2, 3, dtype=torch.float64)]
+
+    def asked(parts: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [part.clone().requires_grad_() for part in parts]
+
+    own, others = numbers(3, 5), numbers(3, 5)
+    mixing = [torch.randn(len(w), len(w), dtype=torch.float64) for w in own]
+
+    def plain(own: list[torch.Tensor], mixing: list[torch.Tensor]) -> torch.Tensor:
+        parts = zip(own, others, mixing, strict=True)
+        cosines = [torch.cosine_similarity(w, a @ v, dim=1).square().mean() for w, v, a in parts]
+        return torch.stack(cosines).mean()
+
+    w, a = asked(own), asked(mixing)
+    expected = torch.autograd.grad(plain(w, a), [*w, *a])
+    for known in (None, products(own, others), products(others, own).turned()):
+        w, a = asked(own), asked(mixing)
+        found = linear_dependence(w, others, a, known)
+        torch.testing.assert_close(found, plain(own, mixing))
+        torch.testing.assert_close(torch.autograd.grad(found, [*w, *a]), expected)
+
+
+def test_filters_without_length_depend_on_nothing_and_pull_nowhere():
+    own, others = torch.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, 0.0]]), torch.zeros(2, 3)
+    own.requires_grad_(), (mixing := torch.ones(2, 2)).requires_grad_()
+    found = linear_dependence([own], [others], [mixing])
+    assert found == 0
+    for gradient in torch.autograd.grad(found, [own, mixing]):
+        assert gradient.eq(0).all()
 
 
 def test_filters_are_rows_of_convolutions_that_are_longer_than_there_are_rows():
