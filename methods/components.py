@@ -41,7 +41,7 @@ def largest_components(label: Tensor) -> Tensor:
     found = label.cpu().numpy()
     if _compiled() is not None:
         volumes = found.reshape(len(found), *[1] * (4 - found.ndim), *found.shape[1:]).astype(np.int64, copy=False)
-        kept = np.zeros_like(volumes)
+        kept = np.empty_like(volumes)
         _compiled().keep_largest(volumes, 1 + int(volumes.max(initial=0)), kept)
         return torch.from_numpy(kept.reshape(found.shape)).to(label)
     return torch.from_numpy(_by_boxes(found)).to(label.device)

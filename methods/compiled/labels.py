@@ -116,39 +116,48 @@ def _root(parent: Any, place: Any) -> Any:
 
 
 @piece
-def _join(parent: Any, one: Any, other: Any) -> None:
-    """Make two components one, of which the first place is known by :func:`_root`."""
-    one, other = _root(parent, one), _root(parent, other)
-    parent[max(one, other)] = min(one, other)
+def _join(parent: Any, mine: Any, near: Any) -> Any:
+    """Make one component of that whose first place is ``mine`` and that of ``near``; gives its first place."""
+    if parent[near] == mine:
+        return mine
+    other = _root(parent, near)
+    parent[max(mine, other)] = min(mine, other)
+    return min(mine, other)
 
 
 @piece
 def _join_neighbours(own: Any, parent: Any, depth: Any, height: Any, width: Any) -> None:
     """Join every place to those before it that touch it; what has been joined through another is not looked at."""
+    rows = np.empty(4, np.int64)  # how far those are that touch this one and come before it
     for z in range(depth):
         for y in range(height):
+            count = 0
+            for row in range(4):  # of the plane before the rows before, beside and after; of this one that before
+                down, along = (0, -1) if row == 3 else (-1, row - 1)
+                if z + down >= 0 and 0 <= y + along < height:
+                    rows[count] = (down * height + along) * width
+                    count += 1
+            before, mine = 0, 0  # the class of the place before, and the first place of its component
             for x in range(width):
                 at = (z * height + y) * width + x
                 k = own[at]
-                parent[at] = at
+                follows = k == before
+                before = k
+                if k == 0 or not follows:
+                    parent[at] = mine = at
                 if k == 0:
                     continue
-                follows = x > 0 and own[at - 1] == k
-                if follows:
-                    parent[at] = parent[at - 1]
-                for row in range(4):  # of the plane before the rows before, beside and after; of this one that before
-                    down, along = (0, -1) if row == 3 else (-1, row - 1)
-                    if z + down < 0 or y + along < 0 or y + along >= height:
-                        continue
-                    near = at + (down * height + along) * width
+                for row in range(count):
+                    near = at + rows[row]
                     if own[near] == k:
                         if not follows:
-                            _join(parent, at, near)
+                            mine = _join(parent, mine, near)
                         continue
                     if not follows and x > 0 and own[near - 1] == k:
-                        _join(parent, at, near - 1)
+                        mine = _join(parent, mine, near - 1)
                     if x + 1 < width and own[near + 1] == k:
-                        _join(parent, at, near + 1)
+                        mine = _join(parent, mine, near + 1)
+                parent[at] = mine
 
 
 @kernel
@@ -160,7 +169,7 @@ def keep_largest(label: Any, classes: Any, found: Any) -> None:
     Args:
         label: ``(n, depth, height, width)`` int64 in range(classes).
         classes: number of them.
-        found: as ``label``, zeros; written.
+        found: as ``label``, written.
     """
     count, depth, height, width = label.shape
     parent, size = np.empty((2, depth * height * width), np.int32)
@@ -170,17 +179,15 @@ def keep_largest(label: Any, classes: Any, found: Any) -> None:
         _join_neighbours(own, parent, depth, height, width)
         size[:] = 0
         for at in range(own.size):
-            if own[at]:
-                parent[at] = parent[parent[at]]  # its own, or that of a place before, which has been seen
-                size[parent[at]] += 1
+            parent[at] = parent[parent[at]]  # its own, or that of a place before, which has been seen
+            size[parent[at]] += 1
         largest[:] = -1
         for at in range(own.size):
             k = own[at]
-            if k and parent[at] == at and (largest[k] < 0 or size[at] > size[largest[k]]):
+            if parent[at] == at and k and (largest[k] < 0 or size[at] > size[largest[k]]):
                 largest[k] = at
         for at in range(own.size):
-            if own[at] and parent[at] == largest[own[at]]:
-                kept[at] = own[at]
+            kept[at] = own[at] if parent[at] == largest[own[at]] else 0
 
 
 def warm_up() -> None:
