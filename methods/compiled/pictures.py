@@ -1,6 +1,6 @@
-"""Compiled loops for two-dimensional maps of a CPU: max-pooling, and skip connections beside what is raised.
+"""Compiled loops for maps of a CPU: max-pooling, and skip connections of images beside what is raised.
 
-Maps are ``(n, height, width, channels)``, of float32, or bfloat16 given as uint16.
+Images are ``(n, height, width, channels)``, of float32, or bfloat16 given as uint16; maps have an axis before height.
 """
 
 from __future__ import annotations
@@ -48,25 +48,30 @@ def part(joined: Any, skip: Any, corners: Any) -> None:
 
 @kernel
 def pool(maps: Any, found: Any, codes: Any) -> None:
-    """Write the largest of every four neighbours, and which it is; of equal ones the first, NaN before others.
+    """Write the largest of every four or eight neighbours, and which it is; of equal ones the first, NaN before others.
 
     Args:
-        maps: ``(n, 2 * height, 2 * width, channels)``.
-        found, codes: ``(n, height, width, channels)``, as maps and uint8, written.
+        maps: ``(n, depth or 2 * depth, 2 * height, 2 * width, channels)``.
+        found, codes: ``(n, depth, height, width, channels)``, as maps and uint8, written.
     """
-    count, height, width, channels = found.shape
+    count, depth, height, width, channels = found.shape
     for n in range(count):
-        for y in range(height):
-            for x in range(width):
-                first, second = maps[n, 2 * y, 2 * x], maps[n, 2 * y, 2 * x + 1]
-                third, fourth = maps[n, 2 * y + 1, 2 * x], maps[n, 2 * y + 1, 2 * x + 1]
-                into, code = found[n, y, x], codes[n, y, x]
-                for k in range(channels):
-                    best, which = first[k], np.uint8(0)
-                    best, which = _larger(second[k], np.uint8(1), best, which)
-                    best, which = _larger(third[k], np.uint8(2), best, which)
-                    best, which = _larger(fourth[k], np.uint8(3), best, which)
-                    into[k], code[k] = best, which
+        for plane in range(maps.shape[1]):
+            z, later = plane * depth // maps.shape[1], plane % (maps.shape[1] // depth)
+            corner = np.uint8(4 * later)
+            for y in range(height):
+                for x in range(width):
+                    first, second = maps[n, plane, 2 * y, 2 * x], maps[n, plane, 2 * y, 2 * x + 1]
+                    third, fourth = maps[n, plane, 2 * y + 1, 2 * x], maps[n, plane, 2 * y + 1, 2 * x + 1]
+                    into, code = found[n, z, y, x], codes[n, z, y, x]
+                    for k in range(channels):
+                        best, which = first[k], corner
+                        if later:
+                            best, which = _larger(best, which, into[k], code[k])
+                        best, which = _larger(second[k], np.uint8(corner + 1), best, which)
+                        best, which = _larger(third[k], np.uint8(corner + 2), best, which)
+                        best, which = _larger(fourth[k], np.uint8(corner + 3), best, which)
+                        into[k], code[k] = best, which
 
 
 @piece
@@ -83,20 +88,24 @@ def gradient_of_pool(codes: Any, pooled: Any, others: Any, found: Any) -> None:
     Args:
         codes: as :func:`pool` wrote them.
         pooled: the gradient that arrives from what was pooled.
-        others: the gradient from elsewhere, such as a skip connection.
+        others: the gradient from elsewhere, such as a skip connection; None = nothing.
         found: written.
     """
-    count, height, width, channels = pooled.shape
+    count, depth, height, width, channels = pooled.shape
     for n in range(count):
-        for y in range(height):
-            for x in range(width):
-                arriving, code = pooled[n, y, x], codes[n, y, x]
-                for corner in range(4):
-                    row, column, own = 2 * y + corner // 2, 2 * x + corner % 2, np.uint8(corner)
-                    other, into = others[n, row, column], found[n, row, column]
-                    for k in range(channels):
-                        more = wide(arriving[k]) if code[k] == own else np.float32(0)
-                        into[k] = narrow(wide(other[k]) + more, other[k])
+        for plane in range(found.shape[1]):
+            z, later = plane * depth // found.shape[1], plane % (found.shape[1] // depth)
+            for y in range(height):
+                for x in range(width):
+                    arriving, code = pooled[n, z, y, x], codes[n, z, y, x]
+                    for corner in range(4):
+                        row, column, own = 2 * y + corner // 2, 2 * x + corner % 2, np.uint8(4 * later + corner)
+                        into = found[n, plane, row, column]
+                        for k in range(channels):
+                            more = arriving[k] if code[k] == own else narrow(np.float32(0), arriving[k])
+                            if others is not None:
+                                more = narrow(wide(others[n, plane, row, column, k]) + wide(more), more)
+                            into[k] = more
 
 
 def warm_up() -> None:
@@ -105,7 +114,8 @@ def warm_up() -> None:
     join(*bits)
     part(bits[2], *bits[:2])
     for kind in (np.float32, np.uint16):
-        maps, codes = np.zeros((1, 2, 2, 1), kind), np.zeros((1, 1, 1, 1), np.uint8)
+        maps, codes = np.zeros((1, 1, 2, 2, 1), kind), np.zeros((1, 1, 1, 1, 1), np.uint8)
         pooled = codes.astype(kind)
         pool(maps, pooled, codes)
-        gradient_of_pool(codes, pooled, maps, maps.copy())
+        for others in (None, maps):
+            gradient_of_pool(codes, pooled, others, maps.copy())

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..compiled import TYPES, watched
 from .apart import BatchNorm2d, BatchNorm3d
 from .fused import LANES
-from .spatial import convolved_as_product, interpolated, joined, joined_corners
+from .spatial import convolved_as_product, interpolated, joined, joined_corners, pooled
 from .trust import in_bfloat16, right_in_bfloat16
 
 Norm = Callable[[int, int], nn.Module]
@@ -148,7 +148,17 @@ def raised_beside(skip: Tensor, up: nn.Module, maps: Tensor) -> Tensor:
 
 def max_pool(ndim: int) -> nn.Module:
     """Halves the side."""
-    return (nn.MaxPool2d, nn.MaxPool3d)[ndim - 2](2)
+    return (_MaxPool2d, _MaxPool3d)[ndim - 2](2)
+
+
+class _MaxPool2d(nn.MaxPool2d):
+    def forward(self, input: Tensor) -> Tensor:
+        return pooled(input, super().forward)[0]
+
+
+class _MaxPool3d(nn.MaxPool3d):
+    def forward(self, input: Tensor) -> Tensor:
+        return pooled(input, super().forward)[0]
 
 
 def upsample(ndim: int, *, align_corners: bool) -> nn.Module:

@@ -6,7 +6,7 @@ On a CPU memory is what these wait for; PyTorch's own lays every part out as a m
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -75,14 +75,14 @@ def convolved_as_product(maps: Tensor, layer: nn.Conv3d) -> Tensor | None:
     return found.view(*rows.shape[:-1], layer.out_channels).movedim(-1, 1)
 
 
-def pooled(maps: Tensor, pool: nn.Module) -> tuple[Tensor, Tensor]:
+def pooled(maps: Tensor, pool: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """``pool(maps)``, and ``maps`` for other uses; their gradients are added while that of pooling is written.
 
     Args:
         maps: ``(n, channels, *space)``.
         pool: max-pooling of kernel and stride 2.
     """
-    even = maps.ndim == 4 and not any(side % 2 for side in maps.shape[2:])
+    even = not any(side % 2 for side in maps.shape[2:])
     if not (even and takes(maps) and _compiled() is not None):
         return pool(maps), maps
     if not (maps.requires_grad and torch.is_grad_enabled()):
@@ -195,26 +195,39 @@ class _JoinedCorners(torch.autograd.Function):
 class _Pooled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
         found, ctx.codes = _largest(maps)
+        ctx.space = maps.shape[2:]
         return found, maps
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_pooled: Tensor, of_maps: Tensor) -> Tensor:
-        arriving = of_pooled, of_maps
-        pooled, others = (each.contiguous(memory_format=torch.channels_last).movedim(1, -1) for each in arriving)
-        found = torch.empty_like(others)
-        _compiled().gradient_of_pool(ctx.codes, *(numbers(each) for each in (pooled, others, found)))
-        return found.movedim(-1, 1)
+    def backward(ctx: Any, of_pooled: Tensor | None, of_maps: Tensor | None) -> Tensor | None:
+        if of_pooled is None:
+            return of_maps
+        found = of_pooled.new_empty(len(of_pooled), *ctx.space, of_pooled.shape[1]).movedim(-1, 1)
+        pooled, others = (None if each is None else _planes(_last(each)) for each in (of_pooled, of_maps))
+        _compiled().gradient_of_pool(ctx.codes, pooled, others, _planes(found))
+        return found
 
 
 def _largest(maps: Tensor) -> tuple[Tensor, Any]:
-    """What is pooled, and which of four neighbours it was."""
-    count, channels, height, width = maps.shape
-    found = maps.new_empty(count, height // 2, width // 2, channels)
-    codes = np.empty(found.shape, np.uint8)
-    _compiled().pool(numbers(maps.detach().movedim(1, -1)), numbers(found), codes)
-    return found.movedim(-1, 1), codes
+    """What is pooled, and which of four or eight neighbours it was."""
+    space = [side // 2 for side in maps.shape[2:]]
+    found = maps.new_empty(len(maps), *space, maps.shape[1]).movedim(-1, 1)
+    codes = np.empty(_planes(found).shape, np.uint8)
+    _compiled().pool(_planes(maps.detach()), _planes(found), codes)
+    return found, codes
+
+
+def _last(maps: Tensor) -> Tensor:
+    return maps.contiguous(memory_format=channels_last(maps))
+
+
+def _planes(maps: Tensor) -> Any:
+    """Channels-last maps as the loops see them: an image is one plane."""
+    rows = maps.movedim(1, -1)
+    return numbers(rows if maps.ndim == 5 else rows.unsqueeze(1))
 
 
 def _by_corner(corners: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from methods import networks
+from methods.compiled import channels_last
 from methods.networks import blocks, fused, spatial, statistics
 from methods.networks.fused import activated
 from methods.networks.spatial import joined
@@ -267,24 +268,29 @@ def test_what_is_raised_beside_a_skip_connection_is_what_the_layers_give(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("shape", [(2, 5, 6, 8), (1, 16, 2, 4)])
+@pytest.mark.parametrize("shape", [(2, 5, 6, 8), (1, 16, 2, 4), (2, 3, 4, 6, 2), (1, 8, 2, 2, 4)])
 def test_pooling_and_its_gradient_are_those_of_the_layer(shape: tuple[int, ...], dtype: torch.dtype):
-    pool = nn.MaxPool2d(2)
+    pool = (nn.MaxPool2d, nn.MaxPool3d)[len(shape) - 4](2)
     maps = last(torch.randint(-3, 3, shape).to(dtype)).requires_grad_()  # many are equal: the first counts
     with torch.no_grad():
-        maps[0, 1, 0, 1] = maps[0, 2, 0, 0] = torch.nan
+        maps[0, 1, 0, ..., 1] = maps[0, 2, ..., 0, 0] = torch.nan
     found, same = spatial.pooled(maps, pool)
     assert type(found.grad_fn).__name__ == "_PooledBackward"
     expected = pool(maps)
     assert torch.equal(found.nan_to_num(99), expected.nan_to_num(99))
     assert torch.equal(same.nan_to_num(99), maps.nan_to_num(99))
-    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert found.is_contiguous(memory_format=channels_last(maps))
     of_pooled, of_maps = last(torch.randn(found.shape).to(dtype)), last(torch.randn(shape).to(dtype))
     (mine,) = torch.autograd.grad((found, same), maps, (of_pooled, of_maps), retain_graph=True)
     (theirs,) = torch.autograd.grad((expected, maps), maps, (of_pooled, of_maps))
     assert torch.equal(mine, theirs)
     (alone,) = torch.autograd.grad(found, maps, of_pooled)
     assert torch.equal(alone, torch.autograd.grad(pool(maps), maps, of_pooled)[0])
+    layer = blocks.max_pool(maps.ndim - 2)(maps)
+    assert type(layer.grad_fn).__name__ == "_PooledBackward"
+    assert torch.equal(torch.autograd.grad(layer, maps, of_pooled)[0], alone)
+    (unpooled,) = torch.autograd.grad(spatial.pooled(maps, pool)[1], maps, of_maps)
+    assert torch.equal(unpooled, of_maps)
 
 
 def test_pooling_is_left_to_the_layer_where_sides_are_odd():
