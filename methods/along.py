@@ -12,7 +12,10 @@ from torch.nn import functional as F
 def along(maps: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     """``maps`` ``(n, c, *space)`` with each matrix ``(new side, side)`` applied along its axis."""
     for axis, matrix in enumerate(matrices, start=2):
-        maps = (maps.movedim(axis, -1) @ matrix.T).movedim(-1, axis)
+        before, side, after = maps.shape[:axis], maps.shape[axis], maps.shape[axis + 1 :]
+        rows = maps.reshape(-1, side, after.numel())
+        found = matrix @ rows if after else rows[..., 0] @ matrix.T
+        maps = found.view(*before, len(matrix), *after)
     return maps
 
 

@@ -13,10 +13,8 @@ SMOOTH = 1e-5
 
 def one_hot(label: Tensor, classes: int) -> Tensor:
     """``(n, classes, *space)`` float32 indicator of ``label`` ``(n, *space)``; all zero at IGNORE."""
-    known = (label != IGNORE).unsqueeze(1)
-    index = torch.where(known, label.unsqueeze(1), 0)
-    shape = (label.shape[0], classes, *label.shape[1:])
-    return torch.zeros(shape, device=label.device).scatter_(1, index, known.float())
+    of_class = torch.arange(classes, device=label.device).view(-1, *[1] * (label.ndim - 1))
+    return (label.unsqueeze(1) == of_class).float()
 
 
 def dice_loss(probs: Tensor, label: Tensor) -> Tensor:
