@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .compiled import loops, numbers, takes, takes_any
+from .compiled import flat, loops, numbers, takes, takes_any
 from .networks.apart import passes
 from .networks.base import SegmentationNetwork
 
 _LEAST = 1e-12
 """Lengths below it count as it."""
 
-_BLOCK = 16384
+_BLOCK = 32768
 """Vectors that are projected at a time on a CPU."""
 
 _compiled = partial(loops, "directions")
@@ -121,7 +121,7 @@ class _Projected(torch.autograd.Function):
         first, second = first.to(vectors.dtype), second.to(vectors.dtype)
         found = vectors.new_empty(*vectors.shape[:2], len(second))
         for some, target in zip(*(each.flatten(0, 1).split(_BLOCK) for each in (vectors, found)), strict=True):
-            torch.mm(F.linear(some, first).relu_(), second.T, out=target)
+            torch.mm(_positive_(F.linear(some, first)), second.T, out=target)
         return found
 
     @staticmethod
@@ -132,12 +132,26 @@ class _Projected(torch.autograd.Function):
         found, of_first, of_second = torch.empty_like(vectors), *map(torch.zeros_like, weights)
         blocks = (each.flatten(0, 1).split(_BLOCK) for each in (vectors, gradient.to(vectors.dtype), found))
         for some, arriving, target in zip(*blocks, strict=True):
-            between = F.linear(some, first).relu_()
+            between = _positive_(F.linear(some, first))
             of_second += arriving.T @ between
-            before = torch.ops.aten.threshold_backward(torch.mm(arriving, second), between, 0)
+            before = _where_positive_(torch.mm(arriving, second), between)
             of_first += before.T @ some
             torch.mm(before, first, out=target)
         return found, of_first, of_second
+
+
+def _positive_(numbers_: Tensor) -> Tensor:
+    """ReLU in place; PyTorch's own goes from bfloat16 to float32 and back. Either is below 0 as a whole number, too."""
+    numbers_.view(torch.int16 if numbers_.dtype == torch.bfloat16 else torch.int32).clamp_min_(0)
+    return numbers_
+
+
+def _where_positive_(gradient: Tensor, result: Tensor) -> Tensor:
+    """The gradient of :func:`_positive_`, in place."""
+    if _compiled() is None:
+        return torch.ops.aten.threshold_backward(gradient, result, 0)
+    _compiled().where_positive(flat(result), flat(gradient))
+    return gradient
 
 
 class _Pixels(torch.autograd.Function):

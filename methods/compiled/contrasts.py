@@ -14,6 +14,10 @@ from .compiling import exponential, kernel_of_sums, logarithm_of_one_and
 _FLAT = np.float32(40)
 """Cosines over such a temperature are at most 80 from their largest, whatever that is: none need be sought."""
 
+_APART = 256
+"""Numbers between arrays. Of what is written next to what is read, compiled code adds up one by one, in another order:
+few numbers in small arrays would be summed in one order or the other by where these happen to lie."""
+
 
 @kernel_of_sums
 def contrast_of_labels(
@@ -33,7 +37,7 @@ def contrast_of_labels(
     count, known = len(label), len(label)
     while known > 0 and label[known - 1] == IGNORE:
         known -= 1
-    share, weight, pull = np.zeros(count, np.float32), np.empty(count, np.float32), np.empty(count, np.float32)
+    share, weight, pull = np.zeros((3, count + 2 * _APART), np.float32)[:, _APART : _APART + count]
     one, nothing, tiny = np.float32(1), np.float32(0), np.finfo(np.float32).tiny
     counted, start, stop = 0, 0, 0  # of the vectors of the anchor's label
     cost: Any = 0.0

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .compiling import fetch_ahead, kernel_of_sums, narrow, wide
+from .compiling import fetch_ahead, kernel, kernel_of_sums, narrow, wide
 
 _BLOCK = 256
 """Vectors that are summed in float32 before their sum is added to the others in float64."""
@@ -121,11 +121,19 @@ def gradient_of_directions(weight: Any, vectors: Any, least: Any, gradient: Any,
                 found[i, p, j] = narrow((arriving[j] - value * back) * rest, vectors[i, p, j])
 
 
+@kernel
+def where_positive(result: Any, gradient: Any) -> None:
+    """Set the gradient to 0 wherever the result of a ReLU is."""
+    for i in range(result.size):
+        gradient[i] = gradient[i] if result[i] != 0 else narrow(np.float32(0), gradient[i])
+
+
 def warm_up() -> None:
     """Compile, or load from disk, everything."""
     units, sums, least = np.ones((1, 1), np.float32), np.zeros((1, 1, 1)), np.float32(1)
     for kind in (np.float32, np.uint16):
         vectors, weight = np.zeros((1, 1, 1), kind), np.ones((1, 1, 1), np.float32)
+        where_positive(vectors[0, 0], vectors[0, 0])
         cosines(vectors, units, least, np.ones((1, 1), np.bool_), weight.copy())
         sums_of_directions(weight, vectors, least, sums)
         gradient_of_directions(weight, vectors, least, weight, vectors.copy())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -192,3 +193,15 @@ def test_a_contrast_without_anchors_or_of_what_is_not_finite(threads: int, monke
     with torch.no_grad():
         vectors[2] = math.nan
     assert math.isnan(supervised_contrast(vectors, torch.tensor([0, 0, 1, 1, 0, 1]), 0.1).item())
+
+
+def test_the_contrast_of_few_vectors_is_the_same_wherever_they_lie_in_memory():
+    vectors, label = torch.randn(24, 8), torch.arange(3).repeat_interleave(8)
+    held, found = [], set()
+    for k in range(200):
+        held.append([torch.empty(8 * (k % 13) + 1), np.empty(24 + k % 7, np.float32)])
+        own = vectors.clone().requires_grad_()
+        loss = supervised_contrast(own, label, 0.1)
+        loss.backward()
+        found.add((loss.item(), own.grad.numpy().tobytes()))
+    assert len(found) == 1
