@@ -15,8 +15,8 @@ _FLAT = np.float32(40)
 """Cosines over such a temperature are at most 80 from their largest, whatever that is: none need be sought."""
 
 _APART = 256
-"""Numbers between arrays. Of what is written next to what is read, compiled code adds up one by one, in another order:
-few numbers in small arrays would be summed in one order or the other by where these happen to lie."""
+"""Numbers between arrays. Those that lie next to each other may overlap, for all that compiled code knows, and it adds
+up one by one then, in another order: a row's sums would depend on where its arrays happen to be."""
 
 
 @kernel_of_sums

@@ -195,13 +195,13 @@ def test_a_contrast_without_anchors_or_of_what_is_not_finite(threads: int, monke
     assert math.isnan(supervised_contrast(vectors, torch.tensor([0, 0, 1, 1, 0, 1]), 0.1).item())
 
 
-def test_the_contrast_of_few_vectors_is_the_same_wherever_they_lie_in_memory():
-    vectors, label = torch.randn(24, 8), torch.arange(3).repeat_interleave(8)
-    held, found = [], set()
-    for k in range(200):
-        held.append([torch.empty(8 * (k % 13) + 1), np.empty(24 + k % 7, np.float32)])
+def test_the_contrast_is_the_same_to_the_last_bit_wherever_its_arrays_lie_in_memory():
+    vectors, label = torch.randn(792, 8), torch.arange(3).repeat_interleave(264)
+    lengths, held, found = np.random.default_rng(0), [], set()
+    for _ in range(100):
+        held += [torch.empty(lengths.integers(1, 300)), np.empty(lengths.integers(1, 300), np.float32)]
+        held.pop(lengths.integers(len(held)))
         own = vectors.clone().requires_grad_()
-        loss = supervised_contrast(own, label, 0.1)
-        loss.backward()
-        found.add((loss.item(), own.grad.numpy().tobytes()))
+        supervised_contrast(own, label, 0.1).backward()
+        found.add(own.grad.numpy().tobytes())
     assert len(found) == 1
