@@ -1,4 +1,4 @@
-"""Compiled loops for maps of a CPU: max-pooling, and skip connections of images beside what is raised.
+"""Compiled loops for maps of a CPU: max-pooling, sums, dropout of channels, and skip connections beside what is raised.
 
 Images are ``(n, height, width, channels)``, of float32, or bfloat16 given as uint16; maps have an axis before height.
 """
@@ -108,6 +108,23 @@ def gradient_of_pool(codes: Any, pooled: Any, others: Any, found: Any) -> None:
                             into[k] = more
 
 
+@kernel
+def add(first: Any, second: Any, found: Any) -> None:
+    """Write the sum of two maps ``(numbers,)`` that lie alike."""
+    for i in range(first.size):
+        found[i] = narrow(wide(first[i]) + wide(second[i]), first[i])
+
+
+@kernel
+def scale(rows: Any, factor: Any, found: Any) -> None:
+    """Write ``rows`` ``(n, positions, lanes)`` times ``factor`` ``(n, lanes)`` float32 into ``found``."""
+    count, positions, lanes = rows.shape
+    for n in range(count):
+        for p in range(positions):
+            for k in range(lanes):
+                found[n, p, k] = narrow(wide(rows[n, p, k]) * factor[n, k], rows[n, p, k])
+
+
 def warm_up() -> None:
     """Compile, or load from disk, everything."""
     bits = [np.zeros(shape, np.uint16) for shape in ((1, 2, 2, 1), (1, 1, 1, 2, 2, 1), (1, 2, 2, 2))]
@@ -116,6 +133,8 @@ def warm_up() -> None:
     for kind in (np.float32, np.uint16):
         maps, codes = np.zeros((1, 1, 2, 2, 1), kind), np.zeros((1, 1, 1, 1, 1), np.uint8)
         pooled = codes.astype(kind)
+        add(pooled.reshape(-1), pooled.reshape(-1), pooled.reshape(-1).copy())
+        scale(pooled[0, 0], np.ones((1, 1), np.float32), pooled[0, 0].copy())
         pool(maps, pooled, codes)
         for others in (None, maps):
             gradient_of_pool(codes, pooled, others, maps.copy())

@@ -16,7 +16,7 @@ ENCODER = "encoder:"
 PRETRAINED = "@pretrained"
 
 _PARTS = frozenset(
-    {"apart", "base", "blocks", "discriminators", "fused", "pixelwise", "spatial", "statistics", "trust"}
+    {"apart", "base", "blocks", "discriminators", "elementwise", "fused", "pixelwise", "spatial", "statistics", "trust"}
 )
 """Modules that networks and methods are made of, not networks themselves."""
 

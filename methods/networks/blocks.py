@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..compiled import TYPES, watched
 from .apart import BatchNorm2d, BatchNorm3d
+from .elementwise import scaled
 from .fused import LANES
 from .spatial import convolved_as_product, interpolated, joined, joined_corners, pooled
 from .trust import in_bfloat16, right_in_bfloat16
@@ -259,8 +260,7 @@ class _Dropout3d(nn.Dropout3d):
         if not (fits and self.training and 0 < self.p < 1 and times > 1):
             return super().forward(input)
         kept = input.new_empty(count, 1, channels).bernoulli_(1 - self.p).div_(1 - self.p).repeat(1, 1, times)
-        rows = input.movedim(1, -1).reshape(count, -1, channels * times) * kept
-        return rows.view(count, *input.shape[2:], channels).movedim(-1, 1)
+        return scaled(input, kept)
 
 
 def initialise_kaiming(module: _Module) -> _Module:

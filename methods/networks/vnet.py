@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from . import blocks
 from .base import Decoder, SegmentationNetwork
+from .elementwise import forked, summed
 from .fused import activated
 
 _MOST_CONVS = 3
@@ -76,7 +77,8 @@ class _Encoder(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         features = [self.levels[0](image)]
         for down, level in zip(self.downs, self.levels[1:], strict=True):
-            features.append(level(down(features[-1])))
+            smaller, features[-1] = forked(features[-1])
+            features.append(level(down(smaller)))
         features[-1] = self.dropout(features[-1])
         return features
 
@@ -96,7 +98,7 @@ class _Decoder(Decoder):
     def pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
         maps = [features[-1]]
         for up, level, skip in zip(self.ups, self.levels, features[-2::-1], strict=True):
-            maps.append(level(up(maps[-1]) + skip))
+            maps.append(level(summed(up(maps[-1]), skip)))
         maps[-1] = self.dropout(maps[-1])
         return maps[1:]
 
