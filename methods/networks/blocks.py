@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ..compiled import TYPES, watched
+from ..compiled import watched
 from .apart import BatchNorm2d, BatchNorm3d
 from .elementwise import scaled
-from .fused import LANES
+from .fused import LANES, InstanceNorm
 from .spatial import convolved_as_product, interpolated, joined, joined_corners, pooled
 from .trust import in_bfloat16, right_in_bfloat16
 
@@ -179,53 +178,9 @@ def batch_norm(ndim: int, channels: int) -> nn.Module:
     return (BatchNorm2d, BatchNorm3d)[ndim - 2](channels)
 
 
-class _OfChannelsLast(torch.autograd.Function):
-    """Instance normalisation of a channels-last map as it lies, with PyTorch's kernels for groups and for batches."""
-
-    @staticmethod
-    def forward(ctx: Any, maps: Tensor, eps: float) -> Tensor:
-        count, channels = maps.shape[:2]
-        size = maps.shape[2:].numel()
-        normal, mean, inverse_std = torch.native_group_norm(maps, None, None, count, channels, size, channels, eps)
-        ctx.save_for_backward(maps, mean, inverse_std)
-        ctx.eps = eps
-        return normal
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        maps, mean, inverse_std = ctx.saved_tensors
-        result = torch.empty_like(maps)
-        for k, (of, one) in enumerate(zip(gradient.split(1), maps.split(1), strict=True)):
-            result[k : k + 1] = torch.ops.aten.native_batch_norm_backward(
-                of, one, None, None, None, mean[k], inverse_std[k], True, ctx.eps, [True, False, False]
-            )[0]
-        return result, None
-
-
-class _InstanceNorm(nn.Module):
-    """PyTorch's own brings channels-last maps of a CPU into another order and back, which costs as much again."""
-
-    def __init__(self, ndim: int) -> None:
-        super().__init__()
-        self.ndim = ndim
-
-    def forward(self, maps: Tensor) -> Tensor:
-        size = maps.shape[2:].numel()
-        if self.training and size == 1:
-            raise ValueError(
-                f"instance normalisation needs maps of more than one position, got {tuple(maps.shape)}: take a bigger "
-                "patch or fewer levels"
-            )
-        last = torch.channels_last if self.ndim == 2 else torch.channels_last_3d
-        if maps.device.type == "cpu" and maps.dtype in TYPES and maps.is_contiguous(memory_format=last):
-            return cast(Tensor, _OfChannelsLast.apply(maps.float(), _EPS)).to(maps.dtype)
-        return F.instance_norm(maps, eps=_EPS)
-
-
 def instance_norm(ndim: int, channels: int) -> nn.Module:
     """Instance normalisation without parameters or running statistics; ``channels`` may be any number."""
-    return _InstanceNorm(ndim)
+    return InstanceNorm()
 
 
 def normalisation(name: str, network: str) -> Norm:

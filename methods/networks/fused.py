@@ -1,4 +1,4 @@
-"""Batch normalisation, activation and dropout in one go where that pays: in training, on one thread of a CPU.
+"""Normalisation, activation and dropout in one go where that pays: on one thread of a CPU.
 
 One after the other, PyTorch's own read and write a map six times on the way forth and as often on the way back, and on
 a CPU memory is what these layers wait for; drawing the zeros of dropout, one by one, takes longer still. Together they
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..compiled import channels_last, flat, loops, numbers, takes, takes_flat
@@ -23,6 +24,7 @@ from .apart import parts
 LANES = 64
 """A row of numbers should be so long that the processor's vectors are full."""
 
+_EPS = 1e-5
 _MOST = 2**32
 """Numbers of a map whose places differ in 32 bits."""
 
@@ -34,7 +36,7 @@ def activated(maps: Tensor, norm: nn.Module, activation: nn.Module, dropout: nn.
 
     Args:
         maps: ``(n, channels, *space)``.
-        norm: any; batch normalisation in training mode may go together with what follows.
+        norm: any; batch normalisation in training mode and :class:`InstanceNorm` may go together with what follows.
         activation: ``nn.ReLU`` or ``nn.LeakyReLU``.
         dropout: ``nn.Dropout``; None = none. Zeros are drawn anew by every call, from a seed of torch's generator.
     """
@@ -47,8 +49,24 @@ def activated(maps: Tensor, norm: nn.Module, activation: nn.Module, dropout: nn.
             return _Activated.apply(maps, weight, bias, norm, _slope(activation), share)
         if not norm.training and not share and not (torch.is_grad_enabled() and weight.requires_grad):
             return _Scaled.apply(maps, *_affine(norm), _slope(activation))
+    if isinstance(norm, InstanceNorm) and share < 1 and _fits_alone(maps):
+        return _by_sample(maps, norm, _slope(activation), share)
     found = activation(norm(maps))
     return found if dropout is None else dropout(found)
+
+
+class InstanceNorm(nn.Module):
+    """Instance normalisation without parameters or running statistics, of images or volumes of any channels."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        if maps.shape[2:].numel() == 1:
+            if not self.training:
+                return maps * 0
+            raise ValueError(
+                f"instance normalisation needs maps of more than one position, got {tuple(maps.shape)}: take a bigger "
+                "patch or fewer levels"
+            )
+        return _by_sample(maps, self, 1.0, 0.0) if _fits_alone(maps) else F.instance_norm(maps, eps=_EPS)
 
 
 class LeakyReLU(nn.LeakyReLU):
@@ -125,25 +143,44 @@ def _fits(maps: Tensor, norm: _BatchNorm) -> bool:
     )
 
 
+def _fits_alone(maps: Tensor) -> bool:
+    """Whether the compiled loops can take it sample by sample."""
+    more = maps.shape[0] * maps.shape[1] < maps.numel() < _MOST
+    return takes(maps) and more and _compiled() is not None
+
+
+def _by_sample(maps: Tensor, norm: InstanceNorm, slope: float, share: float) -> Tensor:
+    if not (torch.is_grad_enabled() and maps.requires_grad):
+        return _forth(maps, norm, slope, share)[0]
+    found: Tensor = _Activated.apply(maps, None, None, norm, slope, share)
+    return found
+
+
 def _forth(maps: Tensor, norm: Any, slope: float, share: float) -> tuple[Tensor, tuple[Any, ...], tuple[Any, ...]]:
     """What becomes of ``maps``, what its way back needs of the batches in them, and of the activation."""
-    found, sizes = torch.empty_like(maps), parts(maps)
+    found = torch.empty_like(maps)
+    if isinstance(norm, InstanceNorm):  # each sample is a batch, and nothing is known of others
+        sizes, momentum, eps = (1,) * len(maps), 0.0, _EPS
+        one, nothing = (np.full(maps.shape[1], number, np.float32) for number in (1, 0))
+        arrays = [one, nothing, nothing, one]
+    else:
+        sizes, momentum, eps = parts(maps), norm.momentum, norm.eps
+        arrays = [numbers(each.detach()) for each in (norm.weight, norm.bias, norm.running_mean, norm.running_var)]
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(len(sizes))
     lanes = _lanes(maps, math.gcd(*sizes))
     ends = np.cumsum(sizes, dtype=np.int64) * (maps.numel() // len(maps)) // lanes
-    arrays = [numbers(each.detach()) for each in (norm.weight, norm.bias, norm.running_mean, norm.running_var)]
     rest = np.float32(slope), *_drops(share, len(sizes))
     kept = _compiled().normalise_and_activate(
-        _rows(maps, lanes), _rows(found, lanes), ends, *arrays, norm.momentum, norm.eps, *rest
+        _rows(maps, lanes), _rows(found, lanes), ends, *arrays, momentum, eps, *rest
     )
-    if norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(len(sizes))
     return found, (ends, *kept), rest
 
 
 class _Activated(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, norm: _BatchNorm, slope: float, share: float
+        ctx: Any, maps: Tensor, weight: Tensor | None, bias: Tensor | None, norm: nn.Module, slope: float, share: float
     ) -> Tensor:
         found, ctx.kept, ctx.rest = _forth(maps, norm, slope, share)
         ctx.save_for_backward(maps)
@@ -157,7 +194,8 @@ class _Activated(torch.autograd.Function):
         parameters = [torch.empty(maps.shape[1]) for _ in range(2)]
         arrays = [_rows(each, lanes) for each in (maps, gradient, found)]
         _compiled().gradients(*arrays, *ctx.kept, *map(numbers, parameters), *ctx.rest)
-        return found, *parameters, None, None, None
+        of_parameters = parameters if ctx.needs_input_grad[1] else (None, None)
+        return found, *of_parameters, None, None, None
 
 
 class _Scaled(torch.autograd.Function):

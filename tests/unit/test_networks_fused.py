@@ -61,6 +61,27 @@ def test_values_gradients_and_statistics_are_those_of_the_modules_in_double(
     assert norm.num_batches_tracked == 1
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 4e-6), (torch.bfloat16, 2**-8)])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("training", [True, False])
+def test_instance_normalisation_and_activation_are_the_modules_in_double(
+    shape: tuple[int, ...], training: bool, dtype: torch.dtype, tolerance: float
+):
+    norm, activation = blocks.instance_norm(len(shape) - 2, shape[1]).train(training), nn.LeakyReLU(0.1)
+    maps = last((3 * torch.randn(shape) + 4).to(dtype)).requires_grad_()
+    double = maps.detach().double().requires_grad_()
+    found, expected = activated(maps, norm, activation), activation(F.instance_norm(double))
+    assert together(found)
+    assert (found.dtype, found.stride()) == (dtype, maps.stride())
+    arriving = last(torch.randn(shape).to(dtype))
+    found.backward(arriving)
+    expected.backward(arriving.double())
+    for one, other in ((found, expected), (maps.grad, double.grad)):
+        assert (one.double() - other).abs().max() <= tolerance * other.abs().max()
+    with torch.no_grad():
+        assert torch.equal(activated(maps, norm, activation), found)
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 2**-8)])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("activation", [nn.ReLU(), nn.LeakyReLU(0.1)])
