@@ -86,10 +86,11 @@ class _Structure(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, near: Tensor, known: Tensor) -> Tensor:
         total, overlap = np.zeros((len(logits), 2)), np.zeros((*near.shape[:2], 2))
-        ctx.given = [numbers(each) for each in (target, near, known)]
-        ctx.save_for_backward(logits)
-        _compiled().sums_of_structure(_positions(logits), *ctx.given, np.float32(_GAIN), total, overlap)
-        ctx.weights = np.maximum(total[:, 0], 1)
+        ctx.target = numbers(target)
+        ctx.kept = np.empty((len(logits), logits.shape[1] + 1, known.shape[1]), np.float32)
+        given = (numbers(each) for each in (target, near, known))
+        _compiled().sums_of_structure(_positions(logits), *given, np.float32(_GAIN), total, overlap, ctx.kept)
+        ctx.like, ctx.weights = (logits.shape, logits.dtype), np.maximum(total[:, 0], 1)
         both, either = overlap[..., 0] + _SMOOTH, overlap[..., 1] + _SMOOTH
         ctx.of_overlap = np.stack((-1 / either, both / either**2), axis=-1) / both.size
         found = (total[:, 1] / ctx.weights).mean() + (1 - both / either).mean()
@@ -98,13 +99,11 @@ class _Structure(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        (logits,) = ctx.saved_tensors
-        found, arriving = torch.empty_like(logits), gradient.item()
-        by_sum = arriving / (len(logits) * ctx.weights), arriving * ctx.of_overlap
-        _compiled().gradient_of_structure(
-            _positions(logits), *ctx.given, np.float32(_GAIN), *(each.astype(np.float32) for each in by_sum),
-            _positions(found),
-        )  # fmt: skip
+        (count, channels, *space), dtype = ctx.like
+        found, arriving = torch.empty(count, *space, channels, dtype=dtype).movedim(-1, 1), gradient.item()
+        by_sum = arriving / (count * ctx.weights), arriving * ctx.of_overlap
+        of_sums = (each.astype(np.float32) for each in by_sum)
+        _compiled().gradient_of_structure(ctx.target, ctx.kept, *of_sums, _positions(found))
         return found, None, None, None
 
 
