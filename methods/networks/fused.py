@@ -8,7 +8,7 @@ read it twice and write it once each way, and zeros are computed from a place an
 from __future__ import annotations
 
 import math
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -169,12 +169,18 @@ def _forth(maps: Tensor, norm: Any, slope: float, share: float) -> tuple[Tensor,
         if norm.num_batches_tracked is not None:
             norm.num_batches_tracked.add_(len(sizes))
     lanes = _lanes(maps, math.gcd(*sizes))
-    ends = np.cumsum(sizes, dtype=np.int64) * (maps.numel() // len(maps)) // lanes
+    ends = _ends(sizes, maps.numel() // len(maps), lanes)
     rest = np.float32(slope), *_drops(share, len(sizes))
     kept = _compiled().normalise_and_activate(
         _rows(maps, lanes), _rows(found, lanes), ends, *arrays, momentum, eps, *rest
     )
     return found, (ends, *kept), rest
+
+
+@lru_cache(maxsize=256)
+def _ends(sizes: tuple[int, ...], each: int, lanes: int) -> Any:
+    """Rows before the end of every batch, of samples of ``each`` numbers."""
+    return np.cumsum(sizes, dtype=np.int64) * each // lanes
 
 
 class _Activated(torch.autograd.Function):
