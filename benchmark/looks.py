@@ -33,7 +33,8 @@ class Looks:
         alpha: error rate over all looks and all comparisons of an endpoint.
         added: ids of the cells that are not in the plan.
         history: per finished look its number of seeds, the error rate that may have been spent by then, and the
-            comparisons that were open, decided, or could not be looked at.
+            comparisons that were open, decided, or could not be looked at; and ``unfinished``, ids of its cells that
+            had failed by then (older files lack it).
     """
 
     counts: tuple[int, ...]

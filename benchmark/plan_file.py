@@ -112,6 +112,18 @@ def _check_weak(plan: Plan, entry: DataEntry, where: str) -> None:
         )
 
 
+def _check_shapes(plan: Plan, entry: DataEntry, where: str) -> None:
+    if entry.shapes == HELD_OUT:
+        return
+    if entry.shapes not in datasets.names():
+        raise ConfigError(f"{where}: no dataset {entry.shapes!r}{nearest(entry.shapes, (HELD_OUT, *datasets.names()))}")
+    if not any(methods.get(method.name).wants_shapes for method in plan.methods_on(entry)):
+        raise ConfigError(
+            f"{where}: no method of this plan learns from unpaired label maps; add one, such as mask_mix_adv, or "
+            "remove shapes"
+        )
+
+
 def _check(plan: Plan, where: str) -> None:
     if not plan.name.replace("_", "").replace("-", "").isalnum():
         raise ConfigError(f"{where}: name may hold letters, digits, - and _ only, got {plan.name!r}")
@@ -149,10 +161,6 @@ def _check(plan: Plan, where: str) -> None:
                 raise ConfigError(
                     f"{where}: fold must be in 1..{datasets.get(entry.name).folds} for {entry.name}, got {fold}"
                 )
-        if entry.shapes != HELD_OUT and entry.shapes not in datasets.names():
-            raise ConfigError(
-                f"{where}: shapes: no dataset {entry.shapes!r}{nearest(entry.shapes, (HELD_OUT, *datasets.names()))}"
-            )
         for key in entry.training:
             if key not in known:
                 raise ConfigError(f"{where}: dataset {entry.name}: training: unknown key {key!r}{nearest(key, known)}")
@@ -164,6 +172,7 @@ def _check(plan: Plan, where: str) -> None:
             except methods.BrokenMethod as error:
                 raise ConfigError(f"{where}: {error}") from error
         _check_weak(plan, entry, f"{where}: dataset {entry.name}: weak")
+        _check_shapes(plan, entry, f"{where}: dataset {entry.name}: shapes")
     cells = list(plan.cells())  # all of them: each checks its own hyper-parameters and options
     if not cells:
         raise ConfigError(f"{where}: no cell is left: " + "; ".join(plan.dropped()))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from methods.networks import trust
 
 from . import ROOT, device, receipt, shapes
 from .evaluate import validation_dice
-from .plan import Cell
+from .plan import HELD_OUT, Cell
 from .pulse import Pulse, meanwhile
 from .relabel import Relabeller
 from .seeding import derive, streams
@@ -54,9 +54,9 @@ class Places:
 def default_places(data: str | None = None, results: str | None = None) -> Places:
     """Results and cache in the checkout (or BENCH_RESULTS, BENCH_CACHE); data as ``datasets.base.data_root`` says."""
     return Places(
-        results=Path(results or os.environ.get("BENCH_RESULTS") or ROOT / "results"),
+        results=Path(results or os.environ.get("BENCH_RESULTS") or ROOT / "results").expanduser(),
         data=data_root(data),
-        cache=Path(os.environ.get("BENCH_CACHE") or ROOT / ".bench_cache"),
+        cache=Path(os.environ.get("BENCH_CACHE") or ROOT / ".bench_cache").expanduser(),
     )
 
 
@@ -72,6 +72,7 @@ class Prepared:
     trainer: Trainer
     on: dict[str, Any]
     notes: tuple[str, ...]
+    beside: dict[str, str]  # for the receipt, see beside_hashes
 
 
 def prepare(
@@ -103,6 +104,7 @@ def prepare(
         *_never_relabelled(method, cell.training.steps),
         *filter(None, [_passed_over(cell, dataset, split), left_out(split, dataset.groups())]),
     )
+    (beside,) = beside_hashes([cell], places)
     validate = partial(
         validation_dice, vault=vault, keys=split.val, training=cell.training, heartbeat=pulse.again, **on
     )
@@ -112,7 +114,7 @@ def prepare(
         cell.training,
         seed=cell.seed,
         folder=folder,
-        origin=f"{receipt.source(cell.method)} {dataset.fingerprint()}",
+        origin=" ".join([receipt.source(cell.method), dataset.fingerprint(), *beside.values()]),
         validate=validate if split.val else None,
         checkpoint_seconds=checkpoint_seconds,
         heartbeat=partial(pulse, "train"),
@@ -121,7 +123,7 @@ def prepare(
         machine=receipt.where(where, dtype),
         **on,
     )
-    return Prepared(dataset, split, vault, method, feed, trainer, on, notes)
+    return Prepared(dataset, split, vault, method, feed, trainer, on, notes, beside)
 
 
 def open_dataset(cell: Cell, places: Places) -> Dataset:
@@ -154,6 +156,22 @@ def data_hashes(cells: Iterable[Cell], places: Places, *, may_lack: bool = False
                 known[key] = ""
         found.append(known[key])
     return found
+
+
+def beside_hashes(cells: Sequence[Cell], places: Places, *, may_lack: bool = False) -> list[dict[str, str]]:
+    """Hashes of what each cell reads beside its own data, by their keys in receipts; of what it does not read, none.
+
+    ``shapes_data`` are the data of the dataset that lends it shapes, ``weights`` the file its encoder starts from.
+
+    Raises:
+        MissingData: unless a dataset ``may_lack``, which then has no hash.
+    """
+    lenders = {cell.shapes: cell for cell in cells if cell.shapes not in ("", HELD_OUT)}
+    lent = [replace(c, dataset=name, options=datasets.get(name).Options(), weak=None) for name, c in lenders.items()]
+    shown = dict(zip(lenders, data_hashes(lent, places, may_lack=may_lack), strict=True))
+    files = {name: _weights_file(name)[1] for name in {cell.training.network for cell in cells}}
+    found = [{"shapes_data": shown.get(cell.shapes), "weights": files[cell.training.network]} for cell in cells]
+    return [{key: value for key, value in each.items() if value} for each in found]
 
 
 def split_of(cell: Cell, dataset: Dataset) -> Split:
@@ -211,12 +229,21 @@ def encoder_weights(network: str) -> tuple[dict[str, str], str]:
     model = networks.encoder_of(network)
     if not network.endswith(networks.PRETRAINED):
         return {}, f"encoder {model} is trained from scratch"
-    folder = os.environ.get("BENCH_WEIGHTS")
-    paths = [Path(folder) / f"{model}{end}" for end in (".safetensors", ".pth", ".pt")] if folder else []
-    for path in filter(Path.is_file, paths):
-        digest = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+    path, digest = _weights_file(network)
+    if path is not None:
         return {"weights": str(path)}, f"encoder {model} starts from {path.name} (blake2b {digest})"
     return {}, f"encoder {model} starts from the weights that timm names for it"
+
+
+def _weights_file(network: str) -> tuple[Path | None, str]:
+    """The file in ``BENCH_WEIGHTS`` that a pre-trained encoder starts from, and its digest; None: there is none."""
+    folder = os.environ.get("BENCH_WEIGHTS")
+    if not (folder and network.startswith(networks.ENCODER) and network.endswith(networks.PRETRAINED)):
+        return None, ""
+    paths = [Path(folder) / f"{networks.encoder_of(network)}{end}" for end in (".safetensors", ".pth", ".pt")]
+    for path in filter(Path.is_file, paths):
+        return path, hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+    return None, ""
 
 
 def make_feed(

@@ -86,7 +86,7 @@ def _run(
     receipt.loaded()  # where no runner has asked before: what this process imports is of now
     ready = prepare(cell, places, folder, heartbeat=heartbeat, checkpoint_seconds=checkpoint_seconds)
     # before the first step: whoever edits a file or its data while the cell trains must not change what it was made of
-    made_of = _receipt(cell, manifest_of(ready.dataset, places.cache), ready.split, **ready.on)
+    made_of = _receipt(cell, manifest_of(ready.dataset, places.cache), ready.split, **ready.on) | ready.beside
     with ready.vault.watch(f"method {cell.method} in plan {cell.plan}"):
         promises.require_probabilities(ready.method, cell.training, **ready.on)
         ready.trainer.run()

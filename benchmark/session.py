@@ -12,6 +12,7 @@ from rich.console import Console
 
 from . import plan_file, preflight, receipt
 from .config import ConfigError, nearest
+from .execute import redo
 from .execute.lease import Lease
 from .execute.local import SILENCE_SECONDS, Event, Limits, Summary, default_workers, run_cells
 from .looks import cells_of
@@ -46,7 +47,7 @@ def run_plan(
 ) -> Summary:
     """Run what is left of a plan. Everything that can be wrong is checked before the first step of training.
 
-    ``cells``: of this plan, with seeds that it does not have itself perhaps; None: its own.
+    ``cells``: of this plan, with seeds that it does not have itself perhaps; None: its own and those added by looks.
 
     Raises:
         ConfigError, DataError, NotReady: the plan cannot run as it stands.
@@ -72,8 +73,9 @@ def run_plan(
 
             limits = Limits(wall=wall_limit, silence=silence)
             summary = run_cells(
-                todo, places, workers=slots, limits=limits, checkpoint_seconds=checkpoint_seconds(), listen=listen
-            )
+                todo, places, workers=slots, limits=limits, checkpoint_seconds=checkpoint_seconds(),
+                again=outdated(states), listen=listen,
+            )  # fmt: skip
     finally:
         for note in tracker.close() if tracker else []:
             console.print(note, markup=False)
@@ -89,11 +91,12 @@ def left_to_run(
 ) -> tuple[list[CellState], Forecast]:  # fmt: skip
     """Check all that can be wrong, show the plan, and say which cells are to be computed; arguments as of `run_plan`.
 
-    Records of stale cells that are to be computed again are removed.
+    Records of stale cells stay where they are, see `outdated`.
     """
-    cells = [cell for cell in (plan.cells() if cells is None else cells) if only is None or only in cell.title]
+    known = cells_of(plan, places.results / plan.name) if cells is None else cells
+    cells = [cell for cell in known if only is None or only in cell.title]
     if not cells:
-        raise ConfigError(f"plan {plan.name}: no cell has {only!r} in its title{nearest(only or '', _titles(plan))}")
+        raise ConfigError(f"plan {plan.name}: no cell has {only!r} in its title{nearest(only or '', _titles(known))}")
     preflight.check(cells, places, lambda line: console.print(line, markup=False))
     states = survey(cells, places)
     print_plan(plan, states, workers, console)
@@ -103,13 +106,16 @@ def left_to_run(
             forecast.learn(state.record)
         if state.state == "done":
             Lease(places.folder(state.cell)).sweep()
-        if state.state == "stale" and redo_stale:
-            (places.folder(state.cell) / "record.json").unlink()
     wanted = {"to do", "running"} | (set() if keep_failed else {"failed"}) | ({"stale"} if redo_stale else set())
     for sentence in () if redo_stale else stale(states):
         line = f"{sentence}; kept as they are, repeat with --redo-stale to compute them again"
         console.print(line, markup=False, soft_wrap=True)
     return [state for state in states if state.state in wanted], forecast
+
+
+def outdated(states: Sequence[CellState]) -> dict[str, str]:
+    """Marks of the records of stale cells, by cell id: whoever takes such a cell to compute it removes that record."""
+    return {state.cell.id: redo.mark(state.record) for state in states if state.state == "stale" and state.record}
 
 
 def run_until_decided(name: str, *, only: str | None = None, console: Console, **settings: Any) -> Summary:
@@ -249,9 +255,9 @@ def tune_plan(
     return tune.tune(plan, places, workers=workers, say=say, tracker=tracker if track else None)
 
 
-def _titles(plan: Plan) -> list[str]:
-    """Words that the titles of a plan's cells are made of, without what stands before or behind them."""
-    words = {word.strip(_PUNCTUATION) for cell in plan.cells() for word in cell.title.split()}
+def _titles(cells: Sequence[Cell]) -> list[str]:
+    """Words that the titles of cells are made of, without what stands before or behind them."""
+    words = {word.strip(_PUNCTUATION) for cell in cells for word in cell.title.split()}
     return sorted(words - {""})
 
 

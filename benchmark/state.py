@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from . import receipt
 from .execute.lease import Lease
 from .plan import Cell
-from .prepare import Places, data_hashes
+from .prepare import Places, beside_hashes, data_hashes
 from .record import Record, read
 
 State = Literal["done", "stale", "failed", "running", "to do"]
@@ -25,13 +26,16 @@ class CellState:
     why: str = ""
     record: Record | None = None
     other_data: bool = False
-    """Stale since the files of its dataset changed: its numbers are of images that are no longer there."""
+    """Stale since files that it read changed: its numbers are of images, say, that are no longer there."""
 
 
-def state_of(cell: Cell, places: Places, data: str | None = None) -> CellState:
+def state_of(
+    cell: Cell, places: Places, data: str | None = None, beside: Mapping[str, str] = MappingProxyType({})
+) -> CellState:
     """Where a cell stands. "stale": finished, but its method's file or its data changed since; kept unless redone.
 
-    ``data`` is the hash of the data as they are now (None = not known here, so not compared).
+    ``data`` is the hash of the data as they are now (None = not known here, so not compared), ``beside`` what
+    `prepare.beside_hashes` finds now; records that do not know one of these hashes are not compared by it.
     """
     folder = places.folder(cell)
     record = read(folder)
@@ -47,7 +51,15 @@ def state_of(cell: Cell, places: Places, data: str | None = None) -> CellState:
         return CellState(cell, "stale", f"the file of {cell.method} changed since it ran", record)
     if data is not None and record.receipt.get("data") != data:
         return CellState(cell, "stale", f"the files of {cell.dataset} changed since it ran", record, other_data=True)
+    for key, words in (("shapes_data", f"files of {cell.shapes}"), ("weights", f"weights of {cell.training.network}")):
+        if _differ(record.receipt.get(key), beside.get(key)):
+            return CellState(cell, "stale", f"the {words} changed since it ran", record, other_data=True)
     return CellState(cell, "done", record=record)
+
+
+def _differ(recorded: str | None, now: str | None) -> bool:
+    """Whether two hashes are both known and not the same."""
+    return bool(recorded and now) and recorded != now
 
 
 def other_file(record: Record, now: str) -> bool:
@@ -60,8 +72,8 @@ def other_file(record: Record, now: str) -> bool:
 
 def survey(cells: Sequence[Cell], places: Places) -> list[CellState]:
     """The state of every cell, in order."""
-    hashes = data_hashes(cells, places, may_lack=True)
-    return [state_of(cell, places, data or None) for cell, data in zip(cells, hashes, strict=True)]
+    hashes = data_hashes(cells, places, may_lack=True), beside_hashes(cells, places, may_lack=True)
+    return [state_of(cell, places, data or None, beside) for cell, data, beside in zip(cells, *hashes, strict=True)]
 
 
 def counts(states: Sequence[CellState]) -> dict[str, int]:

@@ -11,8 +11,9 @@ from rich.console import Console
 from . import plan_file
 from .execute import slurm
 from .execute.server import ENVIRONMENT
+from .looks import cells_of
 from .prepare import Places, default_places
-from .session import left_to_run
+from .session import left_to_run, outdated
 from .state import duration
 
 
@@ -44,8 +45,8 @@ def submit_plan(
     folder = places.results / plan.name / "slurm"
     through = slurm.executor(folder)
     states, _ = left_to_run(
-        plan, places, only=only, workers=at_once or len(list(plan.cells())), keep_failed=keep_failed,
-        redo_stale=redo_stale, console=console,
+        plan, places, only=only, workers=at_once or len(cells_of(plan, places.results / plan.name)),
+        keep_failed=keep_failed, redo_stale=redo_stale, console=console,
     )  # fmt: skip
     cells = [state.cell for state in states if state.state != "running"]
     if len(cells) < len(states):
@@ -54,8 +55,14 @@ def submit_plan(
         console.print("nothing left to submit")
         return []
     where = str(Path(name).absolute()) if name.endswith((".yaml", ".yml")) else name
-    kept = environment(places)
-    jobs = [slurm.Job(where, cell.id, str(places.data), str(places.results), kept) for cell in cells]
+    kept, marks = environment(places), outdated(states)
+    jobs = [
+        slurm.Job(
+            where, cell.id, str(places.data), str(places.results), kept,
+            (str(places.folder(cell)), marks[cell.id]) if cell.id in marks else None,
+        )
+        for cell in cells
+    ]  # fmt: skip
     ids = slurm.submit(jobs, asked, through, name=plan.name, at_once=at_once or len(jobs))
     array, limit, verb = ids[0].partition("_")[0], duration(asked.minutes * 60.0), "python -m benchmark"
     for line in (

@@ -27,7 +27,7 @@ class Training:
             has its share, where the dataset knows strata; or the "first" of the published list.
         overlap: share by which neighbouring windows overlap in sliding-window inference, in [0, 1).
         stride: voxels between neighbouring windows along each axis instead, as published protocols give it; needs
-            ``patch``.
+            ``patch``, and no ``overlap``.
         network_options: what else the network takes, by name; ``{dropout: 0.1}``, say, for a narrow V-Net, which may
             lose a class for good when half of its last few channels are dropped.
     """
@@ -67,6 +67,8 @@ class Training:
                 raise ValueError(
                     f"{name} is of {holder} {only} alone, and {holder} is {getattr(self, holder)}; remove it"
                 )
+        if self.stride is not None and self.overlap != Training.overlap:
+            raise ValueError(f"overlap is of windows without stride alone, and stride is {self.stride}; remove it")
         if self.patch is not None and (not self.patch or min(self.patch) < 1):
             raise ValueError(f"patch must be sides of 1 or more pixels or voxels, got {list(self.patch)}")
         given = sorted({"ndim", "channels", "classes", "width"} & set(self.network_options))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .execute.child import FAULTS
 from .execute.lease import Lease
 from .preflight import NotReady
 from .studies import Study
@@ -18,6 +19,11 @@ _NO_MEMORY = re.compile(
     r"^(?:[\w.]*MemoryError\b|[\w.]*Error: .*(?:out of memory|can't allocate memory|_ALLOC_FAILED))", re.MULTILINE
 )
 """How a traceback ends that was for want of memory, on a GPU or a CPU."""
+
+_FAULT = re.compile(rf"^OSError: (\[Errno (?:{'|'.join(str(int(code)) for code in sorted(FAULTS))})\].*)", re.MULTILINE)
+"""How one ends that was for a fault of the machine."""
+
+NO_MEMORY = "out of memory"
 
 
 @dataclass
@@ -34,20 +40,38 @@ class Trial:
     values: dict[int, float] | None = None
     sealed: str = ""
     device: str | None = None
+    fault: str = ""
+    """The machine's, as the worker told it: on a full disk, its log has no room for it."""
 
     @property
     def log(self) -> Path:
         return self.folder / "log.txt"
 
-    def out_of_memory(self) -> bool:
-        """Whether that is what ended it, which says nothing of its setting: others were on the device."""
+    def no_fault_of_its_own(self) -> str:
+        """What ended it without saying anything of its setting: memory, which others used, the machine, or a signal.
+
+        Empty: nothing of the kind.
+        """
+        if self.process.exitcode <= 0:
+            return "killed" if self.process.exitcode < 0 else ""
         try:
-            return self.process.exitcode > 0 and bool(_NO_MEMORY.search(self.log.read_text(errors="replace")))
+            text = self.log.read_text(errors="replace")
         except OSError:
-            return False
+            text = ""
+        if _NO_MEMORY.search(text):
+            return NO_MEMORY
+        found = _FAULT.search(text.rpartition("Traceback (most recent call last):")[2])
+        return self.fault or (found[1] if found else "")
 
 
-@contextmanager
+def clear(folder: Path) -> None:
+    """Remove the weights that an ended trial leaves, also half-written ones: none is resumed. Curves and log stay."""
+    for path in (folder / "checkpoint.pt", *folder.glob("snapshot-*.pt"), *folder.glob(".*.pt.*")):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+@contextlib.contextmanager
 def alone(study: Study, root: Path) -> Iterator[None]:
     """Hold the lease of a study for as long as the block lasts.
 

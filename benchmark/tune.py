@@ -30,7 +30,7 @@ from .preflight import NotReady
 from .prepare import Places
 from .seeding import derive
 from .studies import Study, on_data, studies, tuned_plan
-from .trials import Trial, alone, short
+from .trials import NO_MEMORY, Trial, alone, clear, short
 
 POLL_SECONDS = 0.05
 
@@ -163,6 +163,7 @@ class _Runner:
             for trial in running:
                 trial.process.kill()
                 trial.process.join()
+                clear(trial.folder)
         best = self._best()
         for sentence in log.finish(best) if log else ():
             self.say(sentence)
@@ -198,10 +199,14 @@ class _Runner:
                 # it was asked for has some of its parameters only; the default's are known from where it was queued.
                 self.optuna.enqueue_trial(trial.system_attrs.get("fixed_params", {}) | trial.params)
                 self.optuna.tell(trial.number, state=self.states.FAIL)
+                clear(self._folder(trial.number))
+
+    def _folder(self, number: int) -> Path:
+        return self.root / "trials" / f"{self.study.id}-{number}"
 
     def _start(self, context: Any, device: str | None) -> Trial:
         handle = self.optuna.ask(self.distributions)
-        folder = self.root / "trials" / f"{self.study.id}-{handle.number}"
+        folder = self._folder(handle.number)
         shutil.rmtree(folder, ignore_errors=True)
         ours, theirs = context.Pipe()
         trial = Trial(self.study, handle, handle.number, folder, dict(handle.params), values={}, device=device)
@@ -216,8 +221,8 @@ class _Runner:
         try:
             while trial.pipe.poll():
                 kind, told = trial.pipe.recv()
-                if kind == "sealed":
-                    trial.sealed = told
+                if kind in ("sealed", "fault"):
+                    setattr(trial, kind, told)
                     return False
                 step, dice = told
                 trial.values[step] = dice
@@ -241,13 +246,11 @@ class _Runner:
         return median(others) if len(others) >= 3 and trial.params != self.study.default else -1.0
 
     def _tell(self, trial: Trial, pruned: bool, log: Any) -> None:
-        """Close a trial. Diverged counts as pruned: it was tried.
-
-        A worker killed from outside is asked again, as is one for which memory was out, with fewer beside it.
-        """
+        """Close a trial. Diverged counts as pruned: it was tried. Ended by no fault of its own, it is asked again."""
         assert trial.values is not None
         trial.process.join()
         trial.pipe.close()
+        clear(trial.folder)
         if trial.sealed:
             self.optuna.tell(trial.handle, state=self.states.FAIL)
             raise SealedLabel(
@@ -255,17 +258,9 @@ class _Runner:
                 f"{trial.sealed}"
             )
         final = trial.values.get(self.study.cell.training.steps)
-        no_memory = not pruned and final is None and trial.out_of_memory()
-        if no_memory or (not pruned and final is None and trial.process.exitcode < 0):
-            self.optuna.tell(trial.handle, state=self.states.FAIL)
-            self.optuna.enqueue_trial(trial.params)
-            self.killed += 1
-            self.workers = max(1, self.workers - no_memory)
-            kind = "killed"
-            state = f"out of memory, asked again, now {self.workers} at a time" if no_memory else "killed, asked again"
-            if self.killed > self.budget.trials:
-                why = "running out of memory: run fewer --workers" if no_memory else "being killed"
-                raise NotReady(f"{self.study.name}: workers keep {why}; see {trial.log}")
+        why = trial.no_fault_of_its_own() if not pruned and final is None else ""
+        if why:
+            state, kind = self._ask_again(trial, why), "killed"
         elif final is not None and isfinite(final):
             self.optuna.tell(trial.handle, final)
             state, kind = f"val Dice {final:.4f}", "finished"
@@ -276,6 +271,21 @@ class _Runner:
         self.say(f"{self.study.name} trial {trial.number}: {state}  {short(trial.params)}")
         if log:
             log.trial(trial.number, trial.params, trial.values, final, kind)
+
+    def _ask_again(self, trial: Trial, why: str) -> str:
+        """Queue the setting of a trial that was not tried; what to say. Where memory was out, with fewer beside it.
+
+        Raises:
+            NotReady: it happens again and again.
+        """
+        self.optuna.tell(trial.handle, state=self.states.FAIL)
+        self.optuna.enqueue_trial(trial.params)
+        self.killed += 1
+        self.workers = max(1, self.workers - (why == NO_MEMORY))
+        if self.killed > self.budget.trials:
+            keep = {NO_MEMORY: "running out of memory: run fewer --workers", "killed": "being killed"}
+            raise NotReady(f"{self.study.name}: workers keep {keep.get(why, f'failing: {why}')}; see {trial.log}")
+        return f"{why}, asked again" + (f", now {self.workers} at a time" if why == NO_MEMORY else "")
 
 
 def _distribution(searched: Range, default: Any) -> Any:

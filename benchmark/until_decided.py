@@ -7,15 +7,17 @@ Cells that are added have the ids that the plan would give them with more seeds:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from . import looks as looks_file
 from .config import ConfigError
 from .execute.local import Summary
 from .looks import Looks
 from .plan import Cell, Plan
+from .record import read
 from .report import frame, summary, verdicts
 from .report.sequential import levels, spent
 
@@ -37,7 +39,8 @@ class Standing:
 def run(plan: Plan, folder: Path, declared: Looks, run_cells: Run, say: Callable[[str], None]) -> Summary:
     """Run the plan's cells, look, add seeds where verdicts are open, and so on to the last look.
 
-    A run that was interrupted goes on where it stood; nobody looks before every cell of a look has ended.
+    A run that was interrupted goes on where it stood; nobody looks before every cell of a look has ended. Where one
+    that had failed has finished since, its look is taken for the comparisons that could not be looked at without it.
 
     Args:
         plan: the plan.
@@ -59,12 +62,9 @@ def run(plan: Plan, folder: Path, declared: Looks, run_cells: Run, say: Callable
         if left:
             say(f"look {look + 1} has to wait for {left} cells that run elsewhere; then repeat this command")
             break
-        if look >= len(looks.history):
-            found = standing(plan, folder, look)
-            say(f"look {look + 1} at {looks.counts[look]} seeds: {_told(found)}")
-            last = look + 1 == len(looks.counts)
-            added = () if last else tuple(cell.id for cell in _wanted(plan, looks, look + 1, found))
-            looks = _noted(looks, look, found, added)
+        unfinished = [cell.id for cell in cells if not _finished(folder / cell.id)]
+        if look >= len(looks.history) or set(looks.history[look].get("unfinished", ())) - set(unfinished):
+            looks = _taken(plan, folder, looks, look, unfinished, say)
             looks_file.write(folder, looks)
         if not looks.history[look]["added"]:
             break
@@ -93,8 +93,8 @@ def agreed(folder: Path, declared: Looks) -> Looks:
     return known
 
 
-def standing(plan: Plan, folder: Path, look: int) -> Standing:
-    """The verdicts on Dice, as the report will give them, of all that has reached a look."""
+def standing(plan: Plan, folder: Path, look: int, settled: Collection[str] = ()) -> Standing:
+    """The verdicts on Dice, as the report will give them, of all that has reached a look, less ``settled`` ones."""
     results = frame.load(folder, plan)
     by_class = summary.class_values(results, metrics=("dice", "hd95"), selection=summary.HEADLINE)
     designs = verdicts.designs(results, summary.patient_values(by_class))
@@ -104,6 +104,8 @@ def standing(plan: Plan, folder: Path, look: int) -> Standing:
     wanted: set[str] = set()
     for row in judged[judged["endpoint"] == verdicts.ENDPOINTS[0].name].itertuples():
         name = f"{row.label} against {row.reference}, {row.dataset} {row.amount}"
+        if name in settled:
+            continue
         if row.verdict not in ("", "not separable"):
             decided.append(f"{name}: {row.verdict}")
         elif row.verdict and row.look == look + 1:
@@ -131,8 +133,34 @@ def _wanted(plan: Plan, looks: Looks, look: int, found: Standing) -> list[Cell]:
     return [cell for cell in further if cell.id not in known and replace(cell, seed=0).id in sides]
 
 
-def _noted(looks: Looks, look: int, found: Standing, added: tuple[str, ...]) -> Looks:
-    told = {
+def _finished(folder: Path) -> bool:
+    done = read(folder)
+    return done is not None and done.status == "finished"
+
+
+def _taken(
+    plan: Plan, folder: Path, looks: Looks, look: int, unfinished: Sequence[str], say: Callable[[str], None]
+) -> Looks:
+    """The looks once one is taken, or taken again: then comparisons that were decided or open keep what was found.
+
+    A second test of those would be one look more than was declared.
+    """
+    before: dict[str, Any] = looks.history[look] if look < len(looks.history) else {}
+    settled = {*before.get("open", ()), *(text.rpartition(": ")[0] for text in before.get("decided", ()))}
+    found = standing(plan, folder, look, settled)
+    again = ", again for the comparisons that lacked cells" if before else ""
+    say(f"look {look + 1} at {looks.counts[look]} seeds{again}: {_told(found)}")
+    last = look + 1 == len(looks.counts)
+    added = () if last else tuple(cell.id for cell in _wanted(plan, looks, look + 1, found))
+    told = _noted(looks, look, found, added) | {"unfinished": list(unfinished)}
+    for key in ("decided", "open", "added"):
+        told[key] = [*before.get(key, ()), *told[key]]
+    history = (*looks.history[:look], told, *looks.history[look + 1 :])
+    return replace(looks, added=(*looks.added, *added), history=history)
+
+
+def _noted(looks: Looks, look: int, found: Standing, added: tuple[str, ...]) -> dict[str, Any]:
+    return {
         "seeds": looks.counts[look],
         "level": levels(looks.alpha, looks.counts, looks.spending)[look],
         "spent": spent(looks.alpha, looks.counts[look] / looks.counts[-1], looks.spending),
@@ -141,7 +169,6 @@ def _noted(looks: Looks, look: int, found: Standing, added: tuple[str, ...]) -> 
         "waiting": list(found.waiting),
         "added": list(added),
     }
-    return replace(looks, added=(*looks.added, *added), history=(*looks.history, told))
 
 
 def _promise(looks: Looks) -> str:

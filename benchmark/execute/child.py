@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import threading
@@ -17,6 +18,9 @@ from methods.base import Method
 from ..plan import Cell
 from ..prepare import Places, prepare
 from ..run import run_cell
+
+FAULTS = frozenset({errno.EIO, errno.ENOMEM, errno.ENOSPC, errno.ESTALE, errno.EDQUOT})
+"""Errors of the system that tell of a machine, its disks and its memory, and not of what ran there."""
 
 
 def main(
@@ -45,9 +49,19 @@ def main(
 def trial(cell: Cell, places: Places, folder: Path, pipe: Connection, threads: int, device: str | None) -> None:
     """Train one trial of a tuning study; tell ``("val", (step, dice))`` at every rung. Test labels stay sealed.
 
-    Whoever asks for one is told as ``("sealed", reason)``: such a study must not go on.
+    Whoever asks for one is told as ``("sealed", reason)``: such a study must not go on. A fault of the machine is told
+    as ``("fault", reason)``: where the disk is full, the log does not hold it.
     """
-    _set_up(folder, pipe, threads, device)
+    try:
+        _set_up(folder, pipe, threads, device)
+        _train(cell, places, folder, pipe)
+    except OSError as error:
+        if error.errno in FAULTS:
+            pipe.send(("fault", str(error)))
+        raise
+
+
+def _train(cell: Cell, places: Places, folder: Path, pipe: Connection) -> None:
     ready = prepare(cell, places, folder)
     trainer = ready.trainer
     measured = trainer.validate

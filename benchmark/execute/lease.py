@@ -41,7 +41,7 @@ class Lease:
                 return False
             self._path.unlink(missing_ok=True)
             owner = {"host": socket.gethostname(), "pid": os.getpid(), "born": psutil.Process().create_time()}
-            self._owner = owner | _birth(os.getpid()) | {"taken": uuid.uuid4().hex}
+            self._owner = owner | _birth(os.getpid()) | _space() | {"taken": uuid.uuid4().hex}
             try:
                 self._create(json.dumps(self._owner))
             except FileExistsError:
@@ -49,7 +49,7 @@ class Lease:
             return True
 
     def alive(self) -> bool:
-        """Whether somebody holds this lease and still lives: by process on this host, by heartbeat on another."""
+        """Whether somebody holds this lease and still lives: by process on this host, by heartbeat elsewhere."""
         try:
             owner, age = self._read(), self._age()
         except FileNotFoundError:
@@ -58,6 +58,9 @@ class Lease:
             return age < WRITING_SECONDS
         # of another boot: before a restart, or on another machine that has the same name
         if owner["host"] != socket.gethostname() or owner.get("boot", _boot()) != _boot():
+            return age < STALE_SECONDS
+        # of another container on this machine: its process numbers mean other processes here, or none
+        if "space" in owner and owner["space"] != _space().get("space"):
             return age < STALE_SECONDS
         return _lives(owner)
 
@@ -168,6 +171,14 @@ def _birth(pid: int) -> dict[str, Any]:
     except OSError:
         return {}
     return {"boot": _boot(), "ticks": int(stat.rpartition(")")[2].split()[19])} if _boot() else {}
+
+
+def _space() -> dict[str, str]:
+    """Among which processes the numbers of processes hold, as containers have their own; empty where nobody says."""
+    try:
+        return {"space": os.readlink("/proc/self/ns/pid")}
+    except OSError:
+        return {}
 
 
 def _boot() -> str:

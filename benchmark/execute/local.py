@@ -10,7 +10,7 @@ import multiprocessing.connection
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from ..plan import Cell
 from ..prepare import Places
 from ..record import Record, read, write
 from ..run import describe
-from . import child
+from . import child, redo
 from .lease import BEAT_SECONDS, Lease
 from .server import GONE, fork_server, launch
 
@@ -112,6 +112,7 @@ def run_cells(
     threads: int = 1,
     limits: Limits = Limits(),
     checkpoint_seconds: float = 60.0,
+    again: Mapping[str, str] | None = None,
     listen: Callable[[Event], None] = lambda event: None,
 ) -> Summary:
     """Run every cell that has no finished record, ``workers`` at a time, each with ``threads`` threads.
@@ -119,6 +120,8 @@ def run_cells(
     Cells that another live runner holds, has ended since this call began, or takes over while this one sleeps, are
     skipped. On KeyboardInterrupt or SIGTERM the workers are ended; their checkpoints stay, and the next call goes on
     from there.
+
+    ``again``: marks of finished records (`redo.mark`) by cell id, each of which is removed once its cell is taken.
     """
     context = fork_server()
     waiting, summary = list(cells), Summary()
@@ -130,7 +133,8 @@ def run_cells(
         while waiting or running:
             while waiting and len(running) < slots:
                 cell = waiting.pop(0)
-                if not _take(lease := Lease(places.folder(cell)), places.folder(cell), seen[cell.id]):
+                marked = (again or {}).get(cell.id, "")
+                if not _take(lease := Lease(places.folder(cell)), places.folder(cell), seen[cell.id], marked):
                     summary.skipped += 1
                     listen(Event("skipped", cell, places.folder(cell), read(places.folder(cell))))
                     continue
@@ -169,10 +173,14 @@ def _written(folder: Path) -> int | None:
         return None
 
 
-def _take(lease: Lease, folder: Path, seen: int | None) -> bool:
-    """Whether the cell is ours: nobody else holds it, it is not finished, and nobody else tried it meanwhile."""
+def _take(lease: Lease, folder: Path, seen: int | None, marked: str) -> bool:
+    """Whether the cell is ours: nobody else holds it, it is not finished, and nobody else tried it meanwhile.
+
+    ``marked``: a finished record that is to be computed again goes now.
+    """
     if not lease.take():
         return False
+    redo.remove(folder, marked)
     done = read(folder)
     if done is not None and (done.status == "finished" or _written(folder) != seen):
         lease.release()

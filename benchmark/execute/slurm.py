@@ -21,6 +21,7 @@ from typing import Any
 
 from .. import ROOT
 from ..config import ConfigError, from_mapping
+from . import redo
 
 CLUSTER = "slurm"
 """The executor of submitit. It has others, of which "local" needs no cluster."""
@@ -94,13 +95,17 @@ def parse(text: str, where: str = "--slurm") -> Request:
 
 @dataclass(frozen=True)
 class Job:
-    """One cell. submitit pickles it, calls it in the job, and asks for its checkpoint at the time limit."""
+    """One cell. submitit pickles it, calls it in the job, and asks for its checkpoint at the time limit.
+
+    ``outdated``: the cell's folder and the mark of a finished record there that is to be computed again, see `redo`.
+    """
 
     plan: str
     cell_id: str
     data: str
     results: str
     environment: Mapping[str, str]
+    outdated: tuple[str, str] | None = None
 
     @property
     def command(self) -> list[str]:
@@ -111,6 +116,9 @@ class Job:
     def __call__(self) -> None:
         """Run the cell in a process of its own; a crash is put on record, and every failure fails this job only."""
         print(" ".join(self.command), flush=True)
+        if self.outdated:
+            folder, marked = self.outdated
+            redo.take_and_remove(Path(folder), marked)
         began = time.monotonic()
         code = subprocess.run(self.command, cwd=ROOT, env=os.environ | self.environment, check=False).returncode
         if code < 0 and code not in STOPPED:

@@ -121,6 +121,8 @@ def apply_rule(
     diagonals: Sequence[float] | np.ndarray,
     metric: str,
     rule: str = DEFAULT_RULE,
+    *,
+    measured: bool = False,
 ) -> np.ndarray:
     """What each row counts for under a rule; NaN where it is left out.
 
@@ -130,6 +132,7 @@ def apply_rule(
         diagonals: the rows' column ``PENALTIES[metric]``, ``(n,)``. Overlaps do not look at it.
         metric: which metric the values are, one of `HIGHER_IS_BETTER`.
         rule: name of one of `RULES`.
+        measured: the metric was measured, though all rows may be of maps that hold nothing, where it has no value.
 
     Returns:
         ``(n,)`` float64. Average it with ``nanmean`` *and* print how many rows of each status there were.
@@ -152,7 +155,7 @@ def apply_rule(
     for found in np.unique(status):
         _known(str(found), STATUSES, "status")
     unmeasured = np.isnan(raw) & (metric in OPTIONAL)
-    if not unmeasured.all():  # then NaN is what both_empty has in a column that was measured
+    if measured or not unmeasured.all():  # then NaN is what both_empty has in a column that was measured
         unmeasured &= status != "both_empty"
     strange = (status == "ok") & ~np.isfinite(raw) & ~unmeasured
     if strange.any():

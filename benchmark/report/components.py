@@ -63,7 +63,7 @@ def decomposition(results: Results, designs: Mapping[Key, Design]) -> pd.DataFra
     rows = []
     for endpoint in ENDPOINTS:
         found: dict[tuple[str, str, str], list[np.ndarray]] = {}
-        for key in designs:
+        for key in (key for key in designs if key[0] != "upper"):
             found.setdefault((key[2], key[3], METHOD), []).append(_complete(designs[key], endpoint))
         for key, reference in pairs:
             if key in designs and reference in designs:

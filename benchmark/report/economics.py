@@ -11,7 +11,7 @@ inverted curve gets percentiles of a crossed bootstrap, which draws seeds and pa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +22,7 @@ from ..seeding import derive
 from .crossed import FEWEST_PATIENTS, FEWEST_SEEDS, Crossed, crossed
 from .frame import Results
 from .summary import key_of
+from .verdicts import ENDPOINTS
 
 SHARES = (0.90, 0.95)
 """Of the upper bound's Dice, for "labels to reach"."""
@@ -42,7 +43,8 @@ class Curve:
         keys: its entries, by rising number of labels; the last of a lower bound may be the upper bound.
         labels: labelled patients or videos of each, ``(k,)``.
         minutes: estimated minutes of annotation of each; NaN where no cost was recorded.
-        dice: ``(k, seeds, patients)``, all seeds and patients of the dataset; NaN where there is no value.
+        dice: ``(k, seeds, patients)``, all seeds and patients of the dataset; infinite where there is no value, NaN
+            where nothing is there and nothing was predicted.
     """
 
     role: str
@@ -94,7 +96,7 @@ def curves(results: Results, table: pd.DataFrame, designs: Mapping[Key, Mapping[
         distinct = [point for place, point in enumerate(ordered) if not place or point[0] > ordered[place - 1][0]]
         labels, minutes, keys = zip(*distinct, strict=True)
         seeds, patients = everything[dataset]
-        dice = np.array([designs[key]["dice"].reindex(seeds, columns=patients).to_numpy(np.float64) for key in keys])
+        dice = np.array([_whole(designs[key]["dice"], seeds, patients) for key in keys])
         found.append(Curve(role, label, dataset, kind, keys, np.array(labels), np.array(minutes), dice))
     return found
 
@@ -108,7 +110,7 @@ def area(curve: Curve, first: float, last: float, reference: Curve | None = None
         reference: subtract its area, on the seeds and patients that both have.
     """
     parts = []
-    for each in (curve,) if reference is None else (curve, reference):
+    for each in (curve,) if reference is None else paired(curve, reference):
         inside = (each.labels >= first) & (each.labels <= last)
         if inside.sum() < 2 or each.labels[inside][0] != first or each.labels[inside][-1] != last:
             return None
@@ -120,6 +122,7 @@ def area(curve: Curve, first: float, last: float, reference: Curve | None = None
 
 def labels_to_reach(curve: Curve, bound: Curve, share: float) -> Reading:
     """Labels at which a curve first reaches ``share`` of the Dice of ``bound``, an upper bound's curve."""
+    curve, bound = paired(curve, bound)
     common = _common([curve.dice, bound.dice])
 
     def read(means: np.ndarray, full: np.ndarray) -> np.ndarray:
@@ -137,6 +140,7 @@ def multiplier(curve: Curve, place: int, reference: Curve, axis: str = "labels")
         reference: the curve that is inverted.
         axis: "labels" or "minutes".
     """
+    curve, reference = paired(curve, reference)
     own, other = getattr(curve, axis)[place], getattr(reference, axis)
     common = _common([curve.dice[[place]], reference.dice])
 
@@ -144,6 +148,19 @@ def multiplier(curve: Curve, place: int, reference: Curve, axis: str = "labels")
         return _exp(reached(np.log(other), references, means[:, place])) / own
 
     return _reading(read, (curve, reference), common, other[0] / own, other[-1] / own)
+
+
+@lru_cache(maxsize=512)
+def paired(curve: Curve, reference: Curve) -> tuple[Curve, Curve]:
+    """Both with what predicting nothing is worth in the patients in whom the other, or another amount, has a value.
+
+    As in verdicts: curves would otherwise be compared without the errors that one makes where nothing is.
+    """
+    amounts, raw = len(curve.dice), np.concatenate([curve.dice, reference.dice])
+    ran = np.isfinite(raw).any(axis=2, keepdims=True)
+    filled = np.where(ran, ENDPOINTS[0].with_right_answers(raw), raw)
+    filled[~np.isfinite(filled)] = np.nan
+    return replace(curve, dice=filled[:amounts]), replace(reference, dice=filled[amounts:])
 
 
 def reached(places: np.ndarray, means: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -218,6 +235,11 @@ def _weights(labels: np.ndarray) -> np.ndarray:
     """Of the trapezoidal rule on the logarithmic axis, divided by its length."""
     steps = np.diff(np.log(labels))
     return (np.append(steps, 0) + np.append(0, steps)) / 2 / steps.sum()
+
+
+def _whole(table: pd.DataFrame, seeds: list[int], patients: list[str]) -> np.ndarray:
+    """Of one entry, with the seeds and patients that it lacks."""
+    return table.reindex(seeds, columns=patients, fill_value=np.inf).to_numpy(np.float64)
 
 
 def _universe(dataset: str, designs: Mapping[Key, Mapping[str, pd.DataFrame]]) -> tuple[list[int], list[str]]:

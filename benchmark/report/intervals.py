@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf, nan
 
 import numpy as np
 import pandas as pd
@@ -17,11 +18,11 @@ def intervals(entries: pd.DataFrame, designs: Mapping[Key, Design]) -> pd.DataFr
 
     Columns besides :data:`ENTRY`: ``dice_low`` and ``dice_high``, the 95 % interval of mean Dice over crossed seeds and
     patients, within [0, 1] (for the method on *other* labelled subsets and patients, unlike a standard deviation over
-    seeds); ``dice_sd_patients`` of the patients' means over seeds; ``hd95_median``, ``hd95_q1``, ``hd95_q3`` over
-    patients. A median gets no interval: bootstrapped ones are wrong too often (André et al., arXiv 2601.17103). Nor
-    does a failure rate, which `summary.entries` gives with its spread over seeds: (seed, case, class) rows are no
-    independent draws, which a binomial interval takes them for, and the crossed one has no width where nothing has
-    failed yet, which is where least is known.
+    seeds), of the patients who have a value in every seed; ``dice_sd_patients`` of the patients' means over seeds;
+    ``hd95_median``, ``hd95_q1``, ``hd95_q3`` over patients. A median gets no interval: bootstrapped ones are wrong too
+    often (André et al., arXiv 2601.17103). Nor does a failure rate, which `summary.entries` gives with its spread over
+    seeds: (seed, case, class) rows are no independent draws, which a binomial interval takes them for, and the crossed
+    one has no width where nothing has failed yet, which is where least is known.
 
     Args:
         entries: `summary.entries`.
@@ -31,8 +32,8 @@ def intervals(entries: pd.DataFrame, designs: Mapping[Key, Design]) -> pd.DataFr
     for key, design in designs.items():
         dice = design["dice"].to_numpy(np.float64)
         low, high = crossed(dice[:, np.isfinite(dice).all(axis=0)]).interval()
-        of_patients = design["dice"].mean()
-        quartiles = design["hd95"].mean().quantile([0.25, 0.5, 0.75])
+        of_patients, distances = (design[metric].replace(inf, nan).mean() for metric in ("dice", "hd95"))
+        quartiles = distances.quantile([0.25, 0.5, 0.75])
         rows.append((*key, np.fmax(low, 0.0) if low == low else low, np.fmin(high, 1.0) if high == high else high,
                      float(of_patients.std(ddof=1)), *quartiles))  # fmt: skip
     names = ["dice_low", "dice_high", "dice_sd_patients", "hd95_q1", "hd95_median", "hd95_q3"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from . import style
 from .frame import Results
 from .remarks import seed_marks
 from .style import Look, Picture, named
+from .summary import complete
 
 MOST_BELOW, MOST_LETTERS = 8, 52
 """Rows of a legend, and letters of one, that fit below a panel as wide as one column."""
@@ -26,9 +27,10 @@ def validation(
     drawn: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     lower = set(table.loc[table["role"] == "lower", "label"])
     marks = seed_marks(_at(table, smallest))
+    whole = set(results.cells["id"][complete(results)])
     for (dataset, amount), of in table[table["role"] != "upper"].groupby(["dataset", "amount"], sort=False):
         if smallest.get(dataset) == amount:
-            drawn[dataset, amount] = {entry.label: _mean_curve(results, entry.ids) for entry in of.itertuples()}
+            drawn[dataset, amount] = {entry.label: _mean_curve(results, entry.ids, whole) for entry in of.itertuples()}
     if not any(len(curve) > 1 for curves in drawn.values() for curve in curves.values()):
         return
 
@@ -76,12 +78,10 @@ def small_multiples(panels: dict[str, str], draw: Callable[[Any, str, str], None
     return figure
 
 
-def _mean_curve(results: Results, ids: Sequence[str]) -> np.ndarray:
-    """(steps, 2): mean validation Dice over the cells that have finished, at the steps that all of them measured."""
+def _mean_curve(results: Results, ids: Sequence[str], whole: Collection[str]) -> np.ndarray:
+    """(steps, 2): mean validation Dice over the cells in ``whole``, at the steps that all of them measured."""
     curves = [
-        {point["step"]: point["dice"] for point in results.records[name].validation}
-        for name in ids
-        if name in results.records and results.records[name].status == "finished"
+        {point["step"]: point["dice"] for point in results.records[name].validation} for name in ids if name in whole
     ]
     steps = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
     return np.array([(step, np.mean([curve[step] for curve in curves])) for step in steps]).reshape(-1, 2)

@@ -154,7 +154,9 @@ def _row(row: Row, table: Table, anchors: dict[str, int]) -> str:
     parts = [f'<th scope="row">{escape(row.label)}{badges}</th>']
     for number, width in table.cells(row):
         colspan = f' colspan="{width}"' if width > 1 else ""
-        sort = f' data-sort="{number.sort:.6g}"' if number.sort == number.sort else ""
+        known = number.sort == number.sort
+        place = f"{number.sort:.6g}".replace("inf", "Infinity")  # as JavaScript spells it
+        sort = f' data-sort="{place}"' if known else ""
         parts.append(f"<td{colspan}{sort}>{_number(number, anchors)}</td>")
     return f"<tr>{''.join(parts)}</tr>"
 

@@ -18,7 +18,7 @@ from .frame import Results
 from .multiples import smallest_amounts
 from .remarks import seed_marks
 from .style import Look, Picture, named
-from .summary import ENTRY, HEADLINE, worth
+from .summary import ENTRY, HEADLINE, complete, worth
 
 MOST_BINS, FEWEST_PER_BIN = 5, 6
 MOST_BANDS = 8
@@ -40,6 +40,7 @@ def sized(results: Results, table: pd.DataFrame, amounts: dict[str, str], rule: 
     cells = results.cells
     wanted = (cells["amount"] == cells["dataset"].map(amounts)) | (cells["role"] == "upper")
     wanted &= pd.MultiIndex.from_frame(cells[ENTRY]).isin(pd.MultiIndex.from_frame(table.loc[table["n"] > 0, ENTRY]))
+    wanted &= complete(results)
     scores = results.scores
     rows = (scores["selection"] == HEADLINE).to_numpy() & wanted.to_numpy()[scores["cell"].to_numpy()]
     scores = scores[rows & (scores["n_gt"] > 0).to_numpy()]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -17,6 +18,14 @@ from .summary import ENTRY
 from .wording import counted
 
 PLACE = [*ENTRY, "seed", "fold"]
+
+_MADE_OF = {
+    "data": ("files", "dataset"),
+    "shapes_data": ("files that lend shapes", "dataset", "lender"),
+    "weights": ("pre-trained weights", "dataset", "encoder"),
+    "split": ("splits", "dataset", "amount", "annotation", "role", "seed", "fold"),
+}
+"""What cells share that compare, as receipts call it: what it is in words, and by which columns."""
 
 
 def refuse(results: Results, plan_folder: Path, *, leave_out: bool = False) -> Results:
@@ -135,13 +144,14 @@ def _mixed_methods(results: Results) -> Iterator[str]:
 
 
 def _mixed_data(results: Results) -> Iterator[str]:
-    """Methods are compared on the same files and the same patients."""
+    """Methods are compared on the same files, of shapes and weights, too, and the same patients."""
     cells = results.cells.assign(
-        data=[_receipt(results, name, "data") for name in results.cells["id"]],
-        split=[_receipt(results, name, "split") for name in results.cells["id"]],
+        **{what: [_receipt(results, name, what) for name in results.cells["id"]] for what in _MADE_OF},
+        lender=[_setting(results, name, "shapes") for name in results.cells["id"]],
+        encoder=[_setting(results, name, "training", "network") for name in results.cells["id"]],
     )
     cells = cells[cells["status"] == "finished"]
-    for what, keys in (("data", ["dataset"]), ("split", ["dataset", "amount", "annotation", "role", "seed", "fold"])):
+    for what, (words, *keys) in _MADE_OF.items():
         # the upper bound has a split of its own, methods and lower bounds share theirs, and where some patients lack
         # scribbles, others are drawn
         known = cells[cells[what] != ""].assign(role=cells["role"].where(cells["role"] == "upper", "method"))
@@ -149,7 +159,7 @@ def _mixed_data(results: Results) -> Iterator[str]:
             if of[what].nunique() > 1:
                 first, other = (of[of[what] == value].iloc[0] for value in of[what].unique()[:2])
                 yield (
-                    f"cells of {first['dataset']} were made with different {'files' if what == 'data' else 'splits'}: "
+                    f"cells of {first['dataset']} were made with different {words}: "
                     f"{first['id']} with {first[what]}, {other['id']} with {other[what]}. They do not compare: "
                     f"python -m benchmark plan {results.called or results.plan} names the stale ones, {_run(results)} "
                     "--redo-stale computes them again."
@@ -179,6 +189,13 @@ def _outdated(results: Results, plan_folder: Path) -> Iterator[str]:
 def _receipt(results: Results, name: str, key: str) -> str:
     rec = results.records.get(name)
     return str(rec.receipt.get(key, "")) if rec is not None else ""
+
+
+def _setting(results: Results, name: str, *keys: str) -> str:
+    found: Any = results.records[name].cell if name in results.records else {}
+    for key in keys:
+        found = found.get(key, {})
+    return str(found or "")
 
 
 def _run(results: Results) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..metrics.policy import DEFAULT_RULE, apply_rule
+from ..metrics.policy import DEFAULT_RULE, OPTIONAL, apply_rule
 from .frame import METRICS, Results
 
 HEADLINE = "last"
@@ -109,7 +109,7 @@ def failure_rates(results: Results, counts: pd.DataFrame) -> pd.DataFrame:
         results: the records.
         counts: `status_counts` of one selection, by cell.
     """
-    kept = counts[_complete(results)[counts.index.to_numpy()]]
+    kept = counts[complete(results)[counts.index.to_numpy()]]
     keys = [*ENTRY, "seed"]
     found = results.cells[keys].join(kept, how="inner").groupby(keys, sort=False)[["rows", *STATUSES]].sum()
     bad = found["missed"] + found["spurious"] + found["failed"]
@@ -157,12 +157,15 @@ def worth(scores: pd.DataFrame, metric: str, rule: str) -> np.ndarray:
     """The column as it counts under the rule. Finite rows of status ok count for themselves under every rule."""
     values = scores[metric].to_numpy(np.float64, copy=True)
     odd = (scores["status"] != "ok").to_numpy() | ~np.isfinite(values)
+    if metric in OPTIONAL:  # a cell without any value was not measured
+        odd &= pd.Series(~np.isnan(values)).groupby(scores["cell"].to_numpy()).transform("any").to_numpy()
     values[odd] = apply_rule(
         values[odd],
         scores["status"].to_numpy()[odd].astype(str),
         scores["diagonal"].to_numpy()[odd],
         metric,
         rule,
+        measured=True,
     )
     return values
 
@@ -205,7 +208,7 @@ def cell_units(results: Results) -> np.ndarray:
 
 def _over_folds(results: Results, values: pd.DataFrame, extra: Sequence[str]) -> pd.DataFrame:
     """Means over the patients of every complete seed, all folds together."""
-    kept = values[_complete(results)[values["cell"].to_numpy()]]
+    kept = values[complete(results)[values["cell"].to_numpy()]]
     identity = results.cells[[*ENTRY, "seed"]].iloc[kept["cell"].to_numpy()].reset_index(drop=True)
     frame = pd.concat([identity, kept.drop(columns="cell").reset_index(drop=True)], axis=1)
     keys = [*ENTRY, "seed", *extra]
@@ -213,7 +216,7 @@ def _over_folds(results: Results, values: pd.DataFrame, extra: Sequence[str]) ->
     return frame.groupby(keys, sort=False, observed=True)[_metrics(frame)].mean().reset_index()
 
 
-def _complete(results: Results) -> np.ndarray:
+def complete(results: Results) -> np.ndarray:
     """Whether each cell belongs to a seed all of whose folds have finished."""
     cells = results.cells
     finished = (cells["status"] == "finished").groupby([cells[key] for key in [*ENTRY, "seed"]], sort=False)

@@ -61,7 +61,8 @@ def verdict_tables(table: pd.DataFrame, judged: pd.DataFrame, *, looked: bool = 
                 if row is None:
                     return EMPTY
                 other = _reference(row, against)
-                parts = _parts(row, endpoint, both_fail=min(rates[key_of(entry)], rates.get(other, 0)) >= FAILING)
+                fail = min(rates[key_of(entry)], rates.get(other, 0)) >= FAILING
+                parts = _parts(row, endpoint, both_fail=fail, looked=looked and against != STRONGEST)
                 text = _text(parts, named=row.reference if against == STRONGEST else "")
                 return Number(text, (*entry.ids, *cells.get(other, ())), row.difference, "", tuple(parts.items()))
 
@@ -70,7 +71,8 @@ def verdict_tables(table: pd.DataFrame, judged: pd.DataFrame, *, looked: bool = 
             whom = {LOWER: "the lower bound", STRONGEST: "the strongest rival"}.get(
                 against, f"the baseline {mine['reference'].iloc[0]}"
             )
-            note = _verdict_note(mine, endpoint, whom, what, looked=looked)
+            # rivals are picked and compared at the end alone
+            note = _verdict_note(mine, endpoint, whom, what, looked=looked and against != STRONGEST)
             fail = [_BOTH_FAIL] if any(BOTH_FAIL in number.text for row in rows for number in row.numbers) else []
             notes = (note, *fail, *screening(table, mine))
             key = (
@@ -154,7 +156,7 @@ def _reference(row: Any, against: str) -> Key:
     return ("lower" if against == LOWER else "method", row.reference, row.dataset, row.amount)
 
 
-def _parts(row: Any, endpoint: Endpoint, *, both_fail: bool = False) -> dict[str, str]:
+def _parts(row: Any, endpoint: Endpoint, *, both_fail: bool = False, looked: bool = False) -> dict[str, str]:
     """What is printed of a comparison: ``+9.4``, ``[6.1, 12.7]``, ``p = .003``, ``better``; only what there is.
 
     ``×0.62 [0.51, 0.75]`` where logarithms were compared. An equivalence shows the interval that it is read off.
@@ -163,7 +165,8 @@ def _parts(row: Any, endpoint: Endpoint, *, both_fail: bool = False) -> dict[str
     same = row.verdict == "equivalent"
     low, high = (row.low_90, row.high_90) if same else (row.low, row.high)
     if low == low:
-        found["interval"] = f"[{_shown(low, endpoint)}, {_shown(high, endpoint)}]" + (" (90 %)" if same else "")
+        level = (" (equivalence)" if looked else " (90 %)") if same else ""
+        found["interval"] = f"[{_shown(low, endpoint)}, {_shown(high, endpoint)}]{level}"
     if row.p_holm == row.p_holm:
         shown = probability(row.p_holm)
         found["p"] = f"p {shown}" if shown.startswith("<") else f"p = {shown}"
@@ -196,9 +199,14 @@ def _verdict_note(mine: pd.DataFrame, endpoint: Endpoint, whom: str, what: str, 
         f"difference of at least {margin}."
     )
     scale = "; tested as a difference of log(1 + HD95)" if endpoint.log else ""
+    wide, narrow = (
+        f"the {share} % interval" + (", at the level of its look so that it holds over all looks" if looked else "")
+        for share in (95, 90)
+    )
     return (
-        f"{what}, 95 % interval over crossed seeds and patients (uncorrected), p and verdict{scale}. {first} "
-        f"Equivalent: the 90 % interval (uncorrected), which is then the one printed, lies within ± {margin}. Else not "
+        f"{what}, {wide.removeprefix('the ')}, over crossed seeds and patients (uncorrected for other comparisons), p "
+        f"and verdict{scale}. {first} Equivalent: {narrow} (uncorrected), which is then the one printed, lies within "
+        f"± {margin}. Else not "
         f"separable, with the smallest difference (MDE) that this budget would detect in {100 * POWER:g} % of studies. "
         f"{none}"
     )

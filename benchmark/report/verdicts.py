@@ -76,8 +76,8 @@ def verdict(difference: Crossed, p_adjusted: Any, endpoint: Endpoint, *, level: 
     """better, worse, equivalent, not separable, or "" where there are too few seeds for any.
 
     Better and worse need significance after correction *and* a difference of at least the margin; equivalent needs the
-    90 % interval (``level``: narrower where results were looked at before) within the margin on both sides. One word,
-    or an array of them for many differences.
+    90 % interval (``level``: higher where results are looked at more than once) within the margin on both sides. One
+    word, or an array of them for many differences.
     """
     gain = difference.mean if endpoint.higher_is_better else np.negative(difference.mean)
     believed = (np.asarray(p_adjusted) < ALPHA) & (np.abs(gain) >= endpoint.margin)

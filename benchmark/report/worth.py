@@ -46,9 +46,10 @@ def tables(numbers: pd.DataFrame, table: pd.DataFrame) -> list[Table]:
     made = []
     if len(numbers):
         known: dict[Key, Any] = {
-            (row.quantity, row.role, row.label, row.dataset, row.amount): row for row in numbers.itertuples()
+            (row.quantity, row.role, row.label, row.dataset, row.amount): row
+            for row in numbers[numbers["amount"] != ""].itertuples()
         }
-        made = [_curves_table(known, shown), _multipliers_table(known, shown), _minutes_table(known, numbers, shown)]
+        made = [_curves_table(numbers, shown), _multipliers_table(known, shown), _minutes_table(known, numbers, shown)]
     return [each for each in made if any(number.sort == number.sort for row in each.rows for number in row.numbers)]
 
 
@@ -113,18 +114,31 @@ def _ends(found: Sequence[Curve], curve: Curve) -> tuple[float, float]:
     return min(labels), max(labels)
 
 
-def _curves_table(known: Mapping[Key, Any], shown: pd.DataFrame) -> Table:
-    datasets = list(dict.fromkeys(shown["dataset"]))
+def _curves_table(numbers: pd.DataFrame, shown: pd.DataFrame) -> Table:
+    """A column for each quantity of a dataset, and of each kind of labels where a dataset has several."""
+    of_curves = numbers[numbers["amount"] == ""]
+    known = {(row.dataset, row.kind, row.quantity, row.role, row.label): row for row in of_curves.itertuples()}
+    kinds = of_curves.groupby("dataset")["kind"].unique()
     heads = {AREA: "area (%)", GAIN: "gain", **{q: f"labels to {share:.0%}" for share, q in REACH.items()}}
-    wanted = [(dataset, q) for dataset in datasets for q in heads if any(k[0] == q and k[3] == dataset for k in known)]
+    wanted = [
+        (dataset, kind, quantity)
+        for dataset in dict.fromkeys(shown["dataset"])
+        for kind in kinds.get(dataset, ())
+        for quantity in heads
+        if any(key[:3] == (dataset, kind, quantity) for key in known)
+    ]
     rows = []
     for row in rows_of(shown, columns_of(shown), lambda entry: Number("", entry.ids)):
-        numbers = (known.get((quantity, row.role, row.label, dataset, "")) for dataset, quantity in wanted)
-        rows.append(Row(row.label, row.role, tuple(_shown(number) for number in numbers), row.marks))
+        found = (known.get((*place, row.role, row.label)) for place in wanted)
+        rows.append(Row(row.label, row.role, tuple(_shown(number) for number in found), row.marks))
+    columns = (
+        Column(dataset, heads[quantity] + (f", {kind}" if len(kinds[dataset]) > 1 else ""))
+        for dataset, kind, quantity in wanted
+    )
     return Table(
         "economics",
         "Label efficiency: the whole curve",
-        tuple(Column(dataset, heads[quantity]) for dataset, quantity in wanted),
+        tuple(columns),
         tuple(rows),
         (
             "Area: mean Dice (%) along the label curve, labels on a logarithmic axis, from the fewest to the most; "

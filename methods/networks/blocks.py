@@ -22,8 +22,6 @@ Norm = Callable[[int, int], nn.Module]
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
-_EPS = 1e-5
-
 _ALONE = 20480
 """A volume on its own is small, for PyTorch, up to so many numbers in channels × its first two axes."""
 

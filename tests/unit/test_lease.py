@@ -114,6 +114,38 @@ def test_a_lease_of_another_boot_is_known_by_its_heartbeat(tmp_path: Path, age: 
     assert Lease(tmp_path).alive() is alive
 
 
+@pytest.mark.parametrize(("age", "alive"), [(0, True), (STALE_SECONDS + 30, False)])
+def test_a_lease_of_another_container_on_this_machine_is_known_by_its_heartbeat(
+    tmp_path: Path, age: float, alive: bool
+) -> None:
+    """Name and boot are ours, but the owner's process number says nothing here."""
+    written(tmp_path, **ended_process(), space="pid:[1]", age=age)
+    assert Lease(tmp_path).alive() is alive
+    assert Lease(tmp_path).take() is not alive
+
+
+def test_an_owner_among_our_processes_is_asked_for_and_an_older_lease_does_not_say(tmp_path: Path) -> None:
+    ours = os.readlink("/proc/self/ns/pid")
+    assert Lease(tmp_path).take()
+    assert json.loads((tmp_path / "lease.json").read_text())["space"] == ours
+    for known in ({"space": ours}, {}):
+        written(tmp_path, **ended_process(), **known)
+        assert not Lease(tmp_path).alive()
+
+
+def test_where_nobody_tells_containers_apart_processes_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(path: str) -> str:
+        raise OSError(2, "No such file or directory", path)
+
+    monkeypatch.setattr(os, "readlink", unknown)
+    assert Lease(tmp_path).take()
+    assert "space" not in json.loads((tmp_path / "lease.json").read_text())
+    _aged(tmp_path / "lease.json", STALE_SECONDS + 30)
+    assert Lease(tmp_path).alive()
+
+
 def test_an_owner_that_was_killed_and_never_reaped_is_dead(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from benchmark.execute.lease import Lease; Lease(Path(sys.argv[1]))"
     with subprocess.Popen([sys.executable, "-c", f"{code}.take()", str(tmp_path)]) as process:

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmark.execute import child, local, server
+from benchmark.execute import child, local, redo, server
 from benchmark.execute.lease import Lease
 from benchmark.execute.local import Event, Limits, Summary, run_cells
 from benchmark.plan import Cell
@@ -273,6 +273,28 @@ def test_a_cell_that_another_runner_tried_meanwhile_is_not_tried_again(
     assert status(tmp_path, first)[0] == "killed"
     again = run_cells([first], places_in(tmp_path), workers=1)  # asked for later, it is
     assert again.failed == 1
+
+
+def test_an_outdated_record_goes_when_its_cell_is_taken_and_not_before(tmp_path: Path) -> None:
+    some, places = cells(2), places_in(tmp_path)
+    run(tmp_path, some)
+    marks = {}
+    for cell in some:
+        old = read(places.folder(cell))
+        assert old is not None
+        marks[cell.id] = redo.mark(old)
+    there: list[list[bool]] = []
+
+    def look(event: Event) -> None:
+        if event.kind == "started":
+            there.append([(places.folder(cell) / "record.json").exists() for cell in some])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_cells(some, places, workers=1, again=marks, listen=look)
+    assert there == [[False, True]]
+    assert run_cells(some, places, workers=1, again=marks) == Summary(finished=2)
+    assert run_cells(some, places, workers=1, again=marks) == Summary(skipped=2), "another runner has redone them"
 
 
 @pytest.mark.parametrize("worker", [doomed_workers.hangs, doomed_workers.leaves_without_a_word])

@@ -74,6 +74,13 @@ def test_a_surface_dice_that_nobody_measured_stays_unmeasured(rule):
     assert np.isnan(apply_rule([nan] * 5, STATUSES, DIAGONALS, "nsd", rule)).all()
 
 
+def test_rows_of_empty_maps_alone_may_be_said_to_be_measured():
+    (alone,) = apply_rule([nan], ["both_empty"], [9.0], "nsd", "empty_is_perfect")
+    (known,) = apply_rule([nan], ["both_empty"], [9.0], "nsd", "empty_is_perfect", measured=True)
+    assert np.isnan(alone)
+    assert known == 1
+
+
 def test_rules_apply_to_no_rows():
     assert apply_rule([], [], [], "dice").shape == (0,)
 

@@ -339,6 +339,10 @@ def test_a_patch_of_the_wrong_dimension_is_refused() -> None:
         ({"optimizer": "lion"}, r"training: optimizer: must be one of 'sgd', 'adam', 'adamw', got 'lion'"),
         ({"epochs": 3}, r"plan tiny: training: unknown key 'epochs'"),
         ({"stride": [8, 8]}, r"stride must be three numbers .* got stride \(8, 8\) and patch None"),
+        (
+            {"patch": [8, 8, 8], "stride": [4, 4, 4], "overlap": 0.25},
+            r"overlap is of windows without stride alone, and stride is \(4, 4, 4\); remove it",
+        ),
         ({"patch": [8, 8, 8], "stride": [8, 9, 8]}, r"from 1 to the side of the patch, .* got stride \(8, 9, 8\)"),
     ],
 )

@@ -11,6 +11,7 @@ from benchmark import ROOT
 from benchmark.prepare import (
     Places,
     _never_relabelled,
+    beside_hashes,
     default_places,
     make_feed,
     open_dataset,
@@ -18,10 +19,10 @@ from benchmark.prepare import (
     prepare,
     split_of,
 )
-from datasets.base import SealedLabel
+from datasets.base import MissingData, SealedLabel
 
 from .scribble_toys import method
-from .tiny_cells import places_in, tiny_cell
+from .tiny_cells import PHANTOM, places_in, tiny_cell
 
 
 def test_places_are_the_argument_else_the_environment_else_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,6 +34,15 @@ def test_places_are_the_argument_else_the_environment_else_the_checkout(monkeypa
     monkeypatch.setenv("BENCH_DATA", "/d")
     assert default_places() == Places(Path("/r"), Path("/d"), Path("/c"))
     assert default_places("/here", "/there") == Places(Path("/there"), Path("/here"), Path("/c"))
+
+
+def test_a_place_may_begin_with_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    for name in ("BENCH_RESULTS", "BENCH_CACHE", "BENCH_DATA"):
+        monkeypatch.setenv(name, f"~/{name}")
+    home = Path("/home/somebody")
+    assert default_places() == Places(home / "BENCH_RESULTS", home / "BENCH_DATA", home / "BENCH_CACHE")
+    assert default_places("~/d", "~/r") == Places(home / "r", home / "d", home / "BENCH_CACHE")
 
 
 def test_a_cells_folder_is_its_plan_and_id() -> None:
@@ -103,3 +113,38 @@ def test_a_record_says_where_the_published_first_validate(tmp_path: Path, monkey
     (note,) = said(subset="first")
     assert "not the first 2 of the published list: patient004 of them validates" in note
     assert said(subset="first", val_share=0) == said() == []
+
+
+# What a cell reads beside its own data -------------------------------------------------------------------------------
+def test_the_data_that_lend_shapes_are_known_by_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = places_in(tmp_path)
+    lent, held = (
+        tiny_cell("mask_mix_adv", datasets=[PHANTOM | {"shapes": shapes}]) for shapes in ("phantom_3d", "held-out")
+    )
+    before = beside_hashes([tiny_cell(), lent, held], places)
+    assert [list(found) for found in before] == [[], ["shapes_data"], []]
+    monkeypatch.setattr("datasets.catalogue.phantom_3d.Phantom3D.fingerprint", lambda self: "of other files")
+    assert beside_hashes([lent], places) == [{"shapes_data": "of other files"}] != before[1:2]
+
+
+def test_a_dataset_that_lends_shapes_may_lack_in_a_survey_only(tmp_path: Path) -> None:
+    cell, places = tiny_cell("mask_mix_adv", datasets=[PHANTOM | {"shapes": "mscmr"}]), places_in(tmp_path)
+    assert beside_hashes([cell], places, may_lack=True) == [{}]
+    with pytest.raises(MissingData):
+        beside_hashes([cell], places)
+
+
+def test_weights_that_an_encoder_starts_from_are_known_by_their_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [tiny_cell(network=f"encoder:toy{end}") for end in ("@pretrained", "")]
+    monkeypatch.delenv("BENCH_WEIGHTS", raising=False)
+    assert beside_hashes(cells, places_in(tmp_path)) == [{}, {}]  # timm names them
+    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
+    found = []
+    for content in (b"weights", b"others"):
+        (tmp_path / "toy.pth").write_bytes(content)
+        pretrained, scratch = beside_hashes(cells, places_in(tmp_path))
+        assert (list(pretrained), scratch) == (["weights"], {})
+        found.append(pretrained["weights"])
+    assert found[0] != found[1]

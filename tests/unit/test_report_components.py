@@ -70,6 +70,17 @@ def test_no_decomposition_below_three_seeds() -> None:
     assert components.decomposition(*study({("method", "a", "heart", "10%"): np.zeros((2, 9))})).empty
 
 
+def test_the_upper_bound_is_no_method_whose_variance_is_averaged() -> None:
+    random = np.random.default_rng(0)
+    ours, bound = noisy(0.6, random), noisy(0.9, random)
+    alone = components.decomposition(*study({("method", "a", "heart", "100%"): ours}))
+    both = components.decomposition(
+        *study({("method", "a", "heart", "100%"): ours, ("upper", "all labels", "heart", "100%"): bound})
+    )
+    pd.testing.assert_frame_equal(alone, both)
+    assert set(both["tables"]) == {1}
+
+
 def test_it_is_said_whether_seeds_draw_the_labelled_patients_too(tmp_path: Path) -> None:
     for seed in range(2):
         for ratio, groups in ((0.1, [f"p{seed}"]), (0.2, ["p0", "p1"])):
@@ -86,6 +97,16 @@ def test_labelled_patients_that_change_with_the_fold_are_not_drawn_by_seeds(tmp_
         split = {"labelled_groups": [f"of fold {fold}"], "train_groups": 1}
         write_cell(tmp_path, [score("A")], fold=fold, split=split)
     assert components.seeds_draw(frame.load(tmp_path / "toy")) == {("phantom_2d", "10%"): INITIALISATION}
+
+
+def test_a_patient_whom_the_rule_leaves_out_of_a_seed_is_not_infinitely_far() -> None:
+    dice, hd95 = (pd.DataFrame(np.tile(values, (3, 1))) for values in ([0.4, 0.6, 0.8, 1.0], [2.0, 4.0, 6.0, 8.0]))
+    dice.iloc[0, 0] = hd95.iloc[0, 0] = np.inf
+    key = ("method", "a", "heart", "10%")
+    entries = pd.DataFrame([key], columns=summary.ENTRY)
+    (row,) = intervals.intervals(entries, {key: {"dice": dice, "hd95": hd95}}).itertuples()
+    assert row.dice_sd_patients == pytest.approx(np.std([0.4, 0.6, 0.8, 1.0], ddof=1))
+    assert (row.hd95_q1, row.hd95_median, row.hd95_q3) == pytest.approx((3.5, 5, 6.5))
 
 
 def test_an_entry_has_spreads_of_its_patients_and_a_failure_rate_with_that_of_its_seeds(tmp_path: Path) -> None:

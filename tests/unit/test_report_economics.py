@@ -95,6 +95,24 @@ def test_the_gain_in_area_is_paired_on_the_seeds_and_patients_that_both_have() -
     assert (found.mean, found.se, found.seeds) == (pytest.approx(0.1), pytest.approx(0, abs=1e-12), 3)
 
 
+def test_a_patient_in_whom_one_alone_predicts_something_where_nothing_is_counts_on_both_sides() -> None:
+    # the bound predicts nothing in patient 0, which is right (Dice 1), and the method something (Dice 0); else .1 ahead
+    bound, method = (np.full((4, 5), dice) for dice in (0.5, 0.6))
+    bound[:, 0], method[:, 0] = nan, 0.0
+    below, own = _curve([2, 4], [bound, bound]), _curve([2, 4], [method, method])
+    found = area(own, 2, 4, below)
+    assert found is not None
+    assert (found.mean, found.patients) == (pytest.approx((4 * 0.1 - 1) / 5), 5)
+    assert multiplier(own, 0, below).value == -inf, "the bound needs fewer labels than were tried"
+    alone = area(below, 2, 4)
+    assert alone is not None
+    assert (alone.mean, alone.patients) == (pytest.approx(0.5), 4), "of itself, it has no value there"
+    bound[:, 0] = inf  # as the rule leaves it out
+    found = area(own, 2, 4, _curve([2, 4], [bound, bound]))
+    assert found is not None
+    assert (found.mean, found.patients) == (pytest.approx(0.1), 4)
+
+
 def test_a_curve_is_read_where_it_first_comes_up_to_the_target() -> None:
     # it rises to .7 at 1 and falls to .6: .65 is met at 0 + (.65 − .5)/.2 = .75, on the way up
     curve = np.array([[0.5, 0.7, 0.6]])
@@ -185,6 +203,19 @@ def test_tables_say_what_lies_beyond_the_amounts_tried(tmp_path: Path) -> None:
     assert "minutes" not in texts
 
 
+def test_each_kind_of_labels_has_a_column_of_its_own(tmp_path: Path) -> None:
+    _study(tmp_path, {2: 0.6})
+    _cells(tmp_path, {8: 0.85}, method="cps", annotation="scribble")  # 94 % of the bound's .9
+    loaded = frame.load(tmp_path / "toy")
+    patients = summary.patient_values(summary.class_values(loaded))
+    entries = summary.entries(loaded, patients)
+    found = worth.quantities(entries, economics.curves(loaded, entries, verdicts.designs(loaded, patients)))
+    (table,) = (each for each in worth.tables(found, entries) if each.key == "economics")
+    texts = {row.label: [number.text for number in row.numbers] for row in table.rows}["cps"]
+    shown = dict(zip([column.amount for column in table.columns], texts, strict=True))
+    assert (shown["labels to 90%, dense"], shown["labels to 90%, scribble"]) == ("> 2", "≤ 8")
+
+
 def test_below_three_seeds_there_is_no_interval(tmp_path: Path) -> None:
     _cells(tmp_path, {2: 0.5, 8: 0.7}, method="supervised", role="lower", seeds=2)
     _cells(tmp_path, {2: 0.6, 8: 0.8}, method="cps", seeds=2)
@@ -208,7 +239,7 @@ def test_two_amounts_that_are_the_same_number_of_patients_are_one_place_of_the_c
     patients = summary.patient_values(summary.class_values(loaded))
     (curve,) = economics.curves(loaded, summary.entries(loaded, patients), verdicts.designs(loaded, patients))
     assert curve.labels.tolist() == [2, 8]
-    assert np.isnan(curve.dice[:, 1:]).all(axis=2).tolist() == [[True, True], [False, False]]
+    assert np.isinf(curve.dice[:, 1:]).all(axis=2).tolist() == [[True, True], [False, False]]
 
 
 # Minutes ------------------------------------------------------------------------------------------------------------

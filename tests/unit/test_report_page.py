@@ -8,14 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmark.report import assemble, build, frame, overlays
+from benchmark.report import assemble, build, frame, overlays, page
 from benchmark.report.plots import overlay_png
+from benchmark.report.tables import Column, Number, Row, Table
 from tests.unit.report_records import CLASSES, _examples, demo, score, write_cell
 
 VOID = {"meta", "link", "img", "input", "br"}
@@ -75,6 +77,14 @@ def test_the_page_is_well_formed_and_fetches_nothing(report: Path) -> None:
     assert not re.search(r"url\((?!data:)", text)
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
+
+
+def test_what_lies_beyond_all_that_was_tried_sorts_beyond_all(report: Path) -> None:
+    shown = (("> 5", inf), ("≤ 2", -inf), ("–", nan))
+    rows = tuple(Row("m", "method", (Number(text, sort=sort),)) for text, sort in shown)
+    table = Table("t", "t", (Column("d", "a"),), rows, ())
+    found = [re.findall('data-sort="([^"]*)"', page._row(row, table, {})) for row in table.rows]
+    assert found == [["Infinity"], ["-Infinity"], []]  # what JavaScript's Number() reads
 
 
 def test_every_link_of_the_page_leads_somewhere(report: Path) -> None:

@@ -87,6 +87,22 @@ def test_methods_on_different_files_do_not_compare(tmp_path: Path) -> None:
     assert "cells of phantom_2d were made with different files" in _refused(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("key", "words"), [("shapes_data", "files that lend shapes"), ("weights", "pre-trained weights")]
+)
+def test_cells_that_read_different_files_beside_their_data_do_not_compare(tmp_path: Path, key: str, words: str) -> None:
+    def write(seed: int, **known: str) -> None:
+        folder = write_cell(tmp_path, [score("A")], seed=seed)
+        _edit(folder, "cell", shapes="mscmr", training={"network": "encoder:toy@pretrained", "width": 4})
+        _edit(folder, "receipt", **known)
+
+    write(0, **{key: "of before"})
+    write(1)  # made before receipts knew this
+    assert (build("toy", tmp_path) / "index.html").is_file()
+    write(2, **{key: "of now"})
+    assert f"cells of phantom_2d were made with different {words}: " in _refused(tmp_path)
+
+
 def test_methods_on_different_splits_do_not_compare(tmp_path: Path) -> None:
     # two seeds may have two splits; two methods of one seed may not
     write_cell(tmp_path, [score("A")], method="cps", seed=0)

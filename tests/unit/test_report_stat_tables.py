@@ -47,6 +47,21 @@ def _row(table: Table, label: str) -> list[str]:
     return [number.text for number in row.numbers]
 
 
+def test_intervals_that_hold_over_all_looks_are_not_called_by_the_level_of_one() -> None:
+    results, _, found = _made()
+    same = found.judged.assign(verdict="equivalent")
+    of_results = entries_of(results)
+    once, often = (verdict_tables.verdict_tables(of_results, same, looked=looked) for looked in (False, True))
+    assert not any("level of its look" in table.notes[0] for table in (*once, *often[2:])), (
+        "rivals are picked at the end"
+    )
+    once, often = once[0], often[0]
+    assert "at the level of its look so that it holds over all looks" in often.notes[0]
+    assert "level of its look" not in once.notes[0]
+    assert all("] (90 %)\n" in text for text in _row(once, "a"))
+    assert all("] (equivalence)\n" in text for text in _row(often, "a"))
+
+
 def test_verdict_tables_say_whom_they_compare_with_and_how_many_comparisons_share_the_error() -> None:
     results, _, found = _made()
     tables = verdict_tables.verdict_tables(entries_of(results), found.judged)

@@ -77,6 +77,18 @@ def test_a_file_that_is_edited_while_the_cell_trains_is_not_what_trained_it(
     assert state_of(cell, places).why == "the file of supervised changed since it ran"
 
 
+def test_the_receipt_knows_what_a_cell_read_beside_its_own_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell, places = tiny_cell(), places_in(tmp_path)
+    assert {"shapes_data", "weights"}.isdisjoint(run_cell(cell, places).receipt)
+    beside = {"shapes_data": "of others", "weights": "of a file"}
+    monkeypatch.setattr("benchmark.prepare.beside_hashes", lambda cells, places: [beside])
+    other = tiny_cell(steps=5)
+    assert beside.items() <= run_cell(other, places).receipt.items()
+    assert state_of(other, places, None, beside | {"weights": "of another file"}).state == "stale"
+
+
 def test_code_that_changed_since_the_runner_started_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmark.receipt.loaded", lambda: "0123456789ab")
     (note,) = run_cell(tiny_cell(), places_in(tmp_path)).notes

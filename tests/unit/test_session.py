@@ -11,7 +11,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from benchmark import preflight, session
+from benchmark import looks, plan_file, preflight, session
 from benchmark.config import ConfigError
 from benchmark.execute.lease import Lease
 from benchmark.execute.local import Event, Limits, Summary
@@ -114,6 +114,39 @@ def test_stale_cells_are_kept_unless_they_are_to_be_redone(plan: str, monkeypatc
     assert "3 cells stale: the file of supervised changed since; kept as they are, repeat with --redo-stale" in told
     _, told = started(plan, monkeypatch, ran, redo_stale=True)
     assert (seeds(ran), "kept" in told) == ([0, 1, 2], False)
+
+
+def test_records_of_stale_cells_stay_until_their_cells_are_taken(plan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    started(plan, monkeypatch, Ran())
+    monkeypatch.setattr("benchmark.state.receipt.source", lambda method: "edited")
+    asked: list[dict[str, str]] = []
+
+    def interrupted(cells: Sequence[Cell], places: Places, *, again: dict[str, str], **_: Any) -> Summary:
+        asked.append(again)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        started(plan, monkeypatch, interrupted, redo_stale=True)  # type: ignore[arg-type]
+    records = sorted(Path(plan).parent.glob("results/tiny/*/record.json"))
+    assert sorted(asked[0]) == [path.parent.name for path in records]
+    assert len(records) == 3
+
+
+def test_seeds_that_were_added_by_looks_are_run_and_retried_as_those_of_the_plan(
+    plan: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran, known = Ran(), plan_file.load(plan)
+    declared = looks.declare(known)
+    added = tuple(cell.id for cell in looks.further(known, declared, 1))
+    folder = Path(plan).parent / "results" / "tiny"
+    looks.write(folder, looks.Looks(declared.counts, declared.seeds, added=added))
+    _, told = started(plan, monkeypatch, Ran({4: "broken"}))
+    assert "5 cells: 5 to do" in told
+    started(plan, monkeypatch, ran)
+    assert seeds(ran) == [4]
+    monkeypatch.setattr("benchmark.state.receipt.source", lambda method: "edited")
+    started(plan, monkeypatch, ran, redo_stale=True, only="s3")
+    assert seeds(ran) == [3]
 
 
 def test_a_cell_that_somebody_else_runs_is_offered_too_for_its_lease_decides(

@@ -82,6 +82,15 @@ def test_an_unknown_source_of_shapes_is_refused_with_the_nearest_name() -> None:
         parse(wrong, default_name="t")
 
 
+def test_a_source_of_shapes_that_no_method_takes_is_refused() -> None:
+    entry = {**PLAN["datasets"][0], "shapes": "mscmr"}  # type: ignore[index]
+    idle = {**PLAN, "methods": ["pce"], "datasets": [entry]}
+    with pytest.raises(ConfigError, match=r"phantom_2d: shapes: no method of this plan learns from .* remove shapes"):
+        parse(idle, default_name="t")
+    its_own = {**idle, "datasets": [{**entry, "methods": ["mask_mix_adv"]}]}
+    assert [cell.shapes for cell in parse(its_own, default_name="t").cells()] == ["mscmr"]
+
+
 def test_where_shapes_come_from_is_part_of_the_identity_of_methods_that_want_them(cell: Cell) -> None:
     assert replace(cell, shapes="acdc").id != cell.id
     other = next(iter(parse({**PLAN, "methods": ["pce"]}, default_name="t").cells()))

@@ -17,9 +17,9 @@ import pytest
 import yaml
 from rich.console import Console
 
-from benchmark import ROOT, submission
+from benchmark import ROOT, looks, plan_file, submission
 from benchmark.config import ConfigError
-from benchmark.execute import single, slurm
+from benchmark.execute import redo, single, slurm
 from benchmark.execute.lease import Lease
 from benchmark.record import Record, read, write
 from benchmark.run import describe, run_cell
@@ -292,6 +292,59 @@ def test_the_options_of_run_choose_among_cells(
     plan: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], expected: list[int]
 ) -> None:
     assert submitted(plan, monkeypatch, **settings)[0] == expected
+
+
+def test_a_stale_record_stays_where_the_cluster_refuses_and_goes_when_its_job_begins(
+    plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = places_in(plan.parent).folder(tiny_cell(seeds=[2]))
+    with monkeypatch.context() as patch:
+        patch.setattr(Queue, "submit_array", Queue("sbatch: error: invalid partition").submit_array)
+        with pytest.raises(ConfigError, match="invalid partition"):
+            submitted(plan, patch, redo_stale=True)
+    assert read(folder) is not None
+    seeds, queue, _ = submitted(plan, monkeypatch, redo_stale=True)
+    assert read(folder) is not None, "accepted, but not begun"
+    jobs = dict(zip(seeds, queue.jobs, strict=True))
+    assert [seed for seed in seeds if jobs[seed].outdated] == [2]
+    monkeypatch.setattr(slurm.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0))
+    jobs[2]()
+    assert not (folder / "record.json").exists()
+    jobs[2]()  # queued again before it had finished
+    cell = tiny_cell(seeds=[2])
+    write(folder, Record(cell.id, describe(cell), "finished", seconds={"total": 2.0}))
+    jobs[2]()
+    assert read(folder) is not None, "it is a new one"
+
+
+def test_a_stale_record_of_a_cell_that_somebody_is_at_is_left_to_them(plan: Path) -> None:
+    folder = places_in(plan.parent).folder(tiny_cell(seeds=[2]))
+    known = read(folder)
+    assert known is not None
+    assert Lease(folder).take()
+    redo.take_and_remove(folder, redo.mark(known))
+    assert read(folder) is not None
+
+
+def test_seeds_that_were_added_by_looks_are_submitted_and_counted(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = plan_file.load(str(plan))
+    declared = looks.declare(known)
+    added = tuple(cell.id for cell in looks.further(known, declared, 1))
+    looks.write(places_in(plan.parent).results / "tiny", looks.Looks(declared.counts, declared.seeds, added=added))
+    counted: list[int] = []
+    real = submission.left_to_run
+
+    def counting(*given: Any, workers: int, **settings: Any) -> Any:
+        counted.append(workers)
+        return real(*given, workers=workers, **settings)
+
+    monkeypatch.setattr(submission, "left_to_run", counting)
+    queue = Queue()
+    monkeypatch.setattr(slurm, "executor", lambda folder: queue)
+    console, results = Console(file=io.StringIO()), str(plan.parent / "results")
+    submission.submit_plan(str(plan), request="time=60", data=str(plan.parent), results=results, console=console)
+    assert {each.cell_id for each in queue.jobs} >= set(added)
+    assert counted == [8]
 
 
 def test_where_all_is_done_nothing_is_submitted(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,12 @@ import pytest
 from benchmark import receipt
 from benchmark.execute.lease import Lease
 from benchmark.plan import Cell
-from benchmark.prepare import open_dataset
+from benchmark.prepare import beside_hashes, open_dataset
 from benchmark.record import Record, write
 from benchmark.state import CellState, Forecast, counts, duration, state_of, survey
 from datasets.contents import manifest_of
 
-from .tiny_cells import places_in, tiny_cell, tiny_plan
+from .tiny_cells import PHANTOM, places_in, tiny_cell, tiny_plan
 
 
 def left_behind(root: Path, cell: Cell, status: str, reason: str = "", **receipt_: Any) -> None:
@@ -57,6 +57,34 @@ def test_a_cell_whose_method_or_data_changed_is_stale_and_says_which(tmp_path: P
     assert state(tmp_path, tiny_cell(), "other") == ("stale", "the files of phantom_2d changed since it ran")
     left_behind(tmp_path, tiny_cell(), "finished", source="other")
     assert state(tmp_path, tiny_cell()) == ("stale", "the file of supervised changed since it ran")
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [("shapes_data", "the files of phantom_3d changed since it ran"),
+     ("weights", "the weights of encoder:toy@pretrained changed since it ran")],
+)  # fmt: skip
+def test_a_cell_is_stale_by_what_it_read_beside_its_data_where_its_record_knows_that(
+    tmp_path: Path, key: str, why: str
+) -> None:
+    entry = PHANTOM | {"shapes": "phantom_3d"}
+    cell, places = tiny_cell("mask_mix_adv", datasets=[entry], network="encoder:toy@pretrained"), places_in(tmp_path)
+    left_behind(tmp_path, cell, "finished", data="d", **{key: "h"})
+    for same in ({}, {key: "h"}):
+        assert state_of(cell, places, "d", same).state == "done"
+    found = state_of(cell, places, "d", {key: "other"})
+    assert (found.state, found.why, found.other_data) == ("stale", why, True)
+    left_behind(tmp_path, cell, "finished", data="d")
+    assert state_of(cell, places, "d", {key: "other"}).state == "done"
+
+
+def test_a_survey_compares_the_data_that_lend_shapes(tmp_path: Path) -> None:
+    cell = tiny_cell("mask_mix_adv", datasets=[PHANTOM | {"shapes": "phantom_3d"}])
+    now = manifest_of(open_dataset(cell, places_in(tmp_path)), tmp_path)
+    (lent,) = beside_hashes([cell], places_in(tmp_path))
+    for known, expected in ((lent, "done"), ({"shapes_data": "older"}, "stale"), ({}, "done")):
+        left_behind(tmp_path, cell, "finished", data=now, **known)
+        assert [s.state for s in survey([cell], places_in(tmp_path))] == [expected]
 
 
 def test_the_record_of_another_cell_and_a_damaged_one_count_as_not_run(tmp_path: Path) -> None:

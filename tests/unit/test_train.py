@@ -130,7 +130,7 @@ def test_a_damaged_checkpoint_is_not_resumed_and_the_cell_starts_again(
         assert "checkpoint.pt is damaged" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("what", ["method", "data"])
+@pytest.mark.parametrize("what", ["method", "data", "beside"])
 def test_a_checkpoint_of_other_code_or_other_data_is_not_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -138,6 +138,8 @@ def test_a_checkpoint_of_other_code_or_other_data_is_not_resumed(
     ready(cell, tmp_path, checkpoint_seconds=0).trainer.run()
     if what == "method":
         monkeypatch.setattr("benchmark.receipt.source", lambda method: "edited since")
+    elif what == "beside":
+        monkeypatch.setattr("benchmark.prepare.beside_hashes", lambda cells, places: [{"weights": "of another file"}])
     else:
         monkeypatch.setattr("datasets.catalogue.phantom_2d.Phantom2D.fingerprint", lambda self: "other files")
     again = ready(cell, tmp_path)

@@ -290,6 +290,87 @@ def test_a_trial_that_failed_for_another_reason_than_memory_was_tried(tmp_path: 
     assert (runner._over(), runner.workers, log.trials[0][-1]) == (1, 2, "failed")
 
 
+@pytest.mark.parametrize("number", [5, 28, 116, 122])
+def test_a_trial_that_a_fault_of_the_machine_ended_is_asked_again_and_not_for_ever(tmp_path: Path, number: int) -> None:
+    runner, said, log = _listener(tmp_path, some_plan(trials=2), workers=2), [], Tracked("", {})
+    runner.say = said.append
+    reason = f"[Errno {number}] {os.strerror(number)}: 'checkpoint.pt'"
+    for times in (1, 2):
+        runner._tell(
+            _failed(runner, tmp_path, f"OSError: {reason}\nsomething that a library says at the end"), False, log
+        )
+        assert (runner._over(), runner.workers) == (0, 2)
+        assert f"trial {times - 1}: {reason}, asked again" in said[-1]
+    assert [(params, kind) for _, params, *_, kind in log.trials] == [(runner.study.default, "killed")] * 2
+    with pytest.raises(NotReady, match=rf"workers keep failing: {re.escape(reason)}; see .*log.txt"):
+        runner._tell(_failed(runner, tmp_path, f"OSError: {reason}"), False, log)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        "OSError: [Errno 28] No space left on device\n\nTraceback (most recent call last):\nValueError: 3",
+        "FileNotFoundError: [Errno 2] No such file or directory: 'x'",
+    ],
+)
+def test_a_trial_whose_log_ends_in_another_error_was_tried(tmp_path: Path, last: str) -> None:
+    runner, log = _listener(tmp_path, some_plan()), Tracked("", {})
+    runner._tell(_failed(runner, tmp_path, last), False, log)
+    assert (runner._over(), log.trials[0][-1]) == (1, "failed")
+
+
+def test_a_worker_tells_a_fault_of_the_machine_for_a_full_disk_has_no_room_in_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Told:
+        said: ClassVar[list[Any]] = []
+
+        def send(self, message: Any) -> None:
+            self.said.append(message)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(child, "prepare", full)
+    monkeypatch.setattr(child, "_set_up", lambda *_: None)
+    runner = _listener(tmp_path, some_plan())
+    with pytest.raises(OSError, match="No space"):
+        child.trial(runner.study.cell, places_in(tmp_path), tmp_path / "trial", Told(), 1, None)  # type: ignore[arg-type]
+    trial = _failed(runner, tmp_path, "")
+    trial.pipe.messages = Told.said
+    assert runner._listen(trial) is False
+    runner._tell(trial, False, None)
+    assert (runner._over(), runner.killed) == (0, 1)
+
+
+@pytest.mark.parametrize("how", ["finished", "failed", "pruned", "killed"])
+def test_an_ended_trial_leaves_its_log_and_curves_and_no_weights(tmp_path: Path, how: str) -> None:
+    runner = _listener(tmp_path, some_plan())
+    trial = _asked(runner, exit_code={"finished": 0, "failed": 1}.get(how, -9))
+    trial.folder, running = tmp_path / "0", tmp_path / "1"
+    names = ["log.txt", "train.csv", "checkpoint.pt", "snapshot-1.pt", ".checkpoint.pt.a1b2", ".snapshot-2.pt.c3d4"]
+    for folder in (trial.folder, running):
+        folder.mkdir()
+        for name in names:
+            (folder / name).touch()
+    if how == "finished":
+        trial.values[3] = 0.5
+    runner._tell(trial, how == "pruned", None)
+    assert sorted(path.name for path in trial.folder.iterdir()) == ["log.txt", "train.csv"]
+    assert len(list(running.iterdir())) == len(names)
+
+
+def test_what_a_killed_study_was_at_leaves_no_weights_either(tmp_path: Path) -> None:
+    plan = some_plan()
+    runner = _listener(tmp_path, plan)
+    folder = runner._folder(_asked(runner).number)
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.pt").touch()
+    root = places_in(tmp_path).results / plan.name / "tune"
+    tune._Runner(plan, runner.study, root, places_in(tmp_path), 1, print)
+    assert list(folder.iterdir()) == []
+
+
 def test_workers_killed_before_the_study_was_started_again_do_not_end_it(tmp_path: Path) -> None:
     plan = some_plan(trials=1)
     runner = _listener(tmp_path, plan)

@@ -32,14 +32,16 @@ NOISE = {"cps": 0.001, "mean_teacher": 0.01, "supervised": 0.001}
 
 
 class Simulated:
-    """Stands for training: writes a record with made-up scores for every cell that has none."""
+    """Stands for training: writes a record with made-up scores for every cell that has no finished one."""
 
-    def __init__(self, folder: Path, *, broken: Sequence[int] = (), stop_at: int | None = None) -> None:
-        self.folder, self.broken, self.stop_at = folder, broken, stop_at
+    def __init__(
+        self, folder: Path, *, broken: Sequence[int] = (), method: str = "mean_teacher", stop_at: int | None = None
+    ) -> None:
+        self.folder, self.broken, self.method, self.stop_at = folder, broken, method, stop_at
         self.ran: list[list[Cell]] = []
 
     def __call__(self, cells: Sequence[Cell]) -> Summary:
-        todo = [cell for cell in cells if not (self.folder / cell.id / "record.json").exists()]
+        todo = [cell for cell in cells if not until_decided._finished(self.folder / cell.id)]
         self.ran.append(todo)
         for cell in todo:
             if cell.seed == self.stop_at:
@@ -49,7 +51,7 @@ class Simulated:
             rows = [
                 score(f"p{i}", dice=LEVELS[cell.method] + shift + 0.001 * random.normal(), hd95=5.0) for i in range(8)
             ]
-            status: Any = "failed" if cell.seed in self.broken and cell.method == "mean_teacher" else "finished"
+            status: Any = "failed" if cell.seed in self.broken and cell.method == self.method else "finished"
             made = record.Record(cell.id, describe(cell), status, seconds={"train": 1.0, "total": 1.0})
             record.write(self.folder / cell.id, made, rows if status == "finished" else ())
         return Summary(finished=len(todo))
@@ -185,6 +187,73 @@ def test_a_failed_seed_is_left_out_and_the_look_is_taken(plan: Plan, tmp_path: P
     judged = verdicts.judge(results, designs)
     row = judged[(judged["endpoint"] == "Dice") & (judged["label"] == "mean_teacher")].iloc[0]
     assert (row.seeds, row.look) == (5, 3), "six seeds less the failed one"
+
+
+def history_of(results: Path) -> list[dict[str, Any]]:
+    history: list[dict[str, Any]] = json.loads((results / "tiny" / "looks.json").read_text())["history"]
+    return history
+
+
+def test_a_look_that_lacked_a_failed_seed_is_taken_once_that_has_finished(tmp_path: Path) -> None:
+    plan = tiny_plan(methods=["mean_teacher"], bounds=True, seeds=3, claims={"looks": [3, 5, 6]})
+    _, told = decide(plan, tmp_path, broken=[2])
+    assert told[-1] == "look 1 at 3 seeds: 0 decided, 0 open, 1 without enough seeds"
+    (entry,) = history_of(tmp_path)
+    assert [name.split("-")[0] for name in entry["unfinished"]] == ["mean_teacher"]
+    _, told = decide(plan, tmp_path, broken=[2])
+    assert (len(told), history_of(tmp_path)) == (1, [entry]), "it failed again: nothing is to be seen"
+
+    ran, told = decide(plan, tmp_path)
+    assert told[1] == "look 1 at 3 seeds, again for the comparisons that lacked cells: 0 decided, 1 open"
+    assert [len(todo) for todo in ran.ran] == [1, 4, 2]
+    assert [(len(each["added"]), each["unfinished"], each["waiting"]) for each in history_of(tmp_path)] == [
+        (4, [], []), (2, [], []), (0, [], []),
+    ]  # fmt: skip
+    assert len(decide(plan, tmp_path)[1]) == 1, "nobody looks again"
+
+
+def test_comparisons_that_had_a_look_have_no_second_one_when_it_is_taken_for_others(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide(plan, tmp_path, broken=[2], method="cps")
+    before = history_of(tmp_path)
+    assert (before[0]["waiting"], len(before), len(before[0]["added"])) == (
+        ["cps against supervised, phantom_2d 34%"], 3, 4,
+    )  # fmt: skip
+    settled: list[set[str]] = []
+    real = until_decided.standing
+
+    def watched(plan: Plan, folder: Path, look: int, known: set[str]) -> until_decided.Standing:
+        settled.append(known)
+        return real(plan, folder, look, known)
+
+    monkeypatch.setattr(until_decided, "standing", watched)
+    decide(plan, tmp_path)
+    after = history_of(tmp_path)
+    assert settled == [{"mean_teacher against supervised, phantom_2d 34%"}] * 3
+    assert [each["open"] for each in after] == [each["open"] for each in before]
+    assert [each["added"] for each in after] == [each["added"] for each in before]
+    assert after[0]["decided"] == ["cps against supervised, phantom_2d 34%: better"]
+
+
+def test_a_decided_comparison_stays_decided_when_its_look_is_taken_for_others(plan: Plan, tmp_path: Path) -> None:
+    decide(plan, tmp_path, broken=[2])
+    (entry,) = history_of(tmp_path)
+    assert entry["decided"] == ["cps against supervised, phantom_2d 34%: better"]
+    decide(plan, tmp_path)
+    first, *_ = history_of(tmp_path)
+    assert first["decided"] == entry["decided"]
+    assert first["open"] == ["mean_teacher against supervised, phantom_2d 34%"]
+
+
+def test_looks_of_before_failed_cells_were_noted_are_gone_on_with(plan: Plan, tmp_path: Path) -> None:
+    decide(plan, tmp_path)
+    path = tmp_path / "tiny" / "looks.json"
+    raw = json.loads(path.read_text())
+    raw["history"] = [{key: told for key, told in each.items() if key != "unfinished"} for each in raw["history"]]
+    path.write_text(json.dumps(raw))
+    ran, told = decide(plan, tmp_path)
+    assert ([len(todo) for todo in ran.ran], len(told)) == ([0, 0, 0], 1)
 
 
 def test_a_look_counts_only_once_all_its_cells_have_ended(plan: Plan, tmp_path: Path) -> None:
