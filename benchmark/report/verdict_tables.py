@@ -200,11 +200,11 @@ def _verdict_note(mine: pd.DataFrame, endpoint: Endpoint, whom: str, what: str, 
     )
     scale = "; tested as a difference of log(1 + HD95)" if endpoint.log else ""
     wide, narrow = (
-        f"the {share} % interval" + (", at the level of its look so that it holds over all looks" if looked else "")
+        f"the {share} % interval" + (" (at the level of its look, so that it holds over all looks)" if looked else "")
         for share in (95, 90)
     )
     return (
-        f"{what}, {wide.removeprefix('the ')}, over crossed seeds and patients (uncorrected for other comparisons), p "
+        f"{what}, {wide.removeprefix('the ')} over crossed seeds and patients (uncorrected for other comparisons), p "
         f"and verdict{scale}. {first} Equivalent: {narrow} (uncorrected), which is then the one printed, lies within "
         f"± {margin}. Else not "
         f"separable, with the smallest difference (MDE) that this budget would detect in {100 * POWER:g} % of studies. "

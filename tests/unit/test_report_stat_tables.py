@@ -56,7 +56,7 @@ def test_intervals_that_hold_over_all_looks_are_not_called_by_the_level_of_one()
         "rivals are picked at the end"
     )
     once, often = once[0], often[0]
-    assert "at the level of its look so that it holds over all looks" in often.notes[0]
+    assert "at the level of its look, so that it holds over all looks" in often.notes[0]
     assert "level of its look" not in once.notes[0]
     assert all("] (90 %)\n" in text for text in _row(once, "a"))
     assert all("] (equivalence)\n" in text for text in _row(often, "a"))
