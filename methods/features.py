@@ -140,10 +140,10 @@ class _Projected(torch.autograd.Function):
         return found, of_first, of_second
 
 
-def _positive_(numbers_: Tensor) -> Tensor:
+def _positive_(maps: Tensor) -> Tensor:
     """ReLU in place; PyTorch's own goes from bfloat16 to float32 and back. Either is below 0 as a whole number, too."""
-    numbers_.view(torch.int16 if numbers_.dtype == torch.bfloat16 else torch.int32).clamp_min_(0)
-    return numbers_
+    maps.view(torch.int16 if maps.dtype == torch.bfloat16 else torch.int32).clamp_min_(0)
+    return maps
 
 
 def _where_positive_(gradient: Tensor, result: Tensor) -> Tensor:

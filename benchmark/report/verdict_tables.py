@@ -199,15 +199,12 @@ def _verdict_note(mine: pd.DataFrame, endpoint: Endpoint, whom: str, what: str, 
         f"difference of at least {margin}."
     )
     scale = "; tested as a difference of log(1 + HD95)" if endpoint.log else ""
-    wide, narrow = (
-        f"the {share} % interval" + (" (at the level of its look, so that it holds over all looks)" if looked else "")
-        for share in (95, 90)
-    )
+    held = " (at the level of its look, so that it holds over all looks)" if looked else ""
     return (
-        f"{what}, {wide.removeprefix('the ')} over crossed seeds and patients (uncorrected for other comparisons), p "
-        f"and verdict{scale}. {first} Equivalent: {narrow} (uncorrected), which is then the one printed, lies within "
-        f"± {margin}. Else not "
-        f"separable, with the smallest difference (MDE) that this budget would detect in {100 * POWER:g} % of studies. "
+        f"{what}, 95 % interval{held} over crossed seeds and patients (uncorrected for other comparisons), p and "
+        f"verdict{scale}. {first} Equivalent: the 90 % interval{held} (uncorrected), which is then the one printed, "
+        f"lies within ± {margin}. Else not separable, with the smallest difference (MDE) that this budget would detect "
+        f"in {100 * POWER:g} % of studies. "
         f"{none}"
     )
 

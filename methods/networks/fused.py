@@ -44,13 +44,11 @@ def activated(maps: Tensor, norm: nn.Module, activation: nn.Module, dropout: nn.
     if isinstance(norm, _BatchNorm) and _fits(maps, norm):
         weight, bias = norm.weight, norm.bias
         if norm.training and share < 1:
-            if not (torch.is_grad_enabled() and (maps.requires_grad or weight.requires_grad)):
-                return _forth(maps, norm, _slope(activation), share)[0]  # autograd's part takes as long as a small map
-            return _Activated.apply(maps, weight, bias, norm, _slope(activation), share)
+            return _normalised(maps, weight, bias, norm, _slope(activation), share)
         if not norm.training and not share and not (torch.is_grad_enabled() and weight.requires_grad):
             return _Scaled.apply(maps, *_affine(norm), _slope(activation))
     if isinstance(norm, InstanceNorm) and share < 1 and _fits_alone(maps):
-        return _by_sample(maps, norm, _slope(activation), share)
+        return _normalised(maps, None, None, norm, _slope(activation), share)
     found = activation(norm(maps))
     return found if dropout is None else dropout(found)
 
@@ -66,7 +64,9 @@ class InstanceNorm(nn.Module):
                 f"instance normalisation needs maps of more than one position, got {tuple(maps.shape)}: take a bigger "
                 "patch or fewer levels"
             )
-        return _by_sample(maps, self, 1.0, 0.0) if _fits_alone(maps) else F.instance_norm(maps, eps=_EPS)
+        if _fits_alone(maps):
+            return _normalised(maps, None, None, self, 1.0, 0.0)
+        return F.instance_norm(maps, eps=_EPS)
 
 
 class LeakyReLU(nn.LeakyReLU):
@@ -149,10 +149,14 @@ def _fits_alone(maps: Tensor) -> bool:
     return takes(maps) and more and _compiled() is not None
 
 
-def _by_sample(maps: Tensor, norm: InstanceNorm, slope: float, share: float) -> Tensor:
-    if not (torch.is_grad_enabled() and maps.requires_grad):
-        return _forth(maps, norm, slope, share)[0]
-    found: Tensor = _Activated.apply(maps, None, None, norm, slope, share)
+def _normalised(
+    maps: Tensor, weight: Tensor | None, bias: Tensor | None, norm: nn.Module, slope: float, share: float
+) -> Tensor:
+    """Normalisation, activation and dropout; instance normalisation has no weight and no bias."""
+    learns = maps.requires_grad or (weight is not None and weight.requires_grad)
+    if not (learns and torch.is_grad_enabled()):
+        return _forth(maps, norm, slope, share)[0]  # autograd's part takes as long as a small map
+    found: Tensor = _Activated.apply(maps, weight, bias, norm, slope, share)
     return found
 
 
