@@ -37,7 +37,7 @@ BASELINE = {"scribble": "pce", "semi": "supervised"}
 ESTIMATES = {
     "pce_tv": 1.0, "pce_entropy": 1.0, "pce_intensity_variance": 1.0, "pce_mumford_shah": 1.0, "pce_random_walker": 1.0,
     "pce_gated_crf": 2.0, "wsl4mis": 1.65, "scribble2label": 1.4, "ustm": 4.0, "mask_mix_adv": 3.8,
-    "shape_pu": 2.0, "cycle_mix": 8 / 3, "pce_dense_crf": 1.1, "pce_mix": 1.0,
+    "shape_pu": 2.0, "cycle_mix": 8 / 3, "pce_dense_crf": 1.1, "pce_mix": 1.0, "pce_co_mixup": 8 / 3,
     "dmsps": 1.65, "scribblevs": 4 / 3, "zscribbleseg": 3.0,
 }  # fmt: skip
 """Passes counted on paper, in steps of partial cross-entropy (12 × 256² on a GPU); of Gated CRF's 1.2 to 2, the 2."""

@@ -54,7 +54,8 @@ def puzzle(first: Tensor, second: Tensor, share: Tensor, *, smooth: float, prior
     """
     drawn, masks = torch.randint(len(GRIDS), (1,), device=first.device), []
     for cells in (GRIDS[int(drawn)],) if drawn.device.type == "cpu" else GRIDS:
-        mask = _solved(_pooled(first, cells), _pooled(second, cells), share, smooth / (16 * cells), prior)
+        a, b = shares_of_cells(first, cells), shares_of_cells(second, cells)
+        mask = _solved(a, b, share, smooth / (16 * cells), prior)
         masks.append(F.interpolate(mask, size=first.shape[2:], mode="nearest"))
     return masks[0] if len(masks) == 1 else torch.stack(masks).index_select(0, drawn).squeeze(0)
 
@@ -69,7 +70,7 @@ def energies(first: Tensor, second: Tensor, share: Tensor, prior: float) -> Tens
     return torch.stack(costs)
 
 
-def _pooled(saliency: Tensor, cells: int) -> Tensor:
+def shares_of_cells(saliency: Tensor, cells: int) -> Tensor:
     """The saliency of every cell, as a share of the image's; of an image without any: 0."""
     pool = F.adaptive_avg_pool2d if saliency.ndim == 4 else F.adaptive_avg_pool3d
     pooled = pool(saliency.float(), cells)

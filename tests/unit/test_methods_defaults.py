@@ -143,6 +143,9 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     | {"alpha": 0.5, "smooth": 1.2, "prior": 0.2, "hole": 32 / 212},
     # the codes' own defaults; hole and the two of the puzzle as in CycleMix
     "pce_mix": {"mixing": "mixup", "alpha": 1.0, "hole": 32 / 212, "smooth": 1.2, "prior": 0.2},
+    # the code's own defaults
+    "pce_co_mixup": {"clean": 1.0, "cells": 4, "smooth": 0.32, "diversity": 1.0, "threshold": 0.83}
+    | {"distance": 0.001, "prior": 0.05, "alpha": 2.0, "rounds": 4},
     "mask_mix_adv": INTENDED  # §12.3 to §12.6
     | {"mask": True, "reconstruct": True, "pseudo": True, "adversary": True}
     | {"ce_weight": 10.0, "reconstruct_weight": 10.0, "pseudo_weight": 0.5, "adversary_weight": 0.1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from datasets.types import IGNORE, Batch, Labelled
 from methods.base import Method
+from methods.co_mixup import co_mix
 from methods.perturb import cut_boxes
 from methods.puzzle import puzzle, saliency
 from tests.reference import losses as reference
@@ -35,10 +37,10 @@ def drawn(batch: Batch, alpha: float) -> tuple[Tensor, Tensor]:
     return other, torch.distributions.Beta(concentration, concentration).sample()
 
 
-def cost(m: Method, mixture: Tensor, label: Tensor, other: Tensor, share: Tensor) -> float:
+def cost(m: Method, mixture: Tensor, first: Tensor, second: Tensor, share: Tensor) -> float:
     """Pixel by pixel: what either is annotated as costs its share; the mean over all shares that are annotated."""
     probs, total, known = reference.softmax(logits_of(m.network, mixture).numpy()), 0.0, 0.0
-    for labels, weights in ((label, share), (label[other], 1 - share)):
+    for labels, weights in ((first, share), (second, 1 - share)):
         for n, at, k in reference.pixels(labels.numpy()):
             weight = float(weights[(n, *at)])
             total, known = total - weight * math.log(probs[(n, k, *at)]), known + weight
@@ -60,7 +62,7 @@ def test_mixup_adds_images_and_costs_by_one_share_for_the_batch(batch: Batch):
     other, share = drawn(batch, 0.7)
     image, label = batch.labelled.image, batch.labelled.label
     torch.testing.assert_close(mixture, share * image + (1 - share) * image[other])
-    assert loss == pytest.approx(cost(m, mixture, label, other, share.expand(label.shape)), rel=1e-4)
+    assert loss == pytest.approx(cost(m, mixture, label, label[other], share.expand(label.shape)), rel=1e-4)
 
 
 def test_cutmix_puts_the_other_image_and_its_labels_into_one_box_for_the_batch(batch: Batch):
@@ -73,7 +75,7 @@ def test_cutmix_puts_the_other_image_and_its_labels_into_one_box_for_the_batch(b
     )
     image, label = batch.labelled.image, batch.labelled.label
     torch.testing.assert_close(mixture, torch.where(box, image[other], image))
-    assert loss == pytest.approx(cost(m, mixture, label, other, (~box).float().expand(label.shape)), rel=1e-4)
+    assert loss == pytest.approx(cost(m, mixture, label, label[other], (~box).float().expand(label.shape)), rel=1e-4)
 
 
 def test_puzzle_mix_takes_cells_by_the_saliency_of_the_scribbles(batch: Batch):
@@ -86,7 +88,7 @@ def test_puzzle_mix_takes_cells_by_the_saliency_of_the_scribbles(batch: Batch):
     assert 0 < cells.mean() < 1
     image, label = batch.labelled.image, batch.labelled.label
     torch.testing.assert_close(mixture, cells * image + (1 - cells) * image[other])
-    assert loss == pytest.approx(cost(m, mixture, label, other, cells.squeeze(1)), rel=1e-4)
+    assert loss == pytest.approx(cost(m, mixture, label, label[other], cells.squeeze(1)), rel=1e-4)
 
 
 def test_cutout_blackens_a_box_of_each_image_that_costs_nothing(batch: Batch):
@@ -126,3 +128,30 @@ def test_images_that_are_mixed_with_themselves_are_learnt_as_they_are(batch: Bat
         torch.testing.assert_close(mixture, one.labelled.image)
         expected = reference.cross_entropy(logits_of(m.network, mixture).numpy(), one.labelled.label.numpy())
         assert loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_co_mixup_learns_from_the_images_and_from_mixtures_of_them_by_their_saliency(batch: Batch):
+    m = method("pce_co_mixup", clean=0.4, cells=8, rounds=3, diversity=0.5, threshold=0.83)
+    given: list[Tensor] = []
+    handle = m.network.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
+    torch.manual_seed(3)
+    terms = m.losses(batch, MIDDLE)
+    handle.remove()
+    image, label = batch.labelled.image, batch.labelled.label
+    torch.manual_seed(3)
+    first, second, share = co_mix(
+        saliency(m.network, batch.labelled), cells=8, smooth=0.32, diversity=0.5, threshold=0.83, distance=0.001,
+        prior=0.05, alpha=2.0, rounds=3,
+    )  # fmt: skip
+    assert set(share.unique().tolist()) == {0.5, 1}
+    expected, of_first, of_second = image.clone(), label.clone(), label.clone()
+    for n, row, column in itertools.product(range(4), range(16), range(16)):
+        a, b, part = (parts[n, 0, row, column].item() for parts in (first, second, share))
+        expected[n, :, row, column] = part * image[a, :, row, column] + (1 - part) * image[b, :, row, column]
+        of_first[n, row, column], of_second[n, row, column] = label[a, row, column], label[b, row, column]
+    shown_images, mixtures = torch.cat(given[1:]).detach().split(4)
+    assert torch.equal(shown_images, image)
+    torch.testing.assert_close(mixtures, expected)
+    clean = reference.cross_entropy(logits_of(m.network, image).numpy(), label.numpy())
+    assert terms["partial_ce"].item() == pytest.approx(0.4 * clean, rel=1e-4)
+    assert terms["mixed_ce"].item() == pytest.approx(cost(m, expected, of_first, of_second, share.squeeze(1)), rel=1e-4)
