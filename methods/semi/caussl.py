@@ -2,13 +2,13 @@
 
 Paper: Miao et al., "CauSSL: causality-inspired semi-supervised learning for medical image segmentation", ICCV 2023.
 Code: https://github.com/JuzhengMiao/CauSSL/blob/ab0f86d/train_CT_CPSCauSSL.py
-Differences: none that is meant to change what is learnt; only the paper's abstract and the code could be read. This is
-the form on cross pseudo supervision. The code seeks the coefficients that mix one network's filters into the other's 60
-steps at a time before every 60th step; here one before each, which are as many. They are sought from the start, and
-pseudo labels count from the start, when their weight is next to nothing (the code: from 10 % and 8 % of training).
-Layers of as many filters as a filter has numbers, of which the code's V-Net has none, do not count. The ramp lasts
-longer than training, as in the code. Both networks step with one optimizer, which is the same step. The code tests both
-networks; the first predicts, the second is scored beside it.
+Differences: only the paper's abstract and the code could be read. Dice is the mean over all classes, background
+included; the code's is that of the foreground. This is the form on cross pseudo supervision. The code seeks the
+coefficients that mix one network's filters into the other's 60 steps at a time before every 60th step; here one before
+each, which are as many. They are sought from the start, and pseudo labels count from the start, when their weight is
+next to nothing (the code: from 10 % and 8 % of training). Layers of as many filters as a filter has numbers, of which
+the code's V-Net has none, do not count. The ramp lasts longer than training, as in the code. Both networks step with
+one optimizer, which is the same step. The code tests both networks; the first predicts, the second is scored beside it.
 """
 
 from __future__ import annotations

@@ -2,11 +2,12 @@
 
 Paper: Wang et al., "MCF: mutual correction framework for semi-supervised medical image segmentation", CVPR 2023.
 Code: https://github.com/WYC-321/MCF/blob/92cb9b6/code/train_MCF.py
-Differences: none in the losses. Only the paper's abstract and the code could be read; the code's file of losses is not
-stored, and its two squared differences are taken for plain ones of probabilities. The code's networks are V-Net and one
-with ResNet-34's encoder; here the second is another of the project's, from scratch (``partner``, by default the U-Net,
-which beside a plan's U-Net is the same kind from other initial weights). For K classes two predictions differ where
-their most probable classes do, and a squared difference is the mean over classes, which for two is that of the
+Differences: only the paper's abstract and the code could be read; the code's file of losses is not stored, and its two
+squared differences are taken for plain ones of probabilities. Dice, also where it judges which network fits labels
+better, is the mean over all classes, background included; the code's is that of the foreground. The code's networks are
+V-Net and one with ResNet-34's encoder; here the second is another of the project's, from scratch (``partner``, by
+default the U-Net, beside a plan's U-Net the same from other initial weights). For K classes two predictions differ
+where their most probable classes do, and a squared difference is the mean over classes, which for two is that of the
 foreground. Both networks step with one optimizer, which is the same step. The ramp is without its staircase of 150
 iterations. As in the code, the mean of both networks predicts; each is scored beside it.
 """
