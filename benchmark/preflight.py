@@ -22,13 +22,13 @@ from datasets.weak import strong
 from methods import networks
 
 from . import device
+from .encoders import encoder_weights
 from .feasible import Judge, NotReady, Say, named, opened_as, size
 from .metrics import ENGINE, measure
 from .plan import Cell
 from .prepare import (
     Places,
     canonical_of,
-    encoder_weights,
     make_feed,
     network_settings,
     open_dataset,

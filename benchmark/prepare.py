@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from methods.base import Method
 from methods.networks import trust
 
 from . import ROOT, device, receipt, shapes
+from .encoders import encoder_weights, weights_file
 from .evaluate import validation_dice
 from .plan import HELD_OUT, Cell
 from .pulse import Pulse, meanwhile
@@ -169,7 +169,7 @@ def beside_hashes(cells: Sequence[Cell], places: Places, *, may_lack: bool = Fal
     lenders = {cell.shapes: cell for cell in cells if cell.shapes not in ("", HELD_OUT)}
     lent = [replace(c, dataset=name, options=datasets.get(name).Options(), weak=None) for name, c in lenders.items()]
     shown = dict(zip(lenders, data_hashes(lent, places, may_lack=may_lack), strict=True))
-    files = {name: _weights_file(name)[1] for name in {cell.training.network for cell in cells}}
+    files = {name: weights_file(name)[1] for name in {cell.training.network for cell in cells}}
     found = [{"shapes_data": shown.get(cell.shapes), "weights": files[cell.training.network]} for cell in cells]
     return [{key: value for key, value in each.items() if value} for each in found]
 
@@ -217,33 +217,6 @@ def network_settings(training: Training, task: Task) -> dict[str, Any]:
     """What `networks.make` is told of a plan and its data, besides the name."""
     sizes = {"ndim": task.ndim, "channels": task.channels, "classes": task.n_classes, "width": training.width}
     return sizes | dict(training.network_options)
-
-
-def encoder_weights(network: str) -> tuple[dict[str, str], str]:
-    """Where a pre-trained encoder's weights lie, as options of the network; and a sentence for the record.
-
-    ``BENCH_WEIGHTS`` names a folder of files ``<model>.safetensors``, ``.pth`` or ``.pt``; else timm fetches them.
-    """
-    if not network.startswith(networks.ENCODER):
-        return {}, ""
-    model = networks.encoder_of(network)
-    if not network.endswith(networks.PRETRAINED):
-        return {}, f"encoder {model} is trained from scratch"
-    path, digest = _weights_file(network)
-    if path is not None:
-        return {"weights": str(path)}, f"encoder {model} starts from {path.name} (blake2b {digest})"
-    return {}, f"encoder {model} starts from the weights that timm names for it"
-
-
-def _weights_file(network: str) -> tuple[Path | None, str]:
-    """The file in ``BENCH_WEIGHTS`` that a pre-trained encoder starts from, and its digest; None: there is none."""
-    folder = os.environ.get("BENCH_WEIGHTS")
-    if not (folder and network.startswith(networks.ENCODER) and network.endswith(networks.PRETRAINED)):
-        return None, ""
-    paths = [Path(folder) / f"{networks.encoder_of(network)}{end}" for end in (".safetensors", ".pth", ".pt")]
-    for path in filter(Path.is_file, paths):
-        return path, hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
-    return None, ""
 
 
 def make_feed(

@@ -20,7 +20,7 @@ from .config import from_mapping
 from .entries import Amount, DataEntry, MethodEntry
 from .plan import Cell, Plan, resolve_options
 from .preflight import NotReady
-from .prepare import Places, data_hashes
+from .prepare import Places, beside_hashes, data_hashes
 from .training import Training
 from .tuning import MOST_DIMENSIONS
 
@@ -40,12 +40,16 @@ SHARED: Mapping[str, Range] = {
 
 @dataclass(frozen=True)
 class Study:
-    """One method on one dataset and fold: what is tuned, from which cell. ``data`` is the hash of the data's files."""
+    """One method on one dataset and fold: what is tuned, from which cell.
+
+    ``data`` is the hash of the data's files, ``beside`` are those of what else is read (see `prepare.beside_hashes`).
+    """
 
     name: str
     cell: Cell
     dimensions: Mapping[str, Range]
     data: str = ""
+    beside: tuple[str, ...] = ()
 
     @property
     def stem(self) -> str:
@@ -55,8 +59,8 @@ class Study:
 
     @property
     def id(self) -> str:
-        """Name for files. Trials of another version of the method's file or of the data belong to another study."""
-        return f"{self.stem}-{_digest([receipt.source(self.cell.method), self.data])}"
+        """Name for files. Trials of another version of the method's file or of what it reads are another study's."""
+        return f"{self.stem}-{_digest([receipt.source(self.cell.method), self.data, *self.beside])}"
 
     @property
     def default(self) -> dict[str, Any]:
@@ -109,9 +113,10 @@ def studies(plan: Plan) -> list[Study]:
 
 
 def on_data(found: Sequence[Study], places: Places) -> list[Study]:
-    """The studies with the hashes of their data, as receipts hold them."""
-    hashes = data_hashes([study.cell for study in found], places)
-    return [replace(study, data=data) for study, data in zip(found, hashes, strict=True)]
+    """The studies with the hashes of their data and of what else they read, as receipts hold them."""
+    cells = [study.cell for study in found]
+    hashes = zip(found, data_hashes(cells, places), beside_hashes(cells, places), strict=True)
+    return [replace(study, data=data, beside=tuple(sorted(beside.values()))) for study, data, beside in hashes]
 
 
 def tuned_plan(plan: Plan, best: Sequence[tuple[Study, Mapping[str, Any]]]) -> dict[str, Any]:

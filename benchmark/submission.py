@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import plan_file
+from . import encoders, plan_file
 from .execute import slurm
 from .execute.server import ENVIRONMENT
 from .looks import cells_of
@@ -79,6 +79,6 @@ def environment(places: Places) -> Mapping[str, str]:
     found = ENVIRONMENT | {key: os.environ[key] for key in ENVIRONMENT if key in os.environ}
     found |= {key: value for key, value in os.environ.items() if key.startswith("BENCH_")}
     found["BENCH_CACHE"] = str(places.cache)
-    if weights := os.environ.get("BENCH_WEIGHTS"):
-        found["BENCH_WEIGHTS"] = str(Path(weights).absolute())
+    if weights := encoders.folder():
+        found[encoders.VARIABLE] = str(weights)
     return found

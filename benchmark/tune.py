@@ -90,7 +90,7 @@ def _left_behind(study: Study, root: Path) -> list[str]:
     if (root / mine).exists():
         return []
     return [
-        f"{study.name}: the file of {study.cell.method} or the files of {study.cell.dataset} changed since the trials "
+        f"{study.name}: the file of {study.cell.method} or data that it reads changed since the trials "
         f"in {path.name}; none of them is reused"
         for path in sorted(root.glob(f"{study.stem}*.journal"))
     ]

@@ -23,6 +23,9 @@ from .tables import Table
 
 FILE = "receipt.json"
 
+_BESIDE = ("shapes_data", "weights")
+"""Of a cell's receipt, hashes of what it read beside its own data, where it did."""
+
 _SHARED = (
     "commit",
     "diff",
@@ -32,6 +35,7 @@ _SHARED = (
     "hardware",
     "precision",
     "data",
+    *_BESIDE,
     "split",
     "source",
     "annotation",
@@ -169,7 +173,8 @@ def _cell(results: Results, name: str) -> dict[str, Any]:
 def _answers(rec: record.Record) -> dict[str, str]:
     """What a table's receipt asks of each of its cells, as JSON, so that distinct answers can be found quickly."""
     asked: dict[str, Any] = {key: rec.receipt.get(key) for key in _ASKED}
-    asked["data"] = [str(rec.cell.get("dataset")), str(rec.receipt.get("data", ""))]
+    beside = [f"{key} {rec.receipt[key]}" for key in _BESIDE if key in rec.receipt]
+    asked["data"] = [str(rec.cell.get("dataset")), str(rec.receipt.get("data", "")), *beside]
     asked |= {"seeds": int(rec.cell.get("seed", 0)), "made_under": rec.cell.get("versions")}
     return {key: json.dumps(value, sort_keys=True) for key, value in asked.items()}
 

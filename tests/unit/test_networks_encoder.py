@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from benchmark import preflight
 from benchmark.config import ConfigError
-from benchmark.prepare import encoder_weights
+from benchmark.encoders import encoder_weights
 from methods import networks
 from tests.contracts.checks_networks import EVERY, Make
 
@@ -193,6 +193,11 @@ def test_a_record_says_whether_an_encoder_was_pretrained_and_with_what(
     options, note = encoder_weights("encoder:toy@pretrained")
     assert options == {"weights": str(tmp_path / "toy.pth")}
     assert note.startswith("encoder toy starts from toy.pth (blake2b ")
+    (tmp_path / "toy.pth").write_bytes(b"of another")
+    assert encoder_weights("encoder:toy@pretrained")[1] != note
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    monkeypatch.setenv("BENCH_WEIGHTS", f"~/{tmp_path.name}")
+    assert encoder_weights("encoder:toy@pretrained")[0] == options
 
 
 @pytest.mark.usefixtures("asked")

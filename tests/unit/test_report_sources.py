@@ -199,6 +199,19 @@ def test_the_receipt_of_a_table_says_what_its_cells_were_made_with(report: Path)
     assert {row["table"] for row in _numbers(report)[first - 1 : last]} == {"dice"}
 
 
+def test_the_receipt_says_which_shapes_and_weights_cells_read_beside_their_data(tmp_path: Path) -> None:
+    folder = write_cell(tmp_path, [score("A")])
+    path = folder / "record.json"
+    found = json.loads(path.read_text())
+    found["receipt"] |= {"shapes_data": "1e4de4", "weights": "0fa11"}
+    path.write_text(json.dumps(found))
+    found = json.loads((build("toy", tmp_path) / receipts.FILE).read_text())
+    assert {"shapes_data": "1e4de4", "weights": "0fa11"}.items() <= found["cells"][folder.name].items()
+    assert found["tables"]["main-phantom_2d"]["data"] == [
+        ["phantom_2d", "5ca1ab1e", "shapes_data 1e4de4", "weights 0fa11"]
+    ]
+
+
 def test_the_runs_that_trackers_know_a_cell_by_are_in_its_receipt(tmp_path: Path) -> None:
     folder = write_cell(tmp_path, [score("A")])
     (folder / "tracked.json").write_text(json.dumps({"sqlite:///mlflow.db": {"run_id": "abc123", "rows": 4}}))

@@ -205,6 +205,24 @@ def test_trials_on_other_data_belong_to_another_study(tmp_path: Path, monkeypatc
     assert not {*ids()} & {*before}
 
 
+def test_trials_from_other_weights_or_lent_shapes_belong_to_another_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ids() -> set[str]:
+        return {study.id for study in on_data(studies(some_plan()), places_in(tmp_path))}
+
+    monkeypatch.delenv("BENCH_WEIGHTS", raising=False)
+    plain = ids()
+    found = []
+    for digest in ("one", "another"):
+        monkeypatch.setattr(
+            "benchmark.studies.beside_hashes", lambda cells, places, d=digest: [{"weights": d} for _ in cells]
+        )
+        found.append(ids())
+    assert not plain & found[0]
+    assert not found[0] & found[1]
+
+
 def test_more_trials_go_on_with_the_same_study() -> None:
     (study,), (more,) = studies(tiny_plan(tuning={"trials": 4})), studies(tiny_plan(tuning={"trials": 9}))
     assert study.id == more.id

@@ -151,7 +151,7 @@ def test_trials_of_before_an_edit_of_the_methods_file_are_not_reused_and_that_is
     monkeypatch.setattr(receipt, "source", lambda method: "edited")
     _, said, _ = run(tmp_path, plan)
     assert said[0] == (
-        "supervised-phantom_2d: the file of supervised or the files of phantom_2d changed since the trials in "
+        "supervised-phantom_2d: the file of supervised or data that it reads changed since the trials in "
         f"{name}; none of them is reused"
     )
     assert sum("val Dice" in line for line in said) == 1
