@@ -19,6 +19,7 @@ from PIL import Image
 
 import datasets
 from benchmark import plan_file
+from benchmark.plan import DataEntry, MethodEntry, Plan, Training
 from benchmark.prepare import open_dataset
 from datasets.verify import verify
 
@@ -167,3 +168,20 @@ def test_what_is_at_hand_for_a_method_is_where_the_page_says() -> None:
             text = (ROOT / file).read_text()
             for name in re.findall(r"`(\w+)`", names):
                 assert re.search(rf"^(def|class) {name}\b", text, flags=re.MULTILINE), f"{name} is not in {file}"
+
+
+def test_the_tutorial_has_every_key_of_a_plan_and_what_it_is_when_left_out() -> None:
+    text = (ROOT / "docs" / "tutorial.md").read_text()
+    first, second = (part for part in text.split("## The keys of a plan")[1].split("\n\n") if part.startswith("| key"))
+    mine = {name for line in first.splitlines()[2:] for name in re.findall(r"`([\w]+)`", line.split("|")[1])}
+    written = {"tuned", "images"}  # by `tune` and `bench --images`
+    assert mine == {field.name for field in dataclasses.fields(Plan)} - written
+    inner = {field.name for of in (DataEntry, MethodEntry) for field in dataclasses.fields(of)}
+    assert inner <= set(re.findall(r"`(\w+)`", first))
+    for line in second.splitlines()[2:]:
+        keys, defaults, _ = (cell.strip() for cell in line.strip("|").split("|", 2))
+        for name, told in zip(re.findall(r"`(\w+)`", keys), defaults.split(", "), strict=False):
+            default = getattr(Training(), name)
+            assert told.strip("`") in {str(default), "the dataset's" if default is None else str(default)}, name
+    named = {name for line in second.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert named == {field.name for field in dataclasses.fields(Training)}
