@@ -1,7 +1,8 @@
 """Cases decoded for a store: all at once, or one by one by several processes, each into a file of its own.
 
 The files of single cases are pieces of an entry that is not there yet: what a killed run decoded is not decoded again.
-They go once the entry is whole.
+They go once the entry is whole, which another process may see to while some are being written: then those are lost,
+and nobody needs them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,17 +58,18 @@ def piece_file(pieces: Path, key: str) -> Path:
 
 
 def write_piece(dataset: Dataset, key: str, canonical: Canonical, pieces: Path) -> None:
-    """Decode one case into its file.
+    """Decode one case into its file; into none where the folder goes meanwhile.
 
     Raises:
         DataError: the case is not as the dataset's layout says.
     """
     about, samples = _case(dataset, key, canonical)
-    disk.save(
-        piece_file(pieces, key),
-        {"image": [samples.image.numpy()], **{kind: [labels.numpy()] for kind, labels in samples.maps.items()}},
-        about,
-    )
+    with suppress(FileNotFoundError):
+        disk.save(
+            piece_file(pieces, key),
+            {"image": [samples.image.numpy()], **{kind: [labels.numpy()] for kind, labels in samples.maps.items()}},
+            about,
+        )
 
 
 def decode(dataset: Dataset, keys: Sequence[str], canonical: Canonical, pieces: Path | None = None) -> Decoded:
@@ -160,7 +163,8 @@ def _work(key: str, kept: bool) -> None:
     else:
         dataset = strong(_worker["dataset"])
         dataset.check(dataset.load(key))
-        piece_file(_worker["pieces"], key).touch()
+        with suppress(FileNotFoundError):
+            piece_file(_worker["pieces"], key).touch()
 
 
 def _case(dataset: Dataset, key: str, canonical: Canonical) -> tuple[dict[str, Any], Samples]:

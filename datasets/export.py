@@ -10,7 +10,7 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .axes import slices_first, stored_slices_first
-from .base import DataError
+from .base import DataError, Partition
 from .cost import SOURCE, Cost
 from .io import read_json
 from .types import IGNORE, Case
@@ -32,8 +32,9 @@ GROUP_PATTERN = "^(.+?)__"
 def to_nnunet(weak: Weakened, folder: Path, *, say: Callable[[str], None] = lambda _: None) -> Cost:
     """Write every case, what its marks cost (costs.csv) and where all of it comes from (weak.json).
 
-    A published test set becomes ``imagesTs``; several folds become ``splits_final.json``. The folder appears when all
-    is written, so that a case that is refused leaves none behind. A folder of the same labels is written again.
+    A published test set becomes ``imagesTs``; several folds, or a published validation set, ``splits_final.json``. The
+    folder appears when all is written, so that a case that is refused leaves none behind. A folder of the same labels
+    is written again.
 
     Returns:
         What all weak labels together cost.
@@ -47,11 +48,17 @@ def to_nnunet(weak: Weakened, folder: Path, *, say: Callable[[str], None] = lamb
         raise DataError(f"{weak.name}: two cases would be written under one name; rename them")
     origin = _origin(weak)
     _must_be_free(folder, origin)
-    tests = {key for key in groups if weak.folds == 1 and groups[key] in weak.partition(1).test}
+    parts = [weak.partition(fold) for fold in range(1, weak.folds + 1)]
+    published = set(parts[0].test) if all(set(part.test) == set(parts[0].test) for part in parts) else set()
+    tests = {key for key, group in groups.items() if group in published}
+    if parts[0].val and not tests:
+        say("no case tests: where Scant opens the folder as nnunet, the validation cases do")
     with _unfinished(folder) as draft:
         costs, ending = _write_cases(weak, names, tests, draft, say)
         total = sum(costs.values(), Cost())
         _write_tables(weak, names, costs, draft, ending)
+        if folds := _folds(parts, groups, names, tests):
+            _json(draft / "splits_final.json", folds)
         _json(draft / "weak.json", origin | _provenance(weak, total))
     return total
 
@@ -122,15 +129,28 @@ def _write_tables(
     channels = {str(place): f"channel {place}" for place in range(weak.task.channels)}
     about = {"channel_names": channels, "labels": labels, "numTraining": len(costs), "file_ending": ending}
     _json(folder / "dataset.json", about)
-    if weak.folds > 1:
-        groups, parts = weak.groups(), [weak.partition(fold) for fold in range(1, weak.folds + 1)]
-        folds = [({names[key] for key in groups if groups[key] in part.test}) for part in parts]
-        splits = [{"train": sorted(set(costs) - held_out), "val": sorted(held_out)} for held_out in folds]
-        _json(folder / "splits_final.json", splits)
     with (folder / "costs.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.DictWriter(file, ["case", *Cost().as_json()], lineterminator="\n")
         rows.writeheader()
         rows.writerows({"case": name, **cost.as_json()} for name, cost in costs.items())
+
+
+def _folds(
+    parts: Sequence[Partition], groups: Mapping[str, str], names: Mapping[str, str], tests: Collection[str]
+) -> list[dict[str, list[str]]]:
+    """The content of splits_final.json: what each fold tests, or validates on where the test set is one; else nothing.
+
+    Args:
+        parts: one a fold.
+        groups, names: case -> its group, its name in files.
+        tests: cases of imagesTs.
+    """
+    one = bool(tests) or len(parts) == 1
+    if one and not any(part.val for part in parts):
+        return []
+    known = {names[key] for key in groups if key not in tests}
+    folds = [{names[key] for key in groups if groups[key] in (part.val if one else part.test)} for part in parts]
+    return [{"train": sorted(known - held_out), "val": sorted(held_out)} for held_out in folds]
 
 
 def _names(groups: Mapping[str, str]) -> dict[str, str]:

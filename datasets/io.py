@@ -23,6 +23,13 @@ _DEPTH = {"1": np.uint8, "L": np.uint8, "RGB": np.uint8, "I;16": np.uint16, "I;1
 
 _OPAQUE = {"RGBA": "RGB", "LA": "L"}
 """Mode with a transparency -> the same without, which is read where all pixels are equally transparent."""
+
+_WIDE = (";16B", ";16L", ";16N")
+"""Ends of Pillow's raw modes of 16 bits per channel ("BGR;16" is 16 bits per pixel)."""
+
+_BITS = 258
+"""Number of the TIFF tag of the bits per channel: where each channel lies apart, the raw mode does not say them."""
+
 _ORIENTATION = 274
 """Number of the EXIF tag that says how a viewer should turn an image; 1 and numbers beyond 8 say: not at all."""
 
@@ -108,16 +115,20 @@ def read_image(path: Path, *, instead: str = COLOURS) -> np.ndarray:
 
     Raises:
         DataError: the file is absent, truncated or no image; it has colour indices (a palette), transparency, several
-            pages or floating-point pixels, which nobody can map without knowing what they mean; or viewers turn it.
+            pages or floating-point pixels, which nobody can map without knowing what they mean; it has several channels
+            of 16 bits; or viewers turn it.
     """
     from PIL import Image
 
     must_exist(path)
     try:
         with Image.open(path) as image:
+            _refuse_lost_bits(path, image)
             mode, pages = image.mode, getattr(image, "n_frames", 1)
             pixels = np.array(image)
             turned = image.getexif().get(_ORIENTATION, 1)  # after the pixels: of TIFF files Pillow turns them itself
+    except DataError:
+        raise
     except (OSError, SyntaxError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise damaged(path, "an image", error) from error
     if mode == "P":
@@ -141,6 +152,18 @@ def read_image(path: Path, *, instead: str = COLOURS) -> np.ndarray:
             f"{' or '.join(_OPAQUE)} where nothing is transparent; convert the file"
         )
     return pixels.astype(_DEPTH[mode])
+
+
+def _refuse_lost_bits(path: Path, image: Any) -> None:
+    """Refuse several channels of 16 bits: Pillow keeps the high eight alone, and classes 0, 1, 2, ... become 0."""
+    stated = [tile[3] if isinstance(tile[3], tuple) else (tile[3],) for tile in image.tile]  # the raw mode among others
+    wide = any(isinstance(word, str) and word.endswith(_WIDE) for words in stated for word in words)
+    wide = wide or max(getattr(image, "tag_v2", {}).get(_BITS, ()), default=0) > 8
+    if wide and len(image.getbands()) > 1:
+        raise DataError(
+            f"{path}: several channels of 16 bits, of which only the high 8 could be read; allowed are several "
+            "channels of 8 bits and one of 16: save it with 8 bits per channel, or as one 16-bit grey channel"
+        )
 
 
 def read_npz(path: Path) -> Mapping[str, np.ndarray]:

@@ -5,6 +5,7 @@ Whatever stores it, a scan has its axes in the file's order, and its place count
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,7 +88,8 @@ def read_nifti(path: Path) -> Volume:
     """A NIfTI file with its scaling applied; integers stay integers where the file states no scaling.
 
     Raises:
-        DataError: the file is absent, truncated or not NIfTI, or its header holds no usable voxel size.
+        DataError: the file is absent, truncated, not NIfTI or not what its checksum says, or its header holds no usable
+            voxel size.
     """
     import nibabel
     from nibabel.filebasedimages import ImageFileError
@@ -96,7 +98,7 @@ def read_nifti(path: Path) -> Volume:
     must_exist(path)
     try:
         image: Any = nibabel.load(path, mmap=False)
-        voxels, header = np.asanyarray(image.dataobj), image.header
+        voxels, header = _stored_voxels(path, image.dataobj), image.header
         mm, sizes = _MM_PER_UNIT[header.get_xyzt_units()[0]], _stored_sizes(image)
         affine = mm * np.asarray(image.affine)[:3] if header["qform_code"] > 0 or header["sform_code"] > 0 else None
     except (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError) as error:
@@ -127,6 +129,24 @@ def read_nifti_axes(path: Path) -> np.ndarray | None:
         return np.asarray(image.affine)[:3, :3] if placed else None
     except (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError) as error:
         raise damaged(path, "NIfTI", error) from error
+
+
+def _stored_voxels(path: Path, array: Any) -> np.ndarray:
+    """The voxels that an array of nibabel stands for, scaled; a packed file is read to its end, where its checksum is.
+
+    Raises:
+        OSError: the file is not what its checksum says.
+    """
+    from nibabel.arrayproxy import ArrayProxy
+
+    if not path.name.lower().endswith(".nii.gz"):
+        return np.asanyarray(array)
+    with gzip.open(path) as stream:
+        stated = (array.shape, array.dtype, array.offset, array.slope, array.inter)
+        voxels = np.asanyarray(ArrayProxy(stream, stated, mmap=False))
+        while stream.read(2**20):
+            pass
+    return voxels
 
 
 def _stored_sizes(image: Any) -> list[float]:

@@ -71,7 +71,7 @@ def make_split(
     Raises:
         ValueError: ratio or count out of range, or neither or both given; too few groups.
         DataError: a published test or validation case is among ``unscored`` (all of its group, of a
-            :class:`~datasets.base.Sparse` partition), or every group that could be carved is.
+            :class:`~datasets.base.Sparse` partition), or every group that could be carved is; no case is left to test.
     """
     if (ratio is None) == (count is None):
         raise ValueError("give either ratio or count of labelled groups, not both and not neither")
@@ -114,12 +114,18 @@ def make_split(
     def keys(part: Collection[str], without: Collection[str] = ()) -> tuple[str, ...]:
         return tuple(sorted(key for key, group in groups.items() if group in part and key not in without))
 
-    taught = keys(labelled, set(unannotated))
+    taught, tested = keys(labelled, set(unannotated)), keys(set(partition.test), set(unscored))
+    if not tested:
+        raise DataError(
+            f"no case to test on: of this fold {len(train)} group(s) train, such as {train[0]!r}, {len(val)} validate "
+            "and none tests; name test cases (in the lists, folders or table that divide the data), choose another "
+            "fold, or complete the copy"
+        )
     return Split(
         labelled=taught,
         unlabelled=keys(set(train), set(taught)),
         val=keys(set(val), set(unscored)),
-        test=keys(set(partition.test), set(unscored)),
+        test=tested,
         labelled_groups=tuple(sorted(labelled)),
         train_groups=tuple(sorted(train)),
     )

@@ -79,12 +79,13 @@ class Store:
                     decoded = decode(dataset, keys, canonical, pieces_of(stem))
                     try:
                         _write(stem, decoded)
-                        shutil.rmtree(pieces_of(stem), ignore_errors=True)
                     except OSError as error:
                         notes = (
                             f"decoded samples are not kept in {str(cache)!r} ({error}); every run decodes them again",
                         )
                     found = _read(stem) or _in_memory(decoded)
+        if not notes:  # the entry is whole; whoever decodes ahead may have gone on with pieces after it was
+            shutil.rmtree(pieces_of(stem), ignore_errors=True)
         return cls(*found, canonical, notes)
 
     @staticmethod

@@ -79,6 +79,9 @@ def read_images(paths: Sequence[Path], about: Descriptor) -> tuple[np.ndarray, V
     """``(c, *space)`` float32, and the first channel as stored where files are volumes.
 
     A coloured photograph is three channels.
+
+    Raises:
+        DataError: a file cannot be read, files lie on different grids, or they are not as many channels as stated.
     """
     if about.is_scan:
         volumes = [read_zyx(path.name, path) for path in paths]
@@ -88,6 +91,12 @@ def read_images(paths: Sequence[Path], about: Descriptor) -> tuple[np.ndarray, V
         image, stored = np.stack(channels), volumes[0]
     else:
         pictures = [read_image(path) for path in paths]
+        for path, picture in zip(paths, pictures, strict=True):
+            if picture.shape[:2] != pictures[0].shape[:2]:
+                raise DataError(
+                    f"{path} has shape {picture.shape[:2]} (y, x) but {paths[0].name} {pictures[0].shape[:2]}; "
+                    "the channels of a case must be equal in size: export them again"
+                ).of("geometry")
         planes = [p if p.ndim == 3 else p[..., None] for p in pictures]
         scaled = [(p / np.iinfo(p.dtype).max).astype(np.float32) for p in planes]
         image, stored = np.ascontiguousarray(np.moveaxis(np.concatenate(scaled, axis=2), 2, 0)), None

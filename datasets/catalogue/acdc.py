@@ -94,6 +94,7 @@ class ACDC(Dataset):
     def make_task(self) -> Task:
         if not (files := self.files()):
             raise self.missing(f"file patient001_frame01.h5 or the like in {str(self.root / VOLUMES)!r}")
+        self.folds: int = 1 if self.options.protocol in DIVISIONS else 5  # type: ignore[misc, no-redef]
         nominal = self.nominal_task(self.options)
         return replace(nominal, unit="mm") if "spacing" in read_h5_attributes(files[0]) else nominal
 
@@ -122,9 +123,8 @@ class ACDC(Dataset):
         return replace(case, spacing=fixed) if fixed else case
 
     def partition(self, fold: int) -> Partition:
-        folds = self.folds if self.options.protocol == "folds" else 1
-        if not 1 <= fold <= folds:
-            raise ValueError(f"acdc: fold must be in 1..{folds} with protocol {self.options.protocol!r}, got {fold}")
+        if not 1 <= fold <= self.folds:
+            raise ValueError(f"acdc: fold must be in 1..{self.folds} of protocol {self.options.protocol!r}, got {fold}")
         division = DIVISIONS.get(self.options.protocol) or five_folds(fold)
         keys = self.groups()
         absent = sorted(set(patient_names(PATIENTS)) - set(keys.values()))

@@ -124,9 +124,11 @@ class MSD(Dataset):
             raise DataError(f"{where}: no channel {self.options.channel}, the image has {voxels.shape[3]} (from 0)")
         scaled = clip_and_standardise(voxels[..., self.options.channel], where).transpose(axes)
         if drawn:
+            at, shape = f"{where}: label in {paths[1]}", drawn[0].voxels.shape
+            if len(shape) != 3:
+                raise DataError(f"{at} has shape {shape}, wanted is (x, y, z); drop the other axes").of("geometry")
             same_place(where, image, drawn[0], paths[1])
-            stored = label_map(drawn[0].voxels, f"{where}: label in {paths[1]}", self.task.classes)
-            labels = np.ascontiguousarray(stored.transpose(axes))
+            labels = np.ascontiguousarray(label_map(drawn[0].voxels, at, self.task.classes).transpose(axes))
         spacing = tuple(image.spacing_mm[axis] for axis in axes)
         return Case(key, key, np.ascontiguousarray(scaled)[None], labels, None, spacing)
 

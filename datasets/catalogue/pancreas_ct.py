@@ -3,7 +3,7 @@
 Source: Roth et al., Pancreas-CT, The Cancer Imaging Archive; conversion and lists of MC-Net, Co-BioNet or CoraNet.
 Licence: CC BY 3.0 for the scans, as the archive states.
 Layout: ``Pancreas-CT/data/image<NNNN>_norm.h5`` with ``image`` float32 and ``label`` {0, 1}; ``Pancreas-CT/train.list``
-    and ``test.list``, one file's stem a line.
+    and ``test.list``, one scan a line: ``image<NNNN>`` as MC-Net publishes it, or with ``_norm`` or ``.h5``.
 Classes: background, pancreas.
 Spacing: 1 mm along all axes, by the conversion; not stored in the files.
 Protocol: lists of 62 training and 20 test scans (of which one leaks, see the card), or 62 and 18.
@@ -11,7 +11,6 @@ Protocol: lists of 62 training and 20 test scans (of which one leaks, see the ca
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,7 +60,7 @@ class PancreasCT(Dataset):
         how_to_get="Download Pancreas-CT from The Cancer Imaging Archive (no registration): DICOM series and "
         "TCIA_pancreas_labels-02-05-2017. Convert as the papers do (resample to 1 mm, window -125 to 275 HU to [0, 1], "
         "crop in the plane to the label's box and 25 voxels, z-score), one HDF5 file per scan, and take their lists.",
-        layout="Pancreas-CT/data/image<NNNN>_norm.h5, Pancreas-CT/train.list, Pancreas-CT/test.list.",
+        layout="Pancreas-CT/data/image<NNNN>_norm.h5, Pancreas-CT/train.list, Pancreas-CT/test.list (image<NNNN>).",
         spacing="1 mm along all axes, by the conversion; not stored in the files.",
         protocol="62 training and 20 or 18 test scans as the lists say; labelled subsets are 6 or 12 scans (subset "
         '"first"). Papers train without flips and turns (augment: none); validation is carved from train.',
@@ -121,8 +120,7 @@ class PancreasCT(Dataset):
 
     def load(self, key: str) -> Case:
         path = self.root / "data" / f"{key}.h5"
-        known = self.task.classes
-        case = read_case("pancreas_ct", path, self._group(key), known, has_spacing=None)
+        case = read_case("pancreas_ct", path, self._group(key), self.task.classes, has_spacing=None)
         return replace(case, spacing=SPACING_MM)
 
     def partition(self, fold: int) -> Partition:
@@ -138,9 +136,15 @@ class PancreasCT(Dataset):
         return tuple(dict.fromkeys(map(self._group, self._lists()["train"])))
 
     def _group(self, name: str) -> str:
-        scan = re.sub(r"_norm$", "", name)
-        return "+".join(SAME_SCAN) if scan in SAME_SCAN and self.options.duplicates == "one_group" else name
+        return "+".join(SAME_SCAN) if _scan(name) in SAME_SCAN and self.options.duplicates == "one_group" else name
 
     def _lists(self) -> dict[str, tuple[str, ...]]:
-        parts = {part: read_list(self.root / f"{part}.list") for part in ("train", "test")}
-        return {part: tuple(name.removesuffix(".h5") for name in names) for part, names in parts.items()}
+        """The distinct scans of each list, as stems of files where there is one."""
+        stems = {_scan(path.name): path.stem for path in self.files()}
+        lists = {path.stem: [stems.get(_scan(name), _scan(name)) for name in read_list(path)] for path in self.lists()}
+        return {part: tuple(dict.fromkeys(names)) for part, names in lists.items()}
+
+
+def _scan(name: str) -> str:
+    """The scan that a file or a line of a list means: ``image<NNNN>``."""
+    return name.removesuffix(".h5").removesuffix("_norm")

@@ -1,4 +1,4 @@
-"""All eight videos, two frames each, with a black border of 2 rows and 3 columns and three folders of masks."""
+"""All eight videos, two frames each, with a black border of 2 rows and 3 columns and the published folders of masks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,23 @@ from .paired_images import STAR, damages, save, toy_image
 
 OPTIONS: dict[str, Any] = {"partial": True, "patch": (32, 32), "crop": (2, 3, 15, 17)}
 TRUTH = {
-    "video1_frame000": Truth((15, 17), None, toy_image(15)[1], STAR),
-    "video8_frame001": Truth((15, 17), None, toy_image(15)[1], STAR),
+    f"video{video}_frame00{frame}": Truth((15, 17), None, toy_image(15)[1], STAR)
+    for video, frame in ((1, 0), (6, 0), (7, 1), (8, 1))
 }
 BORDER = ((2, 2), (3, 3))
+FOLDERS = {
+    1: ("Left_Prograsp_Forceps_labels", "Maryland_Bipolar_Forceps_labels", "Right_Prograsp_Forceps_labels"),
+    2: ("Left_Prograsp_Forceps_labels", "Right_Prograsp_Forceps_labels"),
+    3: ("Left_Large_Needle_Driver_labels", "Right_Large_Needle_Driver_labels"),
+    4: ("Large_Needle_Driver_Left_labels", "Large_Needle_Driver_Right_labels", "Prograsp_Forceps_labels"),
+    5: ("Bipolar_Forceps_labels", "Grasping_Retractor_labels", "Vessel_Sealer_labels"),
+    6: ("Left_Large_Needle_Driver_labels", "Monopolar_Curved_Scissors_labels", "Prograsp_Forceps",
+        "Right_Large_Needle_Driver_labels"),
+    7: ("Left_Bipolar_Forceps", "Right_Vessel_Sealer"),
+    8: ("Bipolar_Forceps_labels", "Left_Grasping_Retractor_labels", "Monopolar_Curved_Scissors_labels",
+        "Right_Grasping_Retractor_labels"),
+}  # fmt: skip
+"""Video -> its instruments; videos 1 and 2 have Other_labels too."""
 
 
 def write(root: Path) -> None:
@@ -30,21 +43,21 @@ def grow(root: Path) -> dict[str, Any]:
 
 
 def write_frame(root: Path, video: int, frame: int) -> None:
-    """The label is that of two instruments, of parts 10 and 30; a third mask, Other, covers half of the frame."""
+    """The label's columns go to the instruments by turns, as parts 10, 20, 30; Other covers half of the frame."""
     image, label = toy_image(15)
     folder, name = root / "EndoVis17" / f"instrument_dataset_{video}", f"frame{frame:03d}.png"
     save(folder / "left_frames" / name, np.pad(image, (*BORDER, (0, 0))))
-    left = np.arange(17) < 8
-    for instrument, mask in (
-        ("Left_Prograsp_Forceps_labels", np.where(left, label, 0) * 10),
-        ("Right_Large_Needle_Driver_labels", np.where(left, 0, label) * 30),
-        ("Other_labels", np.broadcast_to(left, label.shape) * 40),
-    ):
+    turn = np.arange(17) % len(FOLDERS[video])
+    masks = {each: np.where(turn == n, label, 0) * (10 + n % 3 * 10) for n, each in enumerate(FOLDERS[video])}
+    if video in (1, 2):
+        masks["Other_labels"] = np.broadcast_to(np.arange(17) < 8, label.shape) * 40
+    for instrument, mask in masks.items():
         save(folder / "ground_truth" / instrument / name, np.pad(mask, BORDER).astype(np.uint8))
+    (folder / "ground_truth" / ".thumbnails").mkdir(exist_ok=True)
 
 
 _FOLDER = "EndoVis17/instrument_dataset_3"
-_MASK = f"{_FOLDER}/ground_truth/Left_Prograsp_Forceps_labels/frame001.png"
+_MASK = f"{_FOLDER}/ground_truth/Left_Large_Needle_Driver_labels/frame001.png"
 _DAMAGES = damages("video3_frame001", f"{_FOLDER}/left_frames/frame001.png", _MASK, 19)
 
 

@@ -76,9 +76,20 @@ def test_the_scribbled_thirty_five_come_first_in_the_published_order(root: Path)
     assert order[35] == "patient002"
 
 
-def test_the_lists_of_valvano_et_al_have_one_division(root: Path) -> None:
-    with pytest.raises(ValueError, match=r"fold must be in 1\.\.1"):
-        opened(root, protocol="maag").partition(2)
+@pytest.mark.parametrize("protocol", ["maag", "ssl4mis"])
+def test_lists_are_one_division_and_leave_other_copies_their_five_folds(protocol: str, root: Path) -> None:
+    dataset = opened(root, protocol=protocol)
+    with pytest.raises(ValueError, match=rf"fold must be in 1\.\.1 of protocol '{protocol}', got 2"):
+        dataset.partition(2)
+    assert (dataset.folds, opened(root).folds, acdc.ACDC.folds) == (1, 5, 5)
+
+
+def test_a_copy_without_a_patient_of_the_fold_has_nothing_to_test_on(root: Path) -> None:
+    for path in (root / miniature.VOLUMES).glob("patient021*"):
+        path.unlink()
+    dataset = opened(root)
+    with pytest.raises(DataError, match=r"no case to test on: .*'patient\d+', .*choose another fold, or complete the"):
+        make_split(dataset.groups(), dataset.partition(2), ratio=1, seed=0)
 
 
 def test_each_of_the_five_folds_tests_one_disease_and_says_so(complete: Dataset) -> None:

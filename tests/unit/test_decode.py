@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -117,6 +119,66 @@ def test_cases_of_no_store_are_checked_too(root: Path) -> None:
     assert apart(root, kept[:3], kept[3:]) == 6
     with pytest.raises(DataError, match="unknown label"):
         apart(root, kept[:3], [*kept[3:], "hippocampus_012"])
+
+
+class _Interrupted:
+    """Opens the dataset so that a run makes the whole entry while one case is being read."""
+
+    def __init__(self, root: Path, keys: list[str], at: str) -> None:
+        self.root, self.keys, self.at = root, keys, at
+
+    def __call__(self) -> Dataset:
+        dataset = opened(self.root)
+        load = dataset.load
+
+        def watched(key: str) -> Any:
+            if key == self.at:
+                Store.open(opened(self.root), self.keys, GRID, cache=self.root / "cache")
+            return load(key)
+
+        dataset.load = watched  # type: ignore[method-assign]
+        return dataset
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("at", range(7))
+def test_a_run_that_makes_the_entry_meanwhile_stops_nothing_and_leaves_no_piece(at: int, root: Path) -> None:
+    keys, cache = list(opened(root).groups()), root / "cache"
+    stored, others = keys[:4], keys[4:]
+    assert apart(root, stored, others, _Interrupted(root, stored, keys[at])) == 7
+    made = Store.open(opened(root), stored, GRID, cache=cache)  # as at the end of decoding ahead
+    assert not pieces_of(stem_of(opened(root), stored, GRID, cache)).exists()
+    assert same(made, Store.open(opened(root), stored, GRID, cache=None), stored)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_piece_whose_folder_goes_while_it_is_written_is_lost_and_stops_nothing(root: Path, monkeypatch: Any) -> None:
+    dataset, cache = opened(root), root / "cache"
+    keys = list(dataset.groups())[:3]
+    pieces = pieces_of(stem_of(dataset, keys, GRID, cache))
+    replace, gone = os.replace, []
+
+    def late(source: str, target: Path) -> None:
+        if Path(target).parent == pieces and not gone:
+            shutil.rmtree(pieces)
+            gone.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr("datasets.cache.os.replace", late)
+    assert apart(root, keys) == 3
+    assert gone == [piece_file(pieces, keys[0])]
+    assert len(list(pieces.iterdir())) == 2
+    assert same(Store.open(dataset, keys, GRID, cache=cache), Store.open(dataset, keys, GRID, cache=None), keys)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_pieces_left_beside_a_whole_entry_go_when_it_is_opened(root: Path) -> None:
+    dataset, cache = opened(root), root / "cache"
+    keys = list(dataset.groups())[:2]
+    Store.open(dataset, keys, GRID, cache=cache)
+    apart(root, keys)  # whoever decoded ahead was killed after that
+    Store.open(dataset, keys, GRID, cache=cache)
+    assert not pieces_of(stem_of(dataset, keys, GRID, cache)).exists()
 
 
 @pytest.mark.slow

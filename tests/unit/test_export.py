@@ -17,7 +17,7 @@ from benchmark.config import ConfigError
 from datasets.base import DataError, Dataset
 from datasets.export import options_of, to_nnunet
 from datasets.weak import Weak, Weakened
-from tests.miniatures import acdc, msd
+from tests.miniatures import acdc, brats, csv_manifest, medsegbench, msd, nnunet
 from tests.miniatures import image_folder as folders
 
 
@@ -89,6 +89,43 @@ def test_patients_with_several_scans_stay_together(tmp_path: Path) -> None:
     assert "patient021__patient021_frame01" in back.groups()
     for fold in range(1, 6):
         assert set(back.partition(fold).test) == set(weak.partition(fold).test)
+
+
+@pytest.mark.parametrize(
+    ("miniature", "options"),
+    [(acdc, {"protocol": "maag"}), (acdc, {"protocol": "ssl4mis"}), (brats, {}), (csv_manifest, {}), (folders, {}),
+     (medsegbench, {}), (nnunet, {})],
+)  # fmt: skip
+def test_published_validation_and_test_sets_come_back_as_they_are(
+    miniature: Any, options: dict[str, Any], tmp_path: Path
+) -> None:
+    miniature.write(tmp_path)
+    if miniature is folders:
+        folders.write_pair(tmp_path / "mine" / "val", "v01", height=15)
+    name = miniature.__name__.rsplit(".", 1)[-1]
+    weak = Weakened(opened(name, tmp_path, **miniature.OPTIONS | options), Weak("points", radius=1))
+    back = written(weak, tmp_path / "out")
+    assert back.folds == weak.folds
+    for fold in range(1, weak.folds + 1):
+        ours, theirs = weak.partition(fold), back.partition(fold)
+        for part in ("train", "val", "test"):
+            groups = [group.replace("/", "_") for group in getattr(ours, part)]
+            assert sorted(groups) == sorted(getattr(theirs, part)) != [], part
+    tests = {path.name.removesuffix("".join(path.suffixes)) for path in (back.root / "labelsTs").iterdir()}
+    assert {back.groups()[key] for key in tests} == set(back.partition(1).test)
+
+
+def test_where_no_case_tests_validation_cases_are_held_out_and_that_is_said(tmp_path: Path) -> None:
+    csv_manifest.write(tmp_path)
+    csv_manifest.describe(tmp_path, {case: part.replace("test", "val") for case, part in csv_manifest.PARTS.items()})
+    weak, said = Weakened(opened("csv_manifest", tmp_path, **csv_manifest.OPTIONS), Weak("points", radius=1)), []
+    to_nnunet(weak, tmp_path / "out", say=said.append)
+    assert said == ["no case tests: where Scant opens the folder as nnunet, the validation cases do"]
+    (fold,) = json.loads((tmp_path / "out" / "splits_final.json").read_text())
+    assert fold["val"] == ["p2__p2_a", "p4__p4_a", "p4__p4_b"]
+    assert len(fold["train"]) == 5
+    back = opened("nnunet", tmp_path, **options_of(weak, tmp_path / "out"))
+    assert set(back.partition(1).test) == {"p2", "p4"}
 
 
 def test_costs_and_provenance_lie_beside_the_labels(tmp_path: Path) -> None:

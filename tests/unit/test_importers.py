@@ -161,6 +161,24 @@ def test_one_grey_photograph_where_three_channels_are_named_lacks_the_second(tmp
         dataset.load("p3")
 
 
+def test_photographs_whose_channels_differ_in_size_are_refused_by_file_and_case(tmp_path: Path) -> None:
+    image, label = toy_image(14)
+    folder = tmp_path / "Dataset004_Sizes"
+    for number in range(6):
+        save(folder / "imagesTr" / f"p{number}_0000.png", image[..., 0])
+        save(folder / "imagesTr" / f"p{number}_0001.png", image[: 14 - number, :, 1])
+        save(folder / "labelsTr" / f"p{number}.png", label)
+    about = {"channel_names": {"0": "R", "1": "G"}, "labels": {"background": 0, "tool": 1}}
+    (folder / "dataset.json").write_text(json.dumps(about | {"file_ending": ".png"}))
+    cls = datasets.get("nnunet")
+    dataset = cls(tmp_path, cls.Options(folder=folder.name, patch=(32, 32), channels=2))
+    assert dataset.load("p0").image.shape == (2, 14, 17)
+    with pytest.raises(DataError, match=r"'p3': .*p3_0001\.png .*\(11, 17\).*p3_0000\.png \(14, 17\)") as caught:
+        dataset.load("p3")
+    assert isinstance(caught.value.__cause__, DataError)
+    assert caught.value.__cause__.kind == "geometry"
+
+
 def test_a_folder_of_coloured_photographs_has_three_channels_and_no_spacing(tmp_path: Path) -> None:
     folder = tmp_path / "Dataset002_Photos"
     image, label = toy_image(14)

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import tifffile
 
 from datasets.base import DataError
-from datasets.io import read_h5, read_h5_attributes, read_json
+from datasets.io import read_h5, read_h5_attributes, read_image, read_json
 from datasets.labels import label_map
 from datasets.types import IGNORE
 
@@ -109,3 +112,69 @@ def test_label_values_outside_the_classes_are_refused_never_wrapped(value: float
 def test_the_code_for_unlabelled_is_refused_where_there_is_none() -> None:
     with pytest.raises(DataError, match=r"\[4\]; allowed are 0 background, 1 RV, 2 MYO\."):
         label_map(np.array([0, 4], np.uint8), "label", CLASSES)
+
+
+# photographs of more than 8 bits --------------------------------------------------------------------------------------
+def deep(channels: int) -> np.ndarray:
+    """``(h, w, c)`` uint16, classes 0 and 1, whose high bytes are all 0; ``(h, w)`` of one channel."""
+    pixels = np.zeros((5, 7, channels), np.uint16)
+    pixels[1:3, 2:6] = 1
+    return pixels[..., 0] if channels == 1 else pixels
+
+
+def png(path: Path, pixels: np.ndarray) -> Path:
+    """A PNG file of 16 bits per channel, byte by byte, for Pillow writes none of several channels."""
+    height, width, channels = (*pixels.shape, 1)[:3]
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    packed = [struct.pack(">I", len(b)) + n + b + struct.pack(">I", zlib.crc32(n + b)) for n, b in chunks]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
+    return path
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_a_png_of_several_channels_of_16_bits_is_refused_with_what_is_read(channels: int, tmp_path: Path) -> None:
+    path = png(tmp_path / "mask.png", deep(channels))
+    with pytest.raises(DataError, match=r"mask\.png: several channels of 16 bits.*or as one 16-bit grey channel"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_tiff_of_several_channels_of_16_bits_is_refused_with_what_is_read(
+    channels: int, planes: str, byteorder: str, compression: str | None, tmp_path: Path
+) -> None:
+    pixels = deep(channels) if planes == "contig" else np.moveaxis(deep(channels), 2, 0)
+    how = {"byteorder": byteorder, "compression": compression, "planarconfig": planes}
+    tifffile.imwrite(tmp_path / "mask.tif", pixels, photometric="rgb", metadata=None, **how)
+    with pytest.raises(DataError, match=r"mask\.tif: several channels of 16 bits.*save it with 8 bits per channel"):
+        read_image(tmp_path / "mask.tif")
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_one_channel_of_16_bits_is_read_whole(byteorder: str, compression: str | None, tmp_path: Path) -> None:
+    pixels = deep(1) * 257 + np.arange(7, dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "grey.tif", pixels, byteorder=byteorder, compression=compression, metadata=None)
+    for path in (png(tmp_path / "grey.png", pixels), tmp_path / "grey.tif"):
+        found = read_image(path)
+        assert found.dtype == np.uint16
+        np.testing.assert_array_equal(found, pixels)
+
+
+def test_a_bitmap_of_16_bits_per_pixel_is_no_photograph_of_16_bits_per_channel(tmp_path: Path) -> None:
+    rows = struct.pack("<2H", 0b0_11111_00000_00000, 0b0_00000_00000_11111)  # five bits each of red, green and blue
+    header = struct.pack("<IiiHHIIiiII", 40, 2, 1, 1, 16, 0, len(rows), 0, 0, 0, 0)
+    start = struct.pack("<2sIHHI", b"BM", 54 + len(rows), 0, 0, 54)
+    (tmp_path / "old.bmp").write_bytes(start + header + rows)
+    assert read_image(tmp_path / "old.bmp").tolist() == [[[255, 0, 0], [0, 0, 255]]]
+
+
+def test_three_channels_of_8_bits_in_a_tiff_are_read_as_stored(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "photo.tif", pixels, photometric="rgb", metadata=None)
+    np.testing.assert_array_equal(read_image(tmp_path / "photo.tif"), pixels)

@@ -147,6 +147,15 @@ def test_a_folder_of_nnunet_v1_is_named_as_such(root: Path) -> None:
     assert caught.value.kind == "unpaired"
 
 
+@pytest.mark.parametrize("patch", [(16, 16, 16), (16, 16)])
+def test_a_label_of_four_axes_is_refused_with_its_shape(patch: tuple[int, ...], root: Path) -> None:
+    _, label = miniature.toy_scan((13, 18, 11), 3, miniature.STAR)
+    path = miniature.save(root, "labelsTr", "hippocampus_001", label[..., None])
+    with pytest.raises(DataError, match=rf"'hippocampus_001': label in {path} has shape \(13, 18, 11, 1\)") as caught:
+        opened(root, patch=patch).load("hippocampus_001")
+    assert caught.value.kind == "geometry"
+
+
 def test_a_label_that_states_no_place_contradicts_none(root: Path) -> None:
     path = root / miniature.FOLDER / "labelsTr" / "hippocampus_001.nii.gz"
     before, stored = opened(root).load("hippocampus_001"), nibabel.load(path)

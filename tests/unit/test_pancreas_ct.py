@@ -9,6 +9,7 @@ import pytest
 
 import datasets
 from datasets.base import DataError, Dataset
+from datasets.catalogue import pancreas_ct
 from datasets.verify import verify
 from tests.miniatures import pancreas_ct as miniature
 from tests.miniatures.stored_volumes import write_volume
@@ -30,7 +31,7 @@ def opened(root: Path, **options: Any) -> Dataset:
 def leak(root: Path) -> None:
     """The published list of 62 and 20: the third copy tests."""
     write_volume(root / "Pancreas-CT" / "data" / "image0025_norm.h5", width=14)
-    miniature.write_lists(root, test=(*miniature.TEST, "image0025_norm"))
+    miniature.write_lists(root, test=(*miniature.TEST, "image0025"))
 
 
 def test_copies_of_one_scan_are_one_group_and_stay_on_one_side(root: Path) -> None:
@@ -63,10 +64,29 @@ def test_the_list_that_leaks_opens_as_published_where_that_is_asked_for(root: Pa
     assert "exact_duplicate" in kinds
 
 
-def test_lists_may_name_files_or_stems(root: Path) -> None:
-    before = opened(root).partition(1)
-    miniature.write_lists(root, tuple(f"{name}.h5" for name in miniature.TRAIN))
+@pytest.mark.parametrize("ending", ["_norm", ".h5", "_norm.h5"])
+def test_lists_may_name_scans_as_published_or_stems_or_files(root: Path, ending: str) -> None:
+    dataset = opened(root)
+    before, order = dataset.partition(1), dataset.published_order()
+    assert before.test == ("image0080_norm", "image0001_norm")
+    miniature.write_lists(root, *(tuple(name + ending for name in part) for part in (miniature.TRAIN, miniature.TEST)))
     assert opened(root).partition(1) == before
+    assert opened(root).published_order() == order
+
+
+def test_a_complete_copy_with_the_published_lists_needs_no_option(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pancreas_ct, "PUBLISHED", ((len(miniature.TRAIN), len(miniature.TEST)),))
+    dataset = opened(root, partial=False)
+    assert list(dataset.groups()) == sorted(f"{name}_norm" for name in (*miniature.TRAIN, *miniature.TEST))
+    (root / "Pancreas-CT" / "data" / "image0031_norm.h5").unlink()
+    with pytest.raises(DataError, match="and 1 of them are not in"):
+        dataset.groups()
+
+
+def test_a_scan_listed_in_two_forms_counts_once(root: Path) -> None:
+    miniature.write_lists(root, (*miniature.TRAIN, "image0031_norm"))
+    with pytest.raises(DataError, match="7 training and 2 test scans are listed"):
+        opened(root, partial=False).groups()
 
 
 def test_an_incomplete_copy_is_refused_unless_it_is_asked_for(root: Path) -> None:

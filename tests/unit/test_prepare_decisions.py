@@ -118,12 +118,11 @@ def test_a_seed_draws_the_order_of_batches_and_what_a_method_draws(tmp_path: Pat
 
 def test_carved_validation_does_not_depend_on_the_order_of_the_published_list() -> None:
     names = [f"g{i:02d}" for i in range(20)]
-    groups = {f"c{name}": name for name in names}
-    one, other = (
-        make_split(groups, Partition(train=tuple(order), test=()), ratio=0.2, seed=0) for order in (names, names[::-1])
-    )
+    groups = {f"c{name}": name for name in [*names, "tested"]}
+    parts = [Partition(train=tuple(order), test=("tested",)) for order in (names, names[::-1])]
+    one, other = (make_split(groups, part, ratio=0.2, seed=0) for part in parts)
     assert one == other
-    more = make_split(groups, Partition(train=tuple(names), test=()), ratio=0.2, seed=0, val_share=0.2)
+    more = make_split(groups, parts[0], ratio=0.2, seed=0, val_share=0.2)
     assert set(one.val) < set(more.val)
 
 
@@ -132,8 +131,8 @@ def test_many_rare_strata_do_not_crowd_a_small_labelled_set() -> None:
     strata = {f"a{i:02d}": "a" for i in range(12)} | {name: name for name in ("b", "c", "d", "e")}
     for seed in range(8):
         split = make_split(
-            {g: g for g in strata},
-            Partition(train=tuple(strata), test=()),
+            {g: g for g in (*strata, "tested")},
+            Partition(train=tuple(strata), test=("tested",)),
             count=4,
             seed=seed,
             val_share=0,

@@ -228,7 +228,7 @@ def test_kvasir_masks_are_cut_at_127_but_zero_and_one_is_not_guessed(roots: Path
 
 def test_endovis_leaves_out_other_tools_and_the_black_border(roots: Path) -> None:
     case = opened("endovis17", roots).load("video1_frame000")
-    # the miniature's mask called Other covers the left half; the label is that of the two instruments
+    # the miniature's mask called Other covers the left half; the label is that of the three instruments
     assert np.array_equal(case.label, endovis17.toy_image(15)[1])
     assert case.group == "video1"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 from pathlib import Path
 
@@ -185,6 +187,57 @@ def test_nifti_cut_anywhere_is_refused_with_its_name(nifti: Path) -> None:
         nifti.write_bytes(whole[:length])
         with pytest.raises(DataError, match=r"case\.nii\.gz: cannot be read as NIfTI.*truncated or damaged"):
             read_nifti(nifti)
+
+
+@pytest.mark.parametrize("place", [-100, -8, -1])  # among the voxels, in the checksum, in the length that follows it
+def test_a_changed_byte_that_still_inflates_is_refused_with_its_name(place: int, nifti: Path) -> None:
+    whole = bytearray(gzip.compress(gzip.decompress(nifti.read_bytes()), compresslevel=0))
+    nifti.write_bytes(bytes(whole))
+    assert read_nifti(nifti).voxels.shape == (12, 10, 8)
+    whole[place] ^= 4
+    nifti.write_bytes(bytes(whole))
+    with pytest.raises(DataError, match=r"case\.nii\.gz: cannot be read as NIfTI.*truncated or damaged") as caught:
+        read_nifti(nifti)
+    assert caught.value.kind == "truncated"
+
+
+@pytest.mark.parametrize("lost", [1, 4, 8])
+def test_a_file_that_lacks_a_part_of_its_checksum_alone_is_refused(lost: int, nifti: Path) -> None:
+    nifti.write_bytes(nifti.read_bytes()[:-lost])
+    with pytest.raises(DataError, match=r"case\.nii\.gz: cannot be read as NIfTI.*truncated or damaged"):
+        read_nifti(nifti)
+
+
+@pytest.mark.parametrize("scaling", [(None, None), (0.5, 10.0), (1.0, -1024.0)])
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.parametrize("dtype", ["<i2", ">i2", "<u1", "<f4", ">f8"])
+def test_packed_or_not_voxels_are_those_of_nibabel(kind: type, dtype: str, scaling: tuple, tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(0, 200, (5, 4, 3, 2)).astype(dtype)
+    image = kind(stored, np.diag([0.5, 2.0, 3.0, 1.0]))
+    image.header.set_data_dtype(stored.dtype)
+    for name in ("case.nii", "case.nii.gz"):
+        nibabel.save(image, tmp_path / name)
+        if scaling[0] is not None:
+            state(tmp_path / name, kind, *scaling)
+        expected, found = np.asanyarray(nibabel.load(tmp_path / name).dataobj), read_nifti(tmp_path / name)
+        assert found.voxels.dtype == expected.dtype
+        assert found.spacing_mm == (0.5, 2.0, 3.0)
+        np.testing.assert_array_equal(found.voxels, expected)
+
+
+def state(path: Path, kind: type, slope: float, intercept: float) -> None:
+    """Write a scaling into the header's bytes, for nibabel chooses one of its own."""
+    content = path.read_bytes() if path.suffix == ".nii" else gzip.decompress(path.read_bytes())
+    header = kind.header_class.from_fileobj(io.BytesIO(content))
+    header["scl_slope"], header["scl_inter"] = slope, intercept
+    content = header.binaryblock + content[len(header.binaryblock) :]
+    path.write_bytes(content if path.suffix == ".nii" else gzip.compress(content))
+
+
+def test_what_follows_the_voxels_in_a_packed_file_and_the_packing_in_parts_change_nothing(nifti: Path) -> None:
+    content, before = gzip.decompress(nifti.read_bytes()), read_nifti(nifti).voxels
+    nifti.write_bytes(gzip.compress(content[:700]) + gzip.compress(content[700:] + bytes(3 * 2**20)) + bytes(10))
+    np.testing.assert_array_equal(read_nifti(nifti).voxels, before)
 
 
 def test_a_header_with_an_unknown_type_of_voxel_is_refused(tmp_path: Path) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmark import preflight
 from datasets.base import DataError, Partition, Sparse
 from datasets.splits import Split, half_labelled, k_fold, k_fold_beside, left_out, make_split, passed_over
+from tests.miniatures import csv_manifest as manifest
+
+from .tiny_cells import places_in, tiny_cell
 
 PATIENTS = [f"p{i:02d}" for i in range(25)]
 CASES = {f"{patient}_{phase}": patient for patient in PATIENTS for phase in ("ED", "ES")}
@@ -190,6 +195,25 @@ def test_one_training_group_trains_and_none_is_refused() -> None:
     assert (lone.labelled_groups, lone.val) == (("p00",), ())
     with pytest.raises(ValueError, match="no training group"):
         make_split(CASES, Partition(train=(), test=("p01",)), ratio=1, seed=0)
+
+
+@pytest.mark.parametrize("test", [(), ("p99",)])  # none, and one without a case
+def test_a_fold_that_tests_no_case_is_refused_before_it_trains(test: tuple[str, ...]) -> None:
+    part = Partition(train=tuple(PATIENTS[:20]), val=tuple(PATIENTS[20:]), test=test)
+    with pytest.raises(DataError, match=r"no case to test on: .* 20 group.* train, .* 5 validate .*; name test"):
+        make_split(CASES, part, ratio=0.2, seed=0)
+
+
+def test_a_table_without_test_cases_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    places = places_in(tmp_path)
+    manifest.write(places.data)
+    manifest.describe(places.data, {case: part.replace("test", "val") for case, part in manifest.PARTS.items()})
+    options = {name: list(value) if isinstance(value, tuple) else value for name, value in manifest.OPTIONS.items()}
+    cell = tiny_cell(datasets=[{"name": "csv_manifest", "options": options}], ratios=[1.0])
+    with pytest.raises(DataError, match="no case to test on"):
+        preflight.check([cell], places)
+    manifest.describe(places.data, manifest.PARTS)
+    preflight.check([cell], places)
 
 
 @settings(deadline=None)
