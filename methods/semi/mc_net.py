@@ -9,7 +9,7 @@ two classes the code's power form, without its 0/0; with more classes the code s
 that what no class has half of vanishes. The first decoder is the network's own and predicts; the others replace its
 transposed by linear and by nearest up-sampling or, where a U-Net's is linear, that by transposed and by nearest, as the
 code's (on other encoders by nearest and by another initialisation). The learning rate is the plan's; the code's is
-constant. Dice, the only supervised loss, has linear denominators and no background where there is one foreground
+constant in 2-D. Dice, the only supervised loss, has linear denominators and no background where there is one foreground
 class, as the code's for the left atrium; with several it is squared and counts the background, as the code's for ACDC,
 which lacks the factor of 2 (a perfect prediction costs 1/2): that is taken for a slip.
 """
