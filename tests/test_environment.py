@@ -135,6 +135,7 @@ def test_every_library_that_the_code_imports_is_a_requirement():
         "pynvml": ["nvidia-ml-py"],  # extras, not installed here
         "psycopg2": ["psycopg2-binary"],
         "llvmlite": ["numba"],  # numba pins it
+        "tifffile": ["scikit-image"],  # which needs it
         "triton": ["torch"],  # comes with its builds for CUDA
     }
     lines = PROJECT["dependencies"] + [line for extra in EXTRAS.values() for line in extra]
