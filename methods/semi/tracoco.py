@@ -4,20 +4,19 @@ Paper: Liu et al., "Translation consistent semi-supervised segmentation for 3D m
 arXiv:2203.14523.
 Code: https://github.com/yyliu01/TraCoCo/blob/4105759/Code/VnetLA/train.py; of several classes, the losses of
 https://github.com/yyliu01/TraCoCo/blob/1410c45/Code/UnetACDC/Utils/losses.py
-Differences: only the paper's abstract and the code could be read. Dice is the mean over all classes, background
-included; the code's is that of the foreground. There each volume gives two overlapping crops. Here a batch has one crop
-of each, and smaller ones inside of it would leave networks of five levels a deepest map of one voxel: the second view
-is the crop moved by its own number of voxels along each axis, and what it loses on one side comes in on the other.
-Views are compared where both show the same place, each beside what the other lacks. The code clamps their logits to [0,
-1] and takes softmaxes along an axis of space before it compares them, and its divergence is the sum over the samples of
-means over classes as well as voxels; with several classes, it pushes down the pseudo label too, twice as much as the
-others. ``variant: released`` does all this; by default the divergence is that of the classes, averaged over samples,
-and the complementary labels are the other classes. In both, the second network learns from CutMix with boxes that are
-cut along every axis, as the paper's abstract has it, of the code's shares (it leaves out the third axis). The first
-network learns from the other on the pass that its labels are learnt on (the code: one more, of the same images under
-other noise). Noise is relative to an image's range, since the code's images are in [0, 1]. Weights are those of the
-left atrium; the code for ACDC has ``translation: 0.1, entropy: 0.01, noise: 0.05``, Dice and largest components of
-pseudo labels, and CutMix for both networks. The first predicts; the second is scored beside it.
+Differences: only the paper's abstract and the code could be read. There each volume gives two overlapping crops. Here a
+batch has one crop of each, and smaller ones inside of it would leave networks of five levels a deepest map of one
+voxel: the second view is the crop moved by its own number of voxels along each axis, and what it loses on one side
+comes in on the other. Views are compared where both show the same place, each beside what the other lacks. The code
+clamps their logits to [0, 1] and takes softmaxes along an axis of space before it compares them, and its divergence is
+the sum over the samples of means over classes as well as voxels; with several classes, it pushes down the pseudo label
+too, twice as much as the others. ``variant: released`` does all this; by default the divergence is that of the classes,
+averaged over samples, and the complementary labels are the other classes. In both, the second network learns from
+CutMix with boxes that are cut along every axis, as the paper's abstract has it, of the code's shares (it leaves out the
+third axis). The first network learns from the other on the pass that its labels are learnt on (the code: one more, of
+the same images under other noise). Noise is relative to an image's range, since the code's images are in [0, 1].
+Weights are those of the left atrium; the code for ACDC has ``translation: 0.1, entropy: 0.01, noise: 0.05``, Dice and
+largest components of pseudo labels, and CutMix for both networks. The first predicts; the second is scored beside it.
 """
 
 from __future__ import annotations
