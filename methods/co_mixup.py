@@ -84,8 +84,9 @@ def co_mix(
             of_image = diversity / k * (2 * near * (near > threshold * k) + extra[j])
             allowed = alone if turn == 0 else torch.cat([alone, count[j].topk(min(3, n)).indices[pairs]])
             vectors = F.one_hot(allowed, n).float().mean(dim=1)
-            missing = (count[j] == 0)[allowed].any(dim=1) & (allowed[:, 0] != allowed[:, 1])
-            bonus = torch.where(missing, math.inf, -_BONUS * (allowed[:, 0] != allowed[:, 1]))
+            halved = allowed[:, 0] != allowed[:, 1]
+            missing = halved & (count[j] == 0)[allowed].any(dim=1)
+            bonus = torch.where(missing, math.inf, -_BONUS * halved)
             best = search((cost + of_image) @ vectors.T + bonus, vectors)
             made[j], count[j] = allowed[best], vectors[best].sum(dim=0)
     spread = F.interpolate(made.movedim(-1, 0).reshape(2 * n, 1, *grid).float(), size=salient.shape[2:], mode="nearest")
@@ -99,6 +100,7 @@ class _Search:
     def __init__(self, grid: tuple[int, ...], smooth: float, device: torch.device) -> None:
         places = torch.cartesian_prod(*(torch.arange(side, device=device) for side in grid)).view(-1, len(grid))
         self.neighbours = smooth * ((places[:, None] - places).abs().sum(dim=2) == 1).float()
+        self.degree = self.neighbours.sum(dim=1, keepdim=True)
         self.even = checkerboard(torch.Size(grid), cell=1, device=device).flatten()
 
     def __call__(self, alone: Tensor, vectors: Tensor) -> Tensor:
@@ -107,7 +109,7 @@ class _Search:
         Begun once from what is best for each cell alone, and once from each row everywhere; the best end is taken.
         """
         alike = vectors @ vectors.T
-        alone = alone + 0.5 * self.neighbours.sum(dim=1, keepdim=True) * alike.diagonal()
+        alone = alone + 0.5 * self.degree * alike.diagonal()
         everywhere = torch.arange(len(vectors), device=alone.device)[:, None].expand(-1, len(alone))
         found = torch.cat([alone.argmin(dim=1)[None], everywhere])
         for sweep in range(2 * _SWEEPS):
