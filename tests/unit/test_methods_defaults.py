@@ -73,6 +73,15 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "supervised": 0.5,
         "temperature": 0.1,
     },
+    "cc_net": {  # §3.11, and its code: the ramp of 40 units over 10 000 steps
+        "weight": 1.0,
+        "ramp": 40 * 150 / 10_000,
+        "supervised": 0.5,
+        "temperature": 0.1,
+    },
+    "dcpa": TEACHER  # §3.11, and its code on the left atrium
+    | {"weight": 1.0, "ramp": 40 * 150 / 15_000, "pseudo": 1.0, "temperature": 0.1, "copies": 2, "alpha": 0.75}
+    | {"decay": 0.02},
     "caml": INTENDED  # §3.11 and its code on the left atrium; fresh is this project's, 12 800 of 2 crops are rounded
     | {"weight": 1.0, "correlation": 0.05, "ramp": 40 * 150 / 15_000, "supervised": 0.5, "temperature": 0.1}
     | {"nearness": 0.1, "slots": 256, "fresh": 16, "share": 0.0064, "width": 64, "dropout": 0.5},

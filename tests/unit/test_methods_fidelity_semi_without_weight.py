@@ -77,6 +77,8 @@ OWN_LOSS = {
     "ad_mt": "pseudo",
     "cct": "consistency",
     "mc_net": "consistency",
+    "cc_net": "consistency",
+    "dcpa": "consistency",
     "dtc": "consistency",
     "r_drop": "divergence",
     "sassnet": "adversarial",

@@ -23,6 +23,8 @@ PASSES = {  # of the networks in one step, each normalised by itself, as release
     "cpcl": [1],
     "cvcl": [1],
     "mc_net": [1],
+    "cc_net": [1],
+    "dcpa": [1],
     "urpc": [1],
     "cct": [1],
     "dtc": [1],
@@ -49,6 +51,7 @@ TAUGHT = {  # of the teachers
     "bcp": 2,
     "cpcl": 2,
     "cvcl": 2,
+    "dcpa": 1,
 }
 
 

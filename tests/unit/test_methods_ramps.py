@@ -29,6 +29,8 @@ RAMPED = {
     "cpcl": ["stability", "l2u", "u2l"],
     "cvcl": ["stability", "pcl", "vcl_unlabelled"],
     "mc_net": ["consistency"],
+    "cc_net": ["consistency"],
+    "dcpa": ["consistency"],
     "fixmatch": ["pseudo_ce", "pseudo_dice"],
 }
 SMALL = {
