@@ -90,7 +90,7 @@ def main(part: str, measure: Measure, parser: argparse.ArgumentParser | None = N
     whole = all(row.as_json()["note"] != NO_TIME for row in rows)
     _write(out, part, rows, found | {"complete": whole, "ended": True}, began)
     if not whole:
-        print(f"{part}: the time was too short for some rows; the same command goes on")
+        print(f"{part}: the time was too short for some rows; the same command goes on, --budget may differ")
     return 0
 
 
@@ -152,8 +152,9 @@ def _range(spread: Mapping[str, float]) -> str:
 
 
 def _digest(options: argparse.Namespace) -> str:
-    """Of what was asked for, without the names of folders that hold no input."""
-    asked = {name: str(value) for name, value in vars(options).items() if name not in ("again", "out", "scratch")}
+    """Of what was asked for, without the names of folders that hold no input, and without the time to do it in."""
+    other = ("again", "out", "scratch", "budget")
+    asked = {name: str(value) for name, value in vars(options).items() if name not in other}
     return hashlib.blake2b(json.dumps(asked, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 

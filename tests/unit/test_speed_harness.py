@@ -103,7 +103,7 @@ def test_a_part_that_is_done_for_this_code_is_left_alone(
     started: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert started(iter([Row("first", "ours", "ms", (1.0,))])) == 0
-    started(iter([Row("second", "ours", "ms", (1.0,))]))
+    started(iter([Row("second", "ours", "ms", (1.0,))]), "--budget", "7")  # no other question, only more time for it
     assert "done for this code" in capsys.readouterr().out
     assert found_in(tmp_path)["rows"][0]["subject"] == "first"
     started(iter([Row("third", "ours", "ms", (1.0,))]), "--again")
