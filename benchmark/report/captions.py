@@ -29,7 +29,10 @@ def told(
     """
     dataset = results.cells["dataset"].to_numpy()[patients["cell"].to_numpy()]
     headline = patients.assign(dataset=dataset)[(patients["selection"] == HEADLINE).to_numpy()]
-    tested = {str(name): of["group"].nunique() for name, of in headline.groupby("dataset", sort=False)}
+    tested = {
+        str(name): f"{of['group'].nunique()} test {naming.groups(results, [str(name)])}"
+        for name, of in headline.groupby("dataset", sort=False)
+    }
     spoken = naming.spoken(results)
     for picture in pictures:
         shown = [name for name in dict.fromkeys(entries["dataset"]) if not picture.datasets or name in picture.datasets]
@@ -60,14 +63,14 @@ def latex(picture: Picture, png: bytes, *, plan: str) -> str:
     )
 
 
-def _tail(picture: Picture, entries: pd.DataFrame, tested: dict[str, int], rule: str) -> Iterator[str]:
+def _tail(picture: Picture, entries: pd.DataFrame, tested: dict[str, str], rule: str) -> Iterator[str]:
     for dataset, of in entries.groupby("dataset", sort=False):
         planned = sorted(set(of.loc[of["n"] > 0, "planned"]))
         if not planned:
             continue
         seeds = f"{planned[0]}" if len(planned) == 1 else f"{planned[0]}–{planned[-1]}"
         parts = [f"{seeds} seed{'s' * (planned[-1] > 1)}"] if "seeds" in picture.says else []
-        parts += [f"{tested.get(str(dataset), 0)} test patients"] if "patients" in picture.says else []
+        parts += [tested[str(dataset)]] if "patients" in picture.says and str(dataset) in tested else []
         if parts:
             yield f"{dataset}: {', '.join(parts)}."
     if "seeds" in picture.says:

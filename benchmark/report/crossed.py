@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from math import nan
 from typing import Any, NamedTuple
 
@@ -21,8 +22,8 @@ FEWEST_SEEDS = 3
 
 FEWEST_PATIENTS = 3
 
-_NODES = 64
-"""Quantiles of a distribution that an average is taken over."""
+_STUDIES = 4000
+"""Studies that are made up to see what one like it would find."""
 
 Numbers = Any
 """A float, or an array of them: everything here works on one table and on many of one shape at once."""
@@ -40,7 +41,8 @@ class MeanSquares(NamedTuple):
 class Crossed:
     """A mean over crossed seeds and patients, with its standard error; NaN errors where there are too few of either.
 
-    ``mean``, ``se`` and ``df`` are floats, or arrays of one shape for many tables.
+    ``mean``, ``se`` and ``df`` are floats, or arrays of one shape for many tables; ``squares`` are their
+    :class:`MeanSquares` along a last axis, NaN where a mean is of several tables.
     """
 
     mean: Numbers
@@ -48,6 +50,7 @@ class Crossed:
     df: Numbers
     seeds: Numbers
     patients: Numbers
+    squares: Numbers = (nan, nan, nan)
 
     def interval(self, level: Numbers = 1 - ALPHA) -> tuple[Numbers, Numbers]:
         """Two-sided t interval."""
@@ -74,23 +77,53 @@ class Crossed:
     def detectable(self, alpha: Numbers = ALPHA, margin: float = 0.0) -> Numbers:
         """Smallest true difference that this budget finds in 80 % of studies, from the variance it measured.
 
-        Each such study estimates its own standard error, which with few seeds is the larger part of its luck: the
-        power is averaged over the χ² distribution of that estimate. A finding is a mean beyond ``margin``, too.
+        A finding is a mean beyond ``margin``, too. Studies are made up of the measured mean squares, taken for the true
+        ones; each estimates its own standard error and degrees of freedom, which with few seeds are the larger part of
+        its luck. Where only the standard error is known (means of several tables), its degrees of freedom are kept.
         """
-        from scipy.special import chdtri, ndtr
-
-        se, df, alpha = np.broadcast_arrays(*(np.asarray(part, np.float64) for part in (self.se, self.df, alpha)))
-        share = (np.arange(_NODES) + 0.5) / _NODES
-        critical = t_quantile(1 - alpha / 2, df)[..., None] * np.sqrt(chdtri(df[..., None], share) / df[..., None])
-        exact = se == 0
-        critical = np.maximum(critical, margin / np.where(exact, 1.0, se)[..., None])
-        low, high = np.zeros(se.shape), critical.max(axis=-1) + 5
-        for _ in range(40):
-            middle = (low + high) / 2
-            enough = ndtr(middle[..., None] - critical).mean(axis=-1) >= POWER
-            low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-        found = np.where(np.isnan(se), nan, np.where(exact, margin, se * high))
+        error, critical = self._studies(alpha, margin)
+        found = np.quantile(critical - error, POWER, axis=-1)
         return found if found.ndim else float(found)
+
+    def misleading(self, alpha: Numbers = ALPHA, margin: float = 0.0) -> Numbers:
+        """Share of such studies in which a true difference of 0 is found to be one, nominally ``alpha``."""
+        error, critical = self._studies(alpha, margin)
+        found = np.where(np.isnan(critical[..., 0]), nan, (np.abs(error) >= critical).mean(axis=-1))
+        return found if found.ndim else float(found)
+
+    def _studies(self, alpha: Numbers, margin: float) -> tuple[np.ndarray, np.ndarray]:
+        """Errors of the mean in made-up studies, and how large a mean must be in each to count; ``(..., studies)``."""
+        from scipy.special import chdtri
+
+        parts = np.broadcast_arrays(*(np.asarray(part, np.float64) for part in (self.se, self.df, alpha)))
+        true, df, alpha = (part[..., None] for part in parts)
+        shares, normal = _luck()
+        squares = np.broadcast_to(self.squares, (*parts[0].shape, 3))[..., None]
+        seeds, patients = (np.asarray(count, np.float64)[..., None] for count in (self.seeds, self.patients))
+        freedoms = seeds - 1, patients - 1, (seeds - 1) * (patients - 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rest = squares[..., 2, :]
+            expected = np.maximum(squares[..., 0, :], rest), np.maximum(squares[..., 1, :], rest), rest
+            drawn = MeanSquares(
+                *(
+                    each * chdtri(freedom, share) / freedom
+                    for each, freedom, share in zip(expected, freedoms, shares, strict=True)
+                )
+            )
+            each_se, each_df = standard_error(drawn, seeds, patients)
+            of_table = np.sqrt((expected[0] + expected[1] - rest) / (seeds * patients))
+        known = np.isfinite(of_table)
+        each_se = np.where(known, each_se, true * np.sqrt(chdtri(df, shares[0]) / df))
+        each_df = np.where(known, each_df, df)
+        critical = np.maximum(t_quantile(1 - alpha / 2, each_df) * each_se, margin)
+        return np.where(known, of_table, true) * normal, np.where(np.isnan(true), nan, critical)
+
+
+@lru_cache(maxsize=1)
+def _luck() -> tuple[np.ndarray, np.ndarray]:
+    """Of made-up studies: shares of the χ² distributions of three mean squares, and errors of the mean."""
+    random = np.random.default_rng(0)
+    return random.uniform(size=(3, _STUDIES)), random.standard_normal(_STUDIES)
 
 
 def crossed(values: np.ndarray) -> Crossed:
@@ -111,9 +144,10 @@ def crossed(values: np.ndarray) -> Crossed:
     if seeds < FEWEST_SEEDS or patients < FEWEST_PATIENTS:
         mean = values.mean(axis=(-2, -1)) if seeds and patients else np.full(outside, nan)
         unknown = np.full(outside, nan)
-        return _plain(Crossed(mean, unknown, unknown, seeds, patients))
+        return _plain(Crossed(mean, unknown, unknown, seeds, patients, np.full((*outside, 3), nan)))
     mean, squares = mean_squares(values)
-    return _plain(Crossed(mean, *standard_error(squares, seeds, patients), seeds, patients))
+    error = standard_error(squares, seeds, patients)
+    return _plain(Crossed(mean, *error, seeds, patients, np.stack(squares, axis=-1)))
 
 
 def mean_squares(values: np.ndarray) -> tuple[np.ndarray, MeanSquares]:
@@ -131,13 +165,13 @@ def mean_squares(values: np.ndarray) -> tuple[np.ndarray, MeanSquares]:
     return mean[..., 0, 0], squares
 
 
-def standard_error(squares: MeanSquares, seeds: int, patients: int) -> tuple[np.ndarray, np.ndarray]:
+def standard_error(squares: MeanSquares, seeds: Numbers, patients: Numbers) -> tuple[np.ndarray, np.ndarray]:
     """Standard error of the mean and its degrees of freedom, at least those of the factor with fewer levels.
 
     Satterthwaite's estimate may fall below; where patients are fewer than seeds and vary more, ``seeds − 1`` would be
     too many (10 to 15 % false findings instead of 5 with 3 or 4 patients and 10 seeds).
     """
-    least = min(seeds, patients) - 1
+    least = np.minimum(seeds, patients) - 1
     # an estimated component of variance may come out negative; the sum is at least what either factor alone shows
     total = np.maximum.reduce(
         [squares.seed + squares.patient - squares.residual, np.asarray(squares.seed), np.asarray(squares.patient)]
@@ -217,4 +251,5 @@ def _plain(found: Crossed) -> Crossed:
     """Floats instead of arrays without axes."""
     if np.ndim(found.mean):
         return found
-    return Crossed(float(found.mean), float(found.se), float(found.df), int(found.seeds), int(found.patients))
+    counts = int(found.seeds), int(found.patients)
+    return Crossed(float(found.mean), float(found.se), float(found.df), *counts, found.squares)

@@ -160,5 +160,5 @@ def _level_axis(axes: Any, levels: pd.DataFrame) -> None:
         last = place if room else last
     axes.set_xticks(levels["level"], labels[::-1])
     axes.minorticks_off()
-    axes.set_xlabel("Share of training patients labelled" if levels["is_share"].all() else "Labelled")
+    axes.set_xlabel("Share of training cases labelled" if levels["is_share"].all() else "Labelled")
     axes.margins(x=0.08)

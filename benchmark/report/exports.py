@@ -10,6 +10,9 @@
 - ``autorank.csv`` (Herbold 2020): one row per task, one column per algorithm, mean Dice over seeds and patients. Read
   it with ``autorank(pandas.read_csv(file, index_col=0))``. Algorithms that lack a task are left out.
 
+Where tasks share no algorithm at all, such as those with dense and with scribble labels, there is a ``rliable`` and an
+``autorank`` file of each group of tasks, numbered in the order of the plan.
+
 None of these tools knows that seeds and patients are crossed: their intervals are narrower than ours, and why that
 matters is in ``docs/read_the_verdict.md``.
 """
@@ -45,12 +48,25 @@ def exports(designs: Mapping[Key, Mapping[str, pd.DataFrame]]) -> dict[str, byte
             challenges.setdefault(dataset, {}).setdefault(amount, {})[label] = design
     if not tasks:
         return {}
-    return {
-        **{f"challengeR_{slug(name)}.csv": _text(_challenge(of), index=False) for name, of in challenges.items()},
-        "rliable.npz": _rliable(tasks),
-        "autorank.csv": _text(_autorank(tasks), index=True),
-        "README.md": (__doc__ or "").encode(),
-    }
+    found = {f"challengeR_{slug(name)}.csv": _text(_challenge(of), index=False) for name, of in challenges.items()}
+    groups = _sharing(tasks)
+    for number, group in enumerate(groups, start=1):
+        mark = f"_{number}" if len(groups) > 1 else ""
+        found[f"rliable{mark}.npz"] = _rliable(group)
+        found[f"autorank{mark}.csv"] = _text(_autorank(group), index=True)
+    return found | {"README.md": (__doc__ or "").encode()}
+
+
+def _sharing(tasks: Mapping[str, Task]) -> list[dict[str, Task]]:
+    """The tasks in groups, of which none shares an algorithm with another."""
+    groups: list[dict[str, Task]] = []
+    for name, algorithms in tasks.items():
+        alike = [group for group in groups if any(algorithms.keys() & of.keys() for of in group.values())]
+        merged = {task: of for group in alike for task, of in group.items()} | {name: algorithms}
+        first = next((place for place, group in enumerate(groups) if any(group is one for one in alike)), len(groups))
+        groups = [group for group in groups if not any(group is one for one in alike)]
+        groups.insert(first, merged)
+    return groups
 
 
 def _challenge(tasks: Mapping[str, Task]) -> pd.DataFrame:

@@ -7,6 +7,7 @@ therefore corrected over all pairs of methods, and exploratory.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ STRONGEST = "strongest rival"
 
 _COLUMNS = [
     "endpoint", "dataset", "amount", "annotation", "role", "label", "other_role", "other", "difference", "se", "df",
-    "low", "high", "p", "p_holm", "superiority", "seeds", "patients", "verdict",
+    "ms_seed", "ms_patient", "ms_residual", "low", "high", "p", "p_holm", "superiority", "seeds", "patients", "verdict",
 ]  # fmt: skip
 
 
@@ -33,7 +34,8 @@ def all_pairs(columns: Sequence[Block]) -> pd.DataFrame:
     Returns:
         One row per pair, the first member in the order of the plan: ``endpoint``, where (``dataset``, ``amount``,
         ``annotation``), who (``role``, ``label``, ``other_role``, ``other``), ``difference`` (first − other, on the
-        scale of the endpoint), ``se``, ``df``, ``low`` and ``high`` (95 %), ``p``, ``p_holm`` (over all pairs of this
+        scale of the endpoint), ``se``, ``df``, ``ms_seed``, ``ms_patient``, ``ms_residual`` (mean squares; NaN over
+        several datasets), ``low`` and ``high`` (95 %), ``p``, ``p_holm`` (over all pairs of this
         block and endpoint), ``superiority``, ``seeds``, ``patients``, ``verdict`` of the first.
     """
     parts = []
@@ -56,8 +58,9 @@ def differences(block: Block, endpoint: Endpoint, above: np.ndarray, below: np.n
         tests.append(crossed(part))
         ahead.append(superiority(part))
     sign = 1 if endpoint.higher_is_better else -1
-    means, ses, dfs = (np.concatenate([getattr(test, name) for test in tests]) for name in ("mean", "se", "df"))
-    return Crossed(sign * means + 0.0, ses, dfs, tests[0].seeds, tests[0].patients), np.concatenate(ahead)
+    names = ("mean", "se", "df", "squares")
+    means, ses, dfs, squares = (np.concatenate([getattr(test, name) for test in tests]) for name in names)
+    return Crossed(sign * means + 0.0, ses, dfs, tests[0].seeds, tests[0].patients, squares), np.concatenate(ahead)
 
 
 def overall_pairs(datasets: Sequence[Block]) -> pd.DataFrame:
@@ -95,12 +98,15 @@ def against_rivals(pairs: pd.DataFrame, rivals: pd.DataFrame) -> pd.DataFrame:
         mine = both_ways(of.assign(p_holm=holm(of["p"]))).merge(
             rivals, on=["dataset", "amount", "annotation", "label", "other"]
         )
-        test = Crossed(*(mine[name].to_numpy(np.float64) for name in ("difference", "se", "df", "seeds", "patients")))
+        named = {"mean": "difference", "se": "se", "df": "df", "seeds": "seeds", "patients": "patients"}
+        numbers = {field: mine[column].to_numpy(np.float64) for field, column in named.items()}
+        squares = mine[["ms_seed", "ms_patient", "ms_residual"]].to_numpy(np.float64)
+        test = Crossed(**numbers, squares=squares)
         low_90, high_90 = test.interval(1 - 2 * ALPHA)
         parts.append(
             mine.assign(
                 low_90=low_90, high_90=high_90, against=STRONGEST, reference=mine["other"], look=1, family=family,
-                detectable=test.detectable(ALPHA / max(family, 1), endpoint.margin),
+                detectable=test.detectable(ALPHA / max(family, 1), endpoint.margin), misleading=nan,
                 verdict=verdict(test, mine["p_holm"].to_numpy(np.float64), endpoint),
             )
         )  # fmt: skip
@@ -143,7 +149,9 @@ def _rows(
         {"endpoint": endpoint.name}
         | where
         | {"role": roles[above], "label": labels[above], "other_role": roles[below], "other": labels[below]}
-        | {"difference": test.mean, "se": test.se, "df": test.df, "low": low, "high": high, "p": p, "p_holm": adjusted}
+        | {"difference": test.mean, "se": test.se, "df": test.df}
+        | dict(zip(("ms_seed", "ms_patient", "ms_residual"), np.broadcast_to(test.squares, (len(p), 3)).T, strict=True))
+        | {"low": low, "high": high, "p": p, "p_holm": adjusted}
         | {"superiority": ahead, "seeds": min(len(block.seeds) for block in blocks)}
         | {"patients": sum(len(block.patients) for block in blocks), "verdict": verdict(test, adjusted, endpoint)}
     )

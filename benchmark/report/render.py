@@ -140,6 +140,11 @@ def escape(text: str) -> str:
     return "".join(_LATEX.get(sign, sign if ord(sign) < 0x180 else f"[U+{ord(sign):04X}]") for sign in text)
 
 
+def _begun(text: str) -> str:
+    """:func:`escape` for what may follow the end of a line, where LaTeX takes ``[`` and ``*`` for commands."""
+    return ("{}" if text.startswith(("[", "*")) else "") + escape(text)
+
+
 def name(row: Row) -> str:
     """A row's label with its marks, such as ``supervised (lower bound)``."""
     return f"{row.label} ({', '.join(row.marks)})" if row.marks else row.label
@@ -180,7 +185,7 @@ def _float(table: Table, plan: str, first: int | None, told: str) -> str:
             for number, width in table.cells(row)
         )
         end = r" \\[3pt]" if any("\n" in number.text for number in row.numbers) else r" \\"
-        lines.append(" & ".join([escape(name(row)), *numbers]) + end + source)
+        lines.append(" & ".join([_begun(name(row)), *numbers]) + end + source)
         if row.role == "upper" and place + 1 < len(table.rows) and table.rows[place + 1].role != "upper":
             lines.append(r"\midrule")
     lines += [r"\bottomrule", r"\end{tabular}}}", ""]
@@ -214,7 +219,7 @@ def _key(part: str) -> str:
 
 def _stacked(text: str) -> str:
     """Lines on top of each other, which a centred column of LaTeX does not do by itself."""
-    lines = [escape(line) for line in text.split("\n")]
+    lines = [_begun(line) for line in text.split("\n")]
     return lines[0] if len(lines) == 1 else r"\shortstack{" + r"\\".join(lines) + "}"
 
 

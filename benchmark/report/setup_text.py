@@ -17,7 +17,7 @@ from ..metrics.policy import RULES
 from ..record import Record
 from . import naming
 from .components import SUBSET, seeds_draw
-from .crossed import ALPHA, FEWEST_SEEDS
+from .crossed import ALPHA, FEWEST_PATIENTS, FEWEST_SEEDS
 from .footnotes import budget, several
 from .frame import Results
 from .render import escape
@@ -192,10 +192,15 @@ def _evaluation(results: Results, table: pd.DataFrame, done: Sequence[Record], r
             f"Differences are tested by a t test on crossed seeds and patients with Satterthwaite's degrees of freedom "
             f"at {ALPHA:g} after Holm's correction, with a margin of {margins}, on Dice and log(1 + HD95)."
             f"{_looks(results.looks)}"
-            if table["n"].max() >= FEWEST_SEEDS
-            else f"Differences are not tested: that takes {FEWEST_SEEDS} seeds."
+            if _testable(results, table)
+            else f"Differences are not tested: that takes two rows with {FEWEST_SEEDS} seeds and test patients."
         )
     )
+
+
+def _testable(results: Results, table: pd.DataFrame) -> bool:
+    most = table[table["n"] >= FEWEST_SEEDS].groupby(["dataset", "amount"]).size().max()  # NaN of none
+    return bool(most > 1) and results.scores["group"].nunique() >= FEWEST_PATIENTS
 
 
 def _runs(seeds: Collection[tuple[int, ...]]) -> str:
@@ -213,8 +218,7 @@ def _drawn(results: Results) -> str:
     draws = seeds_draw(results)
     fixed = [place for place, drawn in draws.items() if drawn != SUBSET]
     if len(fixed) == len(draws):
-        what = "the initialisation and the order of batches" if draws else "what no record tells"
-        return f"; each seed draws {what}"
+        return f"; each seed draws {'the initialisation and the order of batches' if draws else 'what no record tells'}"
     several = len({dataset for dataset, _ in draws}) > 1
     named = [f"{amount} of {dataset}" if several else amount for dataset, amount in fixed]
     return "; each seed draws the labelled subset, the initialisation and the order of batches" + (
@@ -293,6 +297,4 @@ def _several(what: str, values: Sequence[str]) -> str:
     shown = [value[:12] if what == "commit" else value for value in values]
     if what == "commit" and len(shown) == 1:
         return f"commit {shown[0]}"
-    return f"{len(shown)} {what}{'s' if len(shown) != 1 else ''}" + (
-        f" ({', '.join(shown)})" if what == "commit" else ""
-    )
+    return counted(len(shown), what) + (f" ({', '.join(shown)})" if what == "commit" else "")

@@ -14,6 +14,7 @@ from .evidence import Evidence
 from .pairs import both_ways
 from .ranks import OVERALL, RESAMPLES, Ranking
 from .style import Look, Picture
+from .verdict_tables import SEEDS
 from .verdicts import ENDPOINTS
 
 MOST_PANELS = 6
@@ -130,6 +131,7 @@ def _maps(dataset: str, annotation: str, pairs: pd.DataFrame, columns: Sequence[
     for axes in grid.ravel()[len(chosen) :]:
         axes.set_axis_off()
     _key(figure)
+    few = pairs["seeds"].min() < SEEDS
     decided = [row for found in chosen for row in pairs.itertuples() if row.amount == found.amount]
     decided = [f"at {row.amount} {row.label} over {row.other}" for row in decided if row.verdict == "better"]
     told = "; ".join(decided[:MOST_TOLD]) + (f"; and {len(decided) - MOST_TOLD} more" * (len(decided) > MOST_TOLD))
@@ -140,7 +142,12 @@ def _maps(dataset: str, annotation: str, pairs: pd.DataFrame, columns: Sequence[
         f"Significance map of Dice on {dataset}. Better: {told or 'nobody'}.",
         "Row against column, both ordered by rank: + better, − worse, ≈ equivalent, empty: not separable, by crossed "
         "intervals with Holm's correction over all pairs of a panel and the margin of the verdicts."
-        + (" Numbers: difference in Dice points." if most <= MOST_NAMES else ""),
+        + (" Numbers: difference in Dice points." if most <= MOST_NAMES else "")
+        + (
+            f" For screening: with fewer than {SEEDS} seeds, signs of so many pairs are wrong more often."
+            if few
+            else ""
+        ),
         figure,
         (dataset,),
     )

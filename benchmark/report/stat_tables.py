@@ -11,7 +11,7 @@ import pandas as pd
 
 from . import sequential
 from .blocks import Block
-from .components import DIFFERENCE, METHOD
+from .components import DIFFERENCE, METHOD, SUBSET
 from .frame import Results
 from .numerals import fixed
 from .ranks import OVERALL, RESAMPLES, TOP, Ranking
@@ -45,7 +45,8 @@ def rank_tables(table: pd.DataFrame, rankings: Sequence[Ranking], blocks: Sequen
     notes = (
         "Rank by mean Dice among methods and lower bounds with the same kind of labels [95 % interval], and in how "
         f"many of {RESAMPLES} resamples of seeds and patients it came first. *: top group, the fewest that together "
-        f"are first in {100 * TOP:g} %. No rank below {FEWEST_SEEDS} seeds.",
+        f"are first in {100 * TOP:g} %. No rank below {FEWEST_SEEDS} seeds; of few seeds, intervals and top group are "
+        "too narrow, and hold less often than they say.",
         *_not_ranked(blocks),
     )
     made = [Table("ranks", "Ranks and how sure they are", tuple(columns), tuple(rows), notes)]
@@ -104,9 +105,13 @@ def component_tables(table: pd.DataFrame, found: pd.DataFrame) -> list[Table]:
         "Standard deviation in Dice points (share of the variance), by analysis of variance, mean over the methods. "
         "What makes a patient hard for both methods cancels in a difference. More seeds average out the part of the "
         "seeds, more patients that of the patients; the rest shrinks with both.",
-        f"Seeds draw: {draws}. What a seed draws together cannot be told apart: run the plan once more with "
-        "training.subset: first, which keeps the labelled patients, and the difference of the two seed variances is "
-        "that of the labelled subset.",
+        f"Seeds draw: {draws}. What a seed draws together cannot be told apart"
+        + (
+            ": run the plan once more with training.subset: first, which keeps the labelled patients, and the "
+            "difference of the two seed variances is that of the labelled subset."
+            if any(SUBSET in what for what in places)
+            else "."
+        ),
     )
     return [Table("components", "Where the variance comes from", columns, tuple(rows), notes, head="Varies")]
 

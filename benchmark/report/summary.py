@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..metrics.policy import DEFAULT_RULE, OPTIONAL, apply_rule
+from ..record import Record
 from .frame import METRICS, Results
 
 HEADLINE = "last"
@@ -195,7 +196,17 @@ def _entry_cells(results: Results, counts: pd.DataFrame) -> pd.DataFrame:
             "parameters": grouped["parameters"].max(),
         }
     )
+    table["share"] = [
+        row.level if row.is_share else max((_share(results.records.get(name)) for name in row.ids), default=1.0)
+        for row in table.itertuples()
+    ]
     return table.join(grouped[["rows", *STATUSES]].sum().astype(int))
+
+
+def _share(rec: Record | None) -> float:
+    """Of the training groups that are labelled; 1, so that it is not taken for few, where no record knows."""
+    split = rec.split if rec else {}
+    return len(split.get("labelled_groups", ())) / split["train_groups"] if split.get("train_groups") else 1.0
 
 
 def cell_units(results: Results) -> np.ndarray:

@@ -89,7 +89,7 @@ def screening(table: pd.DataFrame, mine: pd.DataFrame) -> list[str]:
     columns = {(row.dataset, row.amount): row for row in table.itertuples()}
     short = []
     for place, rows in mine[mine["verdict"] != ""].groupby(["dataset", "amount"], sort=False):
-        few = columns[place].is_share and columns[place].level <= FEW_LABELS
+        few = columns[place].share <= FEW_LABELS
         if rows["seeds"].min() < (SEEDS_AT_FEW_LABELS if few else SEEDS):
             short.append(f"{place[0]} {place[1]}")
     if not short:
@@ -97,7 +97,20 @@ def screening(table: pd.DataFrame, mine: pd.DataFrame) -> list[str]:
     return [
         f"For screening, to be confirmed with fresh seeds, because of fewer than {SEEDS} seeds ({SEEDS_AT_FEW_LABELS} "
         f"at {100 * FEW_LABELS:g} % of labels or less), with which false verdicts are less rare: {', '.join(short)}."
+        + _family_error(mine)
     ]
+
+
+def _family_error(mine: pd.DataFrame) -> str:
+    """How often a table like this one, of methods without a difference, would hold a false verdict; "" if unknown."""
+    each = mine["misleading"].dropna()
+    if each.empty:
+        return ""
+    some = 1 - np.prod(1 - each.to_numpy())
+    return (
+        f" If no method differed, {fixed(100 * some, 0)} % of studies like this one would have at least one in this "
+        "table (simulated with the variances measured here, comparisons taken for independent), not 5 %."
+    )
 
 
 def overall_tables(table: pd.DataFrame, evidence: Evidence) -> list[Table]:
@@ -165,6 +178,7 @@ def _parts(row: Any, endpoint: Endpoint, *, both_fail: bool = False, looked: boo
     same = row.verdict == "equivalent"
     low, high = (row.low_90, row.high_90) if same else (row.low, row.high)
     if low == low:
+        low, high = (low, high) if endpoint.log else np.clip((low, high), -1, 1)  # Dice has no more points
         level = (" (equivalence)" if looked else " (90 %)") if same else ""
         found["interval"] = f"[{_shown(low, endpoint)}, {_shown(high, endpoint)}]{level}"
     if row.p_holm == row.p_holm:
@@ -191,8 +205,9 @@ def _verdict_note(mine: pd.DataFrame, endpoint: Endpoint, whom: str, what: str, 
         return f"{what}; nothing is tested. {none}"
     margin = f"{100 * endpoint.margin:g} points" if not endpoint.log else f"{100 * np.expm1(endpoint.margin):.0f} %"
     first = (
-        "The rival of each method is the best other one of the column by mean Dice, picked after seeing the results: "
-        "Holm's correction of p is therefore over all pairs of methods, and these verdicts are exploratory."
+        "The rival of each method is the best other one of the column with the same kind of labels by mean Dice, "
+        "picked after seeing the results: Holm's correction of p is therefore over all pairs of methods, and these "
+        "verdicts are exploratory."
         if mine["against"].iloc[0] == STRONGEST
         else f"Better or worse: p < {ALPHA:g} after Holm's correction over the {mine['family'].iloc[0]} planned "
         "comparisons of this endpoint" + (", and over all looks" if looked else "") + ", which p here includes, and a "
@@ -204,7 +219,7 @@ def _verdict_note(mine: pd.DataFrame, endpoint: Endpoint, whom: str, what: str, 
         f"{what}, 95 % interval{held} over crossed seeds and patients (uncorrected for other comparisons), p and "
         f"verdict{scale}. {first} Equivalent: the 90 % interval{held} (uncorrected), which is then the one printed, "
         f"lies within ± {margin}. Else not separable, with the smallest difference (MDE) that this budget would detect "
-        f"in {100 * POWER:g} % of studies. "
+        f"in {100 * POWER:g} % of studies, at the level of Holm's strictest step. "
         f"{none}"
     )
 

@@ -138,8 +138,9 @@ def judge(results: Results, designs: Mapping[Key, Design]) -> pd.DataFrame:
         baseline), ``reference`` (its label), ``difference`` (method − reference; Dice in [0, 1], or log(1 + HD95)),
         ``low`` and ``high`` (95 %), ``low_90`` and ``high_90`` (which equivalence is read off), ``p`` (for all looks
         together), ``p_holm``, ``superiority`` (share of (seed, patient) pairs where the method is ahead, ties half),
-        ``detectable`` (80 % power at the strictest step of Holm), ``df``, ``seeds``, ``patients``, ``look`` (the last
-        one, from 1), ``family`` (comparisons that were corrected for), ``verdict``.
+        ``detectable`` (80 % power at the strictest step of Holm), ``misleading`` (share of studies like this one, but
+        without a true difference, in which this comparison would be a verdict at that step), ``df``, ``seeds``,
+        ``patients``, ``look`` (the last one, from 1), ``family`` (comparisons that were corrected for), ``verdict``.
     """
     looks = results.looks
     rows, found, p_values = [], [], []
@@ -213,7 +214,7 @@ def paired(mine: pd.DataFrame, other: pd.DataFrame, endpoint: Endpoint) -> pd.Da
 _FIRST = [*ENTRY, "endpoint", "against", "reference", "superiority", "look"]
 _LAST = [
     *ENTRY, "endpoint", "against", "reference", "difference", "low", "high", "low_90", "high_90", "p", "p_holm",
-    "superiority", "detectable", "df", "seeds", "patients", "look", "family", "verdict",
+    "superiority", "detectable", "misleading", "df", "seeds", "patients", "look", "family", "verdict",
 ]  # fmt: skip
 
 
@@ -242,6 +243,7 @@ def _judged(
             rows.iloc[of].assign(
                 difference=tests.mean, low=low, high=high, low_90=low_90, high_90=high_90, p=p, p_holm=adjusted,
                 df=tests.df, detectable=tests.detectable(level(ALPHA / family), endpoint.margin),
+                misleading=tests.misleading(level(ALPHA / family), endpoint.margin),
                 seeds=tests.seeds, patients=tests.patients, family=family,
                 verdict=verdict(tests, adjusted, endpoint, level=1 - level(2 * ALPHA)),
             )

@@ -74,7 +74,10 @@ def standings(judged: pd.DataFrame, pairs: pd.DataFrame, table: pd.DataFrame) ->
 def legend(shown: Standings, *, mixed: bool = False) -> str:
     """The sentences that explain bold type and signs, as far as there are any; ``mixed``: kinds of labels."""
     if not shown:
-        return "Nothing is bold and no sign is given: fewer than three seeds, so that nothing was tested."
+        return (
+            "Nothing is bold and no sign is given: no two rows of a column have three seeds and three test patients, "
+            "which a test takes."
+        )
     if any(standing.winner for standing in shown.values()):
         among = "with the same kind of labels, upper bounds aside" if mixed else "upper bounds aside"
         parts = [

@@ -143,9 +143,9 @@ def _curves_table(numbers: pd.DataFrame, shown: pd.DataFrame) -> Table:
         (
             "Area: mean Dice (%) along the label curve, labels on a logarithmic axis, from the fewest to the most; "
             "gain: that of the method minus that of the lower bound with the same kind of labels. 95 % intervals over "
-            "crossed seeds and patients. Labels to x %: labelled patients or videos at which the curve, in straight "
-            "lines, first comes up to x % of the upper bound's Dice; 95 % percentiles of a bootstrap over seeds and "
-            "patients, which are somewhat too narrow with few seeds. Validation labels are not counted.",
+            "crossed seeds and patients. Labels to x %: labelled patients, cases, images or videos at which the curve, "
+            "in straight lines, first comes up to x % of the upper bound's Dice; 95 % percentiles of a bootstrap over "
+            "seeds and patients, which are too narrow with few seeds. Validation labels are not counted.",
             _CENSORED,
         ),
     )
@@ -163,7 +163,7 @@ def _multipliers_table(known: Mapping[Key, Any], shown: pd.DataFrame) -> Table:
         (
             "Read off the curve of the lower bound with the same kind of labels, of which the upper bound is the last "
             "point where labels are dense: ×2 means that the method saves half of the labels. 95 % percentiles of a "
-            "bootstrap over seeds and patients, somewhat too narrow with few seeds.",
+            "bootstrap over seeds and patients, too narrow with few seeds.",
             _CENSORED,
         ),
     )

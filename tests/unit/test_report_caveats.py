@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import datasets
-from benchmark.report import build, footnotes, frame
+from benchmark.report import build, footnotes, frame, naming
 from benchmark.report.caveats import caveats, mixed_code
 from benchmark.report.conditions import between_rows
 from benchmark.report.render import escape
@@ -142,7 +142,8 @@ def test_every_table_of_the_left_atrium_says_that_its_crops_follow_the_ground_tr
         "multipliers", "ranks", "stability", "components", "selection-best_val", "selection-oracle",
         "classes-dice-la", "classes-hd95-la", "published-1",
     } <= set(told)  # fmt: skip
-    for said in (f"la: {caveat}", *mixed_code(frame.load(tmp_path / "toy"))):
+    loaded = frame.load(tmp_path / "toy")
+    for said in (f"Left atrium: {caveat}", *map(naming.spoken(loaded), mixed_code(loaded))):
         assert f"- {said}" in (report / "table.md").read_text()
         assert f"<li>{said}</li>".replace("'", "&#x27;") in (report / "index.html").read_text()
         assert [key for key, text in told.items() if text.count(escape(said)) != 1] == []

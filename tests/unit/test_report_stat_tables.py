@@ -25,7 +25,7 @@ def entries_of(results: Results) -> pd.DataFrame:
     grouped = results.cells.groupby(keys, sort=False)
     more = {name: (name, "first") for name in ("annotation", "level", "is_share")}
     table = grouped.agg(ids=("id", tuple), n=("seed", "nunique"), **more).reset_index()
-    table = table.assign(planned=table["n"], failure_rate_mean=0.0)
+    table = table.assign(planned=table["n"], failure_rate_mean=0.0, share=table["level"])
     return table.assign(dice_mean=[{"a": 0.85, "b": 0.8}.get(label, 0.75) for label in table["label"]])
 
 
@@ -119,9 +119,10 @@ def test_few_seeds_are_for_screening() -> None:
     results, _, found = _made()
     table = entries_of(results)
     assert verdict_tables.screening(table, found.judged) == []
-    (sentence,) = verdict_tables.screening(table.assign(level=0.05), found.judged)
-    assert sentence.endswith("heart 10%, liver 10%.")
-    assert verdict_tables.screening(table.assign(level=8.0, is_share=False), found.judged) == []
+    (sentence,) = verdict_tables.screening(table.assign(share=0.05), found.judged)
+    assert "are less rare: heart 10%, liver 10%. If no method differed, " in sentence
+    some = 1 - np.prod(1 - found.judged["misleading"])
+    assert f"{100 * some:.0f} % of studies like this one would have at least one" in sentence
 
 
 def test_a_declared_baseline_gets_a_table_in_the_same_family() -> None:

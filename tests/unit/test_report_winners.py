@@ -123,7 +123,10 @@ def test_signs_say_the_verdict_against_the_lower_bound() -> None:
 
 def test_the_legend_says_what_is_there_and_no_more() -> None:
     one = ("dice",)
-    assert legend({}) == "Nothing is bold and no sign is given: fewer than three seeds, so that nothing was tested."
+    assert legend({}) == (
+        "Nothing is bold and no sign is given: no two rows of a column have three seeds and three test patients, "
+        "which a test takes."
+    )
     assert legend({one: Standing()}).startswith("Nothing is bold: no row of any column could be told apart")
     assert "†" not in legend({one: Standing(winner=True)})
     assert "† better" in legend({one: Standing("†")})

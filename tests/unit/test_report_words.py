@@ -402,6 +402,6 @@ def test_the_draft_of_one_seed_has_no_spread_and_tests_nothing(tmp_path: Path) -
     write_cell(tmp_path, [score("A")])
     text = _draft(tmp_path)
     assert "of one seed, on 1 test patient; scans" in text
-    assert "Differences are not tested: that takes 3 seeds." in text
+    assert "Differences are not tested: that takes two rows with 3 seeds and test patients." in text
     assert "The cell took" in text
     assert "deviation" not in text
