@@ -64,34 +64,37 @@ def co_mix(
             same image; the rest is whether it is.
         alpha: all parameters of the Dirichlet distribution.
     """
-    n, grid, device = len(salient), (cells,) * (salient.ndim - 2), salient.device
-    k = math.prod(grid)
-    drawn = Dirichlet(torch.full((n,), alpha, device=device), validate_args=False).sample()
-    cost = -shares_of_cells(salient, cells).view(n, k).T - prior / k * (drawn + _LEAST).log()
-    same = (1 - distance) * torch.eye(n, device=device) + distance * _apart(salient)
-    search = _Search(grid, smooth / k, device)
-    pairs = torch.triu_indices(min(3, n), min(3, n), offset=1, device=device).T
+    with torch.autocast(salient.device.type, enabled=False):  # in bfloat16 other cells would seem best
+        n, grid, device = len(salient), (cells,) * (salient.ndim - 2), salient.device
+        k = math.prod(grid)
+        drawn = Dirichlet(torch.full((n,), alpha, device=device), validate_args=False).sample()
+        cost = -shares_of_cells(salient, cells).view(n, k).T - prior / k * (drawn + _LEAST).log()
+        same = (1 - distance) * torch.eye(n, device=device) + distance * _apart(salient)
+        search = _Search(grid, smooth / k, device)
+        pairs = torch.triu_indices(min(3, n), min(3, n), offset=1, device=device).T
 
-    alone = torch.arange(n, device=device)[:, None].expand(n, 2)
-    made = alone[torch.randint(n, (n, k), device=device)]
-    count = F.one_hot(made[..., 0], n).sum(dim=1).float()
-    extra = torch.zeros(n, n, device=device)
-    for turn in range(rounds):
-        if 0 < turn == rounds - 1:
-            extra = _of_twins(count > 0)
-        for j in range(n):
-            near = same @ (count.sum(dim=0) - count[j])
-            of_image = diversity / k * (2 * near * (near > threshold * k) + extra[j])
-            allowed = alone if turn == 0 else torch.cat([alone, count[j].topk(min(3, n)).indices[pairs]])
-            vectors = F.one_hot(allowed, n).float().mean(dim=1)
-            halved = allowed[:, 0] != allowed[:, 1]
-            missing = halved & (count[j] == 0)[allowed].any(dim=1)
-            bonus = torch.where(missing, math.inf, -_BONUS * halved)
-            best = search((cost + of_image) @ vectors.T + bonus, vectors)
-            made[j], count[j] = allowed[best], vectors[best].sum(dim=0)
-    spread = F.interpolate(made.movedim(-1, 0).reshape(2 * n, 1, *grid).float(), size=salient.shape[2:], mode="nearest")
-    first, second = spread.long().split(n)
-    return Parts(first, second, 1 - 0.5 * (first != second))
+        alone = torch.arange(n, device=device)[:, None].expand(n, 2)
+        made = alone[torch.randint(n, (n, k), device=device)]
+        count = F.one_hot(made[..., 0], n).sum(dim=1).float()
+        extra = torch.zeros(n, n, device=device)
+        for turn in range(rounds):
+            if 0 < turn == rounds - 1:
+                extra = _of_twins(count > 0)
+            for j in range(n):
+                near = same @ (count.sum(dim=0) - count[j])
+                of_image = diversity / k * (2 * near * (near > threshold * k) + extra[j])
+                allowed = alone if turn == 0 else torch.cat([alone, count[j].topk(min(3, n)).indices[pairs]])
+                vectors = F.one_hot(allowed, n).float().mean(dim=1)
+                halved = allowed[:, 0] != allowed[:, 1]
+                missing = halved & (count[j] == 0)[allowed].any(dim=1)
+                bonus = torch.where(missing, math.inf, -_BONUS * halved)
+                best = search((cost + of_image) @ vectors.T + bonus, vectors)
+                made[j], count[j] = allowed[best], vectors[best].sum(dim=0)
+        spread = F.interpolate(
+            made.movedim(-1, 0).reshape(2 * n, 1, *grid).float(), size=salient.shape[2:], mode="nearest"
+        )
+        first, second = spread.long().split(n)
+        return Parts(first, second, 1 - 0.5 * (first != second))
 
 
 class _Search:

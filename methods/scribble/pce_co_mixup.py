@@ -7,8 +7,9 @@ Differences: that classifies images, and a mixture has the shares of its images.
 or two images are annotated as there; what is not annotated costs nothing. Saliency is that of the scribbles, from one
 more pass in evaluation mode, as released where images as they are do not count (clean_lam 0); else the code takes it
 from their pass in training. The whole batch is mixed, where the code cuts it into parts of 20. No graph is cut
-(``methods/co_mixup.py``). Both kinds of images cost by cross-entropy, where the code has a sum over all classes of
-binary cross-entropies for mixtures and, of about the same size, twice the cross-entropy for images.
+(``methods/co_mixup.py``). Both kinds of images cost by cross-entropy, where the code has the mean over all classes of
+binary cross-entropies for mixtures and twice the cross-entropy over their number for images: terms of about the same
+size, and both of them smaller than here by the number of classes.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from methods import co_mixup
 from methods.co_mixup import Parts, co_mix
 
 PLAIN: dict[str, Any] = {
@@ -166,3 +167,25 @@ def test_one_image_stays_as_it_is_and_volumes_and_images_without_saliency_are_mi
     nothing = mixed(torch.zeros(3, 1, 16, 16))
     assert set(nothing.share.unique().tolist()) <= {0.5, 1.0}
     assert 0 <= nothing.first.min() <= nothing.first.max() < 3
+
+
+def test_distances_in_images_that_are_no_squares_and_of_one_place():
+    salient = torch.full((3, 1, 32, 16), 1e-3)
+    salient[0, 0, :8, :8] = salient[1, 0, 24:, :8] = salient[2, 0, :8, 8:] = 1
+    far = torch.tensor([[0.0, 24, 8], [24, 0, 32], [8, 32, 0]])  # pixels down and across
+    torch.testing.assert_close(co_mixup._apart(salient), far * 3 / far.sum())
+    assert co_mixup._apart(salient[:1].expand(3, -1, -1, -1)).eq(0).all()
+
+
+def test_the_search_is_not_rounded_under_autocast():
+    torch.manual_seed(1)
+    salient = torch.rand(12, 1, 16, 16) ** 4
+
+    def made() -> Parts:
+        torch.manual_seed(0)
+        return co_mix(salient, **PLAIN | {"cells": 4, "threshold": 0.83, "distance": 0.001})
+
+    plain = made()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = made()
+    assert all(torch.equal(a, b) for a, b in zip(plain, rounded, strict=True))

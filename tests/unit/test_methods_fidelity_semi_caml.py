@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -348,3 +349,21 @@ def test_the_first_network_predicts():
     with torch.no_grad():
         torch.testing.assert_close(m.predict(image), torch.softmax(m.network(image), dim=1))
     assert m.other_predictions() == {}
+
+
+def test_the_voxels_of_which_the_first_network_is_surest_are_correlated_and_chance_chooses_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    m, batch = prepared(share=0.01, fresh=4, slots=12)
+    asked, known = [], caml._highest
+
+    def noted(scores: Tensor, *others: Any) -> Any:
+        asked.append(scores)
+        return known(scores, *others)
+
+    monkeypatch.setattr(caml, "_highest", noted)
+    m.losses(batch, END)
+    with torch.no_grad():
+        sure = torch.softmax(m.network(batch.images), dim=1).amax(dim=1)[2:]
+    torch.testing.assert_close(asked[1][0], sure)
+    assert asked[0].unique().numel() > 100

@@ -7,17 +7,17 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD
 
-from methods.base import MAIN, Method
+from methods.base import MAIN, Clock, Method
 from methods.semi.cc_net import without_every_other
 from tests.reference import agreement
 from tests.reference import losses as reference
 from tests.unit.semi_toys import MIDDLE, assert_terms, logits_of, method, moved, reached, supervised, toy_batch
 
 
-def seen_by(network: torch.nn.Module) -> list[Tensor]:
+def seen_by(network: nn.Module) -> list[Tensor]:
     """The images that a network encodes from now on."""
     seen, encode = [], network.encode
 
@@ -86,6 +86,20 @@ def test_dcpa_mixes_noisy_copies_with_a_smaller_share_of_noisy_labelled_images()
     assert sorted(partners) == [0] * 6 + [1] * 6
 
 
+def test_dcpa_copies_have_noise_of_their_own():
+    m, batch = method("dcpa", copies=3), toy_batch()
+    seen = seen_by(m.teacher)
+    m.losses(batch, MIDDLE)
+    first, second, third = seen[0].unflatten(0, (3, -1)) - batch.unlabelled.image
+    assert (first - second).abs().max() > 0.05
+    assert (second - third).abs().max() > 0.05
+
+
+def test_dcpa_second_decoder_interpolates():
+    modes = {layer.mode for layer in method("dcpa").decoders[0].modules() if isinstance(layer, nn.Upsample)}
+    assert modes == {"bilinear"}
+
+
 def test_dcpa_both_decoders_learn_from_every_term_and_the_teacher_from_none():
     m, batch = method("dcpa"), toy_batch()
     moved(m.teacher, by=1.2)
@@ -128,7 +142,7 @@ def test_dcpa_teacher_follows_both_decoders_without_warm_up():
     moved(m.decoders, by=2.0)
     was = [[p.clone() for p in teacher.parameters()] for teacher, _ in pairs]
     assert list(m.optimizers(partial(SGD, lr=0.1))) == [MAIN]
-    m.after_step(MIDDLE.__class__(0, 101))
+    m.after_step(Clock(0, 101))
     for (teacher, student), before in zip(pairs, was, strict=True):
         for p, old, own in zip(teacher.parameters(), before, student.parameters(), strict=True):
             torch.testing.assert_close(p, 0.75 * old + 0.25 * own.detach())

@@ -282,3 +282,22 @@ def test_the_first_network_predicts_and_the_second_is_scored_beside_it():
         (name, second), *others = m.other_predictions().items()
         torch.testing.assert_close(second(image), torch.softmax(m.network2(image), dim=1))
     assert (name, others) == ("second", [])
+
+
+@pytest.mark.parametrize("space", [(8, 8), (4, 4, 4)])
+def test_the_share_that_is_cut_is_drawn_of_the_space_in_any_dimension(
+    space: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+):
+    asked, known = [], tracoco.cut_boxes
+
+    def noted(n: int, space: tuple[int, ...], share: Tensor, device: torch.device) -> Tensor:
+        asked.append(float(share))
+        return known(n, space, share, device)
+
+    monkeypatch.setattr(tracoco, "cut_boxes", noted)
+    images = torch.rand(3, 1, *space)
+    for _ in range(400):
+        tracoco._cut(images, images, 2)
+    cut = np.array(asked) ** len(space)
+    assert cut.mean() == pytest.approx(0.5, abs=0.03)
+    assert cut.std() == pytest.approx(1 / 6, abs=0.02)  # of Beta(4, 4)

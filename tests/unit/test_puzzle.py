@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from datasets.types import Labelled
 from methods import puzzle as puzzles
 from methods.puzzle import puzzle
 
@@ -110,3 +111,20 @@ def test_images_without_anything_salient_are_mixed_by_the_drawn_share(monkeypatc
     with_grid(2, monkeypatch)
     nothing = torch.zeros(16, 16)
     assert mixed(nothing, nothing, 0.99).unique().tolist() == [1]
+
+
+def test_neighbours_of_a_voxel_are_six():
+    values = torch.zeros(1, 1, 3, 3, 3)
+    values[0, 0, 1, 1, 1] = 1
+    found = puzzles._of_neighbours(values)
+    assert found.sum() == 6
+    assert found[0, 0, 1, 1, 0] == 1
+
+
+def test_saliency_is_the_root_mean_square_over_channels():
+    network = torch.nn.Conv2d(2, 2, 1, bias=False)
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([[3.0, 4.0], [0.0, 0.0]]).view(2, 2, 1, 1))
+    samples = Labelled(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.int64))
+    # both classes are as probable, so the gradient is -(3, 4) / 2
+    torch.testing.assert_close(puzzles.saliency(network, samples), torch.full((1, 1, 4, 4), math.sqrt(12.5) / 2))

@@ -200,3 +200,35 @@ def test_costs_add_up_and_count_marked_pixels_and_images() -> None:
     cost = cost_of(marks, 2, "click") + cost_of(np.full((4, 4), IGNORE, np.uint8), 0, "click")
     assert cost == Cost(pixels=3, strokes=2, images=1, seconds=6.0)  # 3 s a click
     assert cost.as_json() == {"pixels": 3, "strokes": 2, "images": 1, "minutes": 0.1}
+
+
+def of_label(label: np.ndarray) -> Case:
+    return Case("a", "a", np.zeros((1, *label.shape), np.float32), label)
+
+
+def test_settings_reach_the_marks_and_slices_are_marked_otherwise(root: Path):
+    label = np.zeros((6, 24, 24), np.uint8)
+    label[:, 6:18, 6:18] = 1
+
+    def marks(**settings: Any) -> np.ndarray:
+        return opened(root, Weak(**settings)).simulate(of_label(label))[0]
+
+    assert len({each.tobytes() for each in marks(kind="points")}) > 1
+    few_big, many_small = marks(kind="points", count=1, radius=4), marks(kind="points", count=4, radius=1)
+    assert (few_big == 1).sum() > (many_small == 1).sum()
+    wide, tight = marks(kind="boxes", margin=2), marks(kind="boxes", margin=0)
+    assert (wide[1] == 0).sum() < (tight[1] == 0).sum()
+
+
+def test_slices_that_are_ignored_show_nothing_and_an_empty_case_is_marked_in_its_middle(root: Path):
+    label = np.zeros((4, 8, 8), np.uint8)
+    label[0] = IGNORE
+    label[2, 3:5, 3:5] = 1
+    for given in (label, np.zeros((5, 4, 4), np.uint8)):
+        marks, _ = opened(root, Weak("slices", slices=1)).simulate(of_label(given))
+        assert np.flatnonzero((marks != IGNORE).any((1, 2))).tolist() == [2]
+
+
+def test_settings_of_the_marks_are_part_of_what_names_a_dataset(root: Path):
+    one, other = opened(root, Weak("points")), opened(root, Weak("points", radius=3))
+    assert len({one.settings(), other.settings(), one.dense.settings()}) == 3
