@@ -92,6 +92,19 @@ def without_difference(share: float, seeds: int, patients: int, count: int, rand
     return [Share(float(found) / count, count) for found in (better, decided, single, wilcoxon)]
 
 
+def family_without_difference(
+    share: float, seeds: int, family: int, count: int, random: np.random.Generator
+) -> tuple[Share, Share]:
+    """Shares of studies of 40 patients with any "better", and any verdict, among ``family`` without a difference."""
+    better = decided = 0.0
+    for size in _blocks(count):
+        values = studies(share, seeds=seeds, patients=40, count=size, random=random, gains=(0.0,) * family)
+        words = verdicts_of(values)
+        better += (words == "better").any(axis=1).sum()
+        decided += np.isin(words, ("better", "worse")).any(axis=1).sum()
+    return Share(better / count, count), Share(decided / count, count)
+
+
 def found_by(design: Design, share: float, difference: float, count: int, random: np.random.Generator) -> Share:
     """How often a difference (Dice points) of one method is called better at the design's level."""
     found = 0.0
@@ -170,6 +183,7 @@ def main() -> int:
 def tables(count: int, seed: int) -> Iterator[str]:
     """The lines of all tables; each setting has draws of its own, so that any line can be repeated alone."""
     yield from _wrong(count, seed)
+    yield from _families(count, seed)
     yield from _power(count, seed)
     yield from _overall(count, seed)
     yield from _looks(max(200, count // 4), seed)
@@ -185,6 +199,19 @@ def _wrong(count: int, seed: int) -> Iterator[str]:
             random = np.random.default_rng((seed, 1, int(100 * share), seeds, patients))
             found = without_difference(share, seeds, patients, count, random)
             yield _row(f"{100 * share:g} %", seeds, patients, *found)
+
+
+def _families(count: int, seed: int) -> Iterator[str]:
+    yield from _head(
+        f"No difference, larger families: wrong studies (%) of 40 cases, of {count} each",
+        ("labels", "seeds", "comparisons", "any “better”", "any verdict"),
+    )
+    for share in ASSUMED:
+        for seeds in (3, 5, 10):
+            for family in (21, 64):
+                random = np.random.default_rng((seed, 5, int(100 * share), seeds, family))
+                found = family_without_difference(share, seeds, family, count, random)
+                yield _row(f"{100 * share:g} %", seeds, family, *found)
 
 
 def _power(count: int, seed: int) -> Iterator[str]:

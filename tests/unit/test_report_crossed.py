@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import nan, sqrt
 
 import numpy as np
@@ -58,6 +59,28 @@ def test_a_difference_of_the_detectable_size_has_eighty_per_cent_power(df: float
     # exact: T = (Z + δ)/√(χ²/df) is non-central t. The far tail, which is wrong in sign, is nothing here.
     delta = Crossed(0.0, 1.0, df, 5, 10).detectable(alpha)
     assert stats.nct.sf(stats.t.isf(alpha / 2, df), df, delta) == pytest.approx(0.8, abs=0.005)
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_what_few_seeds_detect_and_how_often_they_mislead_is_what_such_studies_do(seeds: int) -> None:
+    """Made-up tables themselves, each tested as reports do, against what is computed from true mean squares."""
+    of_seed, of_patient, rest, patients, alpha = 1.0, 2.0, 3.0, 20, 0.01
+    random = np.random.default_rng(seeds)
+    values = of_seed * random.normal(size=(3000, seeds, 1)) + of_patient * random.normal(size=(3000, 1, patients))
+    found = crossed(values + rest * random.normal(size=(3000, seeds, patients)))
+    squares = (patients * of_seed**2 + rest**2, seeds * of_patient**2 + rest**2, rest**2)
+    error = np.sqrt(of_seed**2 / seeds + of_patient**2 / patients + rest**2 / (seeds * patients))
+    study = Crossed(0.0, error, 99.0, seeds, patients, squares)  # its own degrees of freedom are not what counts
+    assert (found.p_value() < alpha).mean() == pytest.approx(study.misleading(alpha), abs=0.01)
+    shifted = replace(found, mean=found.mean + study.detectable(alpha))
+    assert ((shifted.p_value() < alpha) & (shifted.mean > 0)).mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_a_margin_keeps_small_errors_from_misleading() -> None:
+    study = Crossed(0.0, 0.1, 8.0, 5, 10)
+    assert study.misleading(0.05) == pytest.approx(0.05, abs=0.015)
+    assert study.misleading(0.05, margin=1.0) == 0
+    assert np.isnan(Crossed(0.0, nan, nan, 2, 10).misleading())
 
 
 def test_nothing_is_detectable_without_an_error() -> None:

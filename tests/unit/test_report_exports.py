@@ -73,6 +73,19 @@ def test_autorank_gets_one_row_per_task_and_one_column_per_algorithm(tmp_path: P
     assert table["cps"].tolist() == [pytest.approx(0.615), pytest.approx(0.815)]
 
 
+def test_tasks_that_share_no_algorithm_have_files_of_their_own(tmp_path: Path) -> None:
+    _study(tmp_path)
+    for method in ("pce", "wsl4mis"):
+        for seed in range(2):
+            write_cell(tmp_path, [score("A"), score("B")], method=method, ratio=0.3, seed=seed)
+    files = _files(tmp_path)
+    assert {name for name in files if name[:8] in ("rliable_", "autorank")} == {
+        "rliable_1.npz", "rliable_2.npz", "autorank_1.csv", "autorank_2.csv",
+    }  # fmt: skip
+    found = [set(pd.read_csv(io.BytesIO(files[f"autorank_{k}.csv"]), index_col=0).columns) for k in (1, 2)]
+    assert found == [{"cps", "dan"}, {"pce", "wsl4mis"}]
+
+
 def test_nothing_finished_exports_nothing(tmp_path: Path) -> None:
     write_cell(tmp_path, status="failed", reason="out of memory")
     assert _files(tmp_path) == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.report import published, render
+from benchmark.report.tables import Column, Number, Row, Table
 from tests.unit.report_records import score, write_cell
 from tests.unit.test_report_published import results_of, row, table
 
@@ -30,3 +31,12 @@ def test_ours_says_which_seeds_are_unfinished_and_claims_no_spread(tmp_path: Pat
     found = published.beside(*results_of(tmp_path, cell), [table(row())])
     assert "| ua_mt, 20% |" in published.markdown(found)
     assert "ours are over seeds." in published.markdown(found)
+
+
+def test_no_line_of_latex_begins_with_what_is_part_of_a_command() -> None:
+    r"""After the end of a line TeX takes ``[`` for a length and ``*`` for a variant, even on the next line."""
+    lines = Number("first\n[second]\n*third")
+    made = Table("t", "T", (Column("toy", "5%"),), (Row("[a] = 1", "method", (lines,)),), ())
+    (text,) = render.latex([made], plan="p").values()
+    assert r"\shortstack{first\\{}[second]\\{}*third}" in text
+    assert "\n{}[a] = 1 & " in text
