@@ -64,6 +64,6 @@ def test_the_mean_of_four_datasets_keeps_its_level() -> None:
 def test_every_table_of_the_full_simulation_has_its_rows() -> None:
     lines = list(statistics.tables(20, 0))
     assert sum(line.startswith("## ") for line in lines) == 5
-    assert sum(line.startswith(("| 5 %", "| 10 %", "| 20 %")) for line in lines) == 15 + 24 + 3 + 12
+    assert sum(line.startswith(("| 5 %", "| 10 %", "| 20 %")) for line in lines) == 15 + 18 + 24 + 3 + 12
     widths = {line.count("|") for line in lines if line.startswith("|")}
     assert widths == {8, 7, 6}
