@@ -8,12 +8,14 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import Beta
 
 from datasets.types import IGNORE, Batch, Labelled
 from methods.base import Method
 from methods.co_mixup import co_mix
 from methods.perturb import cut_boxes
 from methods.puzzle import puzzle, saliency
+from methods.scribble import pce_mix
 from tests.reference import losses as reference
 
 from .scribble_toys import MIDDLE, logits_of, method, scribbled
@@ -76,6 +78,23 @@ def test_cutmix_puts_the_other_image_and_its_labels_into_one_box_for_the_batch(b
     image, label = batch.labelled.image, batch.labelled.label
     torch.testing.assert_close(mixture, torch.where(box, image[other], image))
     assert loss == pytest.approx(cost(m, mixture, label, label[other], (~box).float().expand(label.shape)), rel=1e-4)
+
+
+def test_the_box_of_cutmix_has_the_share_of_a_volume(monkeypatch: pytest.MonkeyPatch):
+    asked: list[float] = []
+
+    def whole(n: int, space: tuple[int, ...], share: Tensor, device: torch.device) -> Tensor:
+        asked.append(float(share))
+        return torch.ones(n, *space, dtype=torch.bool)
+
+    monkeypatch.setattr(pce_mix, "cut_boxes", whole)
+    m, image = method("pce_mix", mixing="cutmix"), torch.zeros(2, 1, 4, 4, 4)
+    samples = Labelled(image, torch.zeros(2, 4, 4, 4, dtype=torch.int64))
+    torch.manual_seed(0)
+    m._share(samples, torch.tensor([1, 0]))
+    torch.manual_seed(0)
+    drawn = Beta(torch.ones(()), torch.ones(())).sample()
+    assert asked == pytest.approx([float(1 - drawn) ** (1 / 3)])
 
 
 def test_puzzle_mix_takes_cells_by_the_saliency_of_the_scribbles(batch: Batch):

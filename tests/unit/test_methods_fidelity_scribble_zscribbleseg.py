@@ -15,6 +15,7 @@ from datasets.types import IGNORE, Batch, Labelled
 from methods.base import Clock, Method, Terms
 from methods.losses.cosine import cosine_distance
 from methods.losses.spatial_prior import exclusion_loss, spatial_energy
+from methods.puzzle import saliency
 from methods.scribble import zscribbleseg
 from tests.reference import losses as reference
 
@@ -216,9 +217,11 @@ def test_both_mixtures_of_a_pair_add_up_to_its_images_and_their_holes_are_alike(
 
 def test_partners_change_and_the_drawn_share_reaches_the_mixture(monkeypatch: pytest.MonkeyPatch):
     asked: list[float] = []
+    seen: list[tuple[Tensor, Tensor]] = []
 
     def mixture(first: Tensor, second: Tensor, share: Tensor, *, smooth: float, prior: float) -> Tensor:
         asked.append(share.item())
+        seen.append((first, second))
         assert (smooth, prior) == (0.6, 0.3)
         return torch.ones_like(first)
 
@@ -229,6 +232,10 @@ def test_partners_change_and_the_drawn_share_reaches_the_mixture(monkeypatch: py
     assert len(found) > 3
     assert all(0.2 < share < 0.8 for share in asked)
     assert len(set(asked)) == 12
+    first, second, *_ = m._mixing(batch.labelled)
+    salient = saliency(m.network, batch.labelled)
+    torch.testing.assert_close(seen[-1][0], salient[first[: len(seen[-1][0])]])
+    torch.testing.assert_close(seen[-1][1], salient[second[: len(seen[-1][1])]])
 
 
 @pytest.mark.parametrize(("variant", "start"), [("intended", 0.1), ("released", 0.01)])

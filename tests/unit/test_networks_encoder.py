@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -195,6 +196,15 @@ def test_a_record_says_whether_an_encoder_was_pretrained_and_with_what(
     assert note.startswith("encoder toy starts from toy.pth (blake2b ")
     (tmp_path / "toy.pth").write_bytes(b"of another")
     assert encoder_weights("encoder:toy@pretrained")[1] != note
+    (tmp_path / "toy.pth").write_bytes(b"WEIGHTS")  # as long as the first
+    os.utime(tmp_path / "toy.pth", ns=(1, 1))
+    assert encoder_weights("encoder:toy@pretrained")[1] not in (note, "")
+    (tmp_path / "toy.safetensors").write_bytes(b"safe")
+    assert encoder_weights("encoder:toy@pretrained")[0] == {"weights": str(tmp_path / "toy.safetensors")}
+    (tmp_path / "toy.safetensors").unlink()
+    monkeypatch.chdir(tmp_path.parent)
+    monkeypatch.setenv("BENCH_WEIGHTS", tmp_path.name)
+    assert encoder_weights("encoder:toy@pretrained")[0] == options, "wherever a worker runs"
     monkeypatch.setenv("HOME", str(tmp_path.parent))
     monkeypatch.setenv("BENCH_WEIGHTS", f"~/{tmp_path.name}")
     assert encoder_weights("encoder:toy@pretrained")[0] == options

@@ -232,6 +232,17 @@ def test_a_cell_that_another_process_took_over_is_left_to_it(
     assert read(real[1]) is None
 
 
+def test_a_killed_cell_says_so_also_where_it_had_failed_before(real: tuple[slurm.Job, Path]) -> None:
+    single.record_killed(real[0].plan, real[0].cell_id, "killed at first", 1.0, results=real[0].results)
+    first = read(real[1])
+    write(real[1], replace(first, status="failed", reason="it failed"))
+    single.record_killed(real[0].plan, real[0].cell_id, "killed at last", 1.0, results=real[0].results)
+    assert (read(real[1]).status, read(real[1]).reason) == ("killed", "killed at last")
+    write(real[1], replace(first, status="finished", reason=""))
+    single.record_killed(real[0].plan, real[0].cell_id, "killed too late", 1.0, results=real[0].results)
+    assert read(real[1]).status == "finished"
+
+
 def test_at_its_time_limit_a_job_asks_for_the_same_again() -> None:
     pytest.importorskip("submitit")
     again = job().checkpoint()
