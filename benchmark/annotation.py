@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,9 @@ def _cost(dataset: Dataset, keys: Iterable[str], kind: Annotation, cache: Path) 
         known = {}
     fresh = {key: case_cost(dataset, key, kind) for key in keys if key not in known}
     if fresh:
-        cache.mkdir(parents=True, exist_ok=True)
-        atomic_write(memo, json.dumps({key: astuple(cost) for key, cost in (known | fresh).items()}).encode())
+        with suppress(OSError):  # a full disk: counted again the next time, for by now the cell is trained and tested
+            cache.mkdir(parents=True, exist_ok=True)
+            atomic_write(memo, json.dumps({key: astuple(cost) for key, cost in (known | fresh).items()}).encode())
     return sum(((known | fresh)[key] for key in keys), Cost())
 
 

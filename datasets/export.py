@@ -1,7 +1,8 @@
 """Weak labels written to disk as an nnU-Net folder, which Scant's dataset ``nnunet`` and nnU-Net itself read as it is.
 
 ``labelsTr`` are the weak labels, with "ignore" where nothing is marked; ``labelsTr_dense`` those that they are made
-of. Images are as the dataset's card says they are normalised: floats in NIfTI, 8 bits a channel in PNG.
+of. Images are as the dataset's card says they are normalised: floats in NIfTI; in PNG 8 bits a channel, or 16 where 8
+would not give the image back, one file per channel.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from .weak import Weakened
 
 GROUP_PATTERN = "^(.+?)__"
 """Finds the patient or video in the name of a case, which is ``<group>__<case>`` where groups are not cases."""
+
+LOSSLESS = 1e-6
+"""Rounding of float32 in [0, 1]; a level of 16 bits that is none of 8 is 1.5e-5 away from it."""
 
 
 def to_nnunet(weak: Weakened, folder: Path, *, say: Callable[[str], None] = lambda _: None) -> Cost:
@@ -208,7 +212,12 @@ def _write_images(case: Case, folder: Path, name: str) -> str:
         return ".nii.gz"
     if case.image.min() < 0 or case.image.max() > 1 or len(case.image) not in (1, 3):
         raise DataError(f"case {case.key!r}: only images of one or three channels in [0, 1] can be written as PNG")
-    pixels = np.rint(255 * case.image).astype(np.uint8)
+    levels = np.rint(255 * case.image)
+    if np.abs(levels / 255 - case.image).max() > LOSSLESS:
+        for place, channel in enumerate(np.rint(65535 * case.image.astype(np.float64)).astype(np.uint16)):
+            _write(folder / f"{name}_{place:04d}.png", channel, case)
+        return ".png"
+    pixels = levels.astype(np.uint8)
     _write(folder / f"{name}_0000.png", np.moveaxis(pixels, 0, 2) if len(pixels) == 3 else pixels[0], case)
     return ".png"
 

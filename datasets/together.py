@@ -1,4 +1,4 @@
-"""What only all cases of a dataset together tell: voxels and slices unlike the others', values of a narrow range."""
+"""What only all cases of a dataset together tell: voxels and slices unlike the others', dim images, full scribbles."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ OUTLYING = 10.0
 """Voxels so many times larger or smaller than the median come from a wrong unit: scanners' differ less in one set."""
 TURNED = 0.5
 """Least cosine between the slice axes of two volumes: oblique planes differ by some 30 degrees, other planes by 90."""
+FILLED = 0.9
+"""Share of marked pixels above which scribbles are none: of a stroke in each structure it is a few hundredths."""
 _BODY = ("left-right", "back-front", "feet-head")
 """Directions of the axes of space."""
 DIM = 0.25
@@ -74,6 +76,17 @@ def dim(low: float, high: float) -> str:
         f"the values of all images lie between {low:.3g} and {high:.3g}: 8-bit values are divided by 255, 16-bit by "
         "65535, so that 12 bits in a 16-bit file reach 0.0625. Stretch the files to their full range (12 bits: times "
         "16), or networks see little contrast"
+    )
+
+
+def filled(marked: int, unmarked: int) -> str:
+    """A sentence where more than ``FILLED`` of all pixels of the scribbles are marked, else ""."""
+    if not marked or marked / (marked + unmarked) <= FILLED:
+        return ""
+    return (
+        f"scribbles mark {marked / (marked + unmarked):.1%} of all pixels, as dense labels do: where 0 means not drawn "
+        "and not background, state that value as unlabelled (csv_manifest: the option unlabelled; nnU-Net: the label "
+        "ignore of dataset.json, the highest number), or methods learn that everything beside the strokes is background"
     )
 
 

@@ -15,7 +15,7 @@ from .base import DataError, Dataset
 from .faults import collected
 from .likeness import near, pairs, thumbnail
 from .splits import half_labelled
-from .together import dim, outlying, turned
+from .together import dim, filled, outlying, turned
 from .types import IGNORE, Case
 
 SCRIBBLE_ERRORS = 1e-3
@@ -33,7 +33,7 @@ KINDS = {
     "palette": "a mask or a photograph of colour indices",
     "not_finite": "NaN or infinite values in an image",
     "constant": "an image of one value",
-    "spacing": "a voxel size that is not positive",
+    "spacing": "a voxel size that is not positive, not stated, or stated in two ways",
     "geometry": "image and label of different size, voxel size, direction or place",
     "absent_class": "a class that no label of the dataset holds",
     "scribble_disagreement": "scribbles that contradict the dense label",
@@ -210,7 +210,7 @@ class _Look:
         mixed = half_labelled(self.dataset.groups(), self.dataset.unannotated("dense"))
         self.report.findings += [Finding("oddity", (), words) for words in (*self.dataset.remarks(), *mixed)]
         apart = [Finding("outlying_spacing", (key,), words) for key, words in outlying(self.spacings).items()]
-        whole = {"turned_slices": turned(self.dataset.files())}
+        whole = {"turned_slices": turned(self.dataset.files()), "oddity": filled(marked, unmarked)}
         if self.dataset.task.unit == "px":
             whole["narrow_range"] = dim(self.low, self.high)
         self.report.findings += [*apart, *(Finding(kind, (), words) for kind, words in whole.items() if words)]

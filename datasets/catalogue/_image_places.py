@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..base import DataError
+from ..faults import fault
 from ._pairs import UNLABELLED
 
 IMAGE_FOLDERS = ("image", "images", "img", "imgs")
@@ -16,24 +17,24 @@ SYNONYMS = {
                    "groundtruth", "ground truth", "ground-truth", "gts"),
 }  # fmt: skip
 """Names that are taken where no folder has a plain one: annotations may be boxes that lie beside masks."""
-PARTS = {"train": ("train", "training"), "val": ("val", "validation"), "test": ("test", "testing")}
+PARTS = {"train": ("train", "training"), "val": ("val", "validation", "valid", "dev"), "test": ("test", "testing")}
 
 
 def places_in(name: str, root: Path) -> Mapping[str, tuple[Path, Path]]:
     """Part -> folders of images and of masks; "" where nothing is divided; empty where none is found.
 
     Raises:
-        DataError: two folders of one kind.
+        DataError: two folders of one kind, or pairs both in ``root`` and in parts of it.
     """
     whole = _two_folders(name, root)
     if whole:
+        _alone(name, whole, [folder for names in PARTS.values() for folder in _named(root, names)])
         return {"": whole}
-    places = {}
+    places: dict[str, tuple[Path, Path]] = {}
     for part, names in PARTS.items():
-        for folder in _named(root, names):
-            two = _two_folders(name, folder)
-            if two:
-                places[part] = two
+        found = [two for folder in _named(root, names) if (two := _two_folders(name, folder))]
+        _one_of(name, [images.parent for images, _ in found])
+        places |= {part: found[0]} if found else {}
     return places if {"train", "test"} <= set(places) else {}
 
 
@@ -57,6 +58,14 @@ def _two_folders(name: str, parent: Path) -> tuple[Path, Path] | None:
     for found in there:
         _one_of(name, found)
     return (there[0][0], there[1][0]) if all(there) else None
+
+
+def _alone(name: str, whole: tuple[Path, Path], parts: Sequence[Path]) -> None:
+    """A fault where images lie in parts too: undivided folders are read, and these would be left out silently."""
+    beside = [images for part in parts for images in _named(part, IMAGE_FOLDERS)]
+    if beside:
+        words = f"{whole[0]} is read and {beside[0]} is not; put all pairs into parts (train, test, perhaps val)"
+        fault(DataError(f"{name}: {words}, or all into {whole[0]} and {whole[1]}"))
 
 
 def _one_of(name: str, found: Sequence[Path]) -> None:

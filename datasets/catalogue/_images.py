@@ -59,7 +59,8 @@ def map_values(pixels: np.ndarray, codes: Mapping[int, int], classes: Sequence[s
         known = ", ".join(f"{value} {classes[c] if c < len(classes) else 'unlabelled'}" for value, c in codes.items())
         raise DataError(
             f"{where}: unknown label value(s) {unknown[:8]}; allowed are {known}. State the values of the classes "
-            "(option values), or cut lossy masks of two classes at a grey level (option threshold, such as 127)"
+            "(option values); lossy masks of two classes, save again with one value per class, or cut at a grey level "
+            "in a dataset that has the option threshold, such as image_folder (threshold: 127)"
         ).of("unknown_label")
     if {1, 255} <= set(values.tolist()) and codes[1] == codes[255]:
         raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ._volumes import read_zyx, same_grid
 
 FILES = ("image", "label", "scribble")
 PARTS = ("train", "val", "test")
+_NAMES = ("case", "group", "stratum")
 _GIVES = {"dense": "label", "scribble": "scribble"}
 
 
@@ -33,7 +35,8 @@ def read_rows(table: Path, annotations: Sequence[str]) -> Mapping[str, Mapping[s
     """
     rows: dict[str, Mapping[str, str]] = {}
     strata: dict[str, str] = {}
-    given = read_table(table, ("case", "group", "image", "label"), ("scribble", "part", "stratum"))
+    drawn: dict[str, str] = {}
+    given = [_composed(r) for r in read_table(table, (*_NAMES[:2], *FILES[:2]), (FILES[2], "part", _NAMES[2]))]
     divided = any(row["part"] for row in given)
     for row in given:
         where = f"csv_manifest: case {row['case']!r} in {table}"
@@ -65,12 +68,41 @@ def read_rows(table: Path, annotations: Sequence[str]) -> Mapping[str, Mapping[s
         if gone:
             fault(DataError(f"{where}: no {gone[0]} file {table.parent / row[gone[0]]}; mend the row").of("unpaired"))
             continue
+        twice = _used_twice(row, drawn)
+        if twice:
+            fault(DataError(f"{where}: {twice}").of("unpaired"))
+            continue
         rows[row["case"]] = row
         if row["stratum"] != strata.setdefault(row["group"], row["stratum"]):
             raise DataError(f"{where}: group {row['group']!r} has two strata; a group belongs to one")
     if not rows:
         raise DataError(f"csv_manifest: {table} lists no case; add a row for each")
     return dict(sorted(rows.items()))
+
+
+def _composed(row: Mapping[str, str]) -> Mapping[str, str]:
+    """A row whose names are equal where they look equal: Unicode writes ü as one character or as two."""
+    return {column: unicodedata.normalize("NFC", cell) if column in _NAMES else cell for column, cell in row.items()}
+
+
+def _used_twice(row: Mapping[str, str], drawn: dict[str, str]) -> str:
+    """What is wrong with a row that names a file twice, or a label or scribble of another row; else "".
+
+    Args:
+        row: of the table.
+        drawn: label or scribble file -> case that uses it; the row's own are added.
+    """
+    paths = {kind: os.path.normpath(row[kind]) for kind in FILES if row[kind]}
+    if len(set(paths.values())) < len(paths):
+        return f"{', '.join(paths)} must be different files, got {', '.join(paths.values())}; mend the row"
+    for kind in FILES[1:]:
+        other = drawn.setdefault(paths[kind], row["case"]) if kind in paths else row["case"]
+        if other != row["case"]:
+            return (
+                f"{kind} file {paths[kind]} is also that of case {other!r}; mend the row, or copy the file where both "
+                "images truly share it"
+            )
+    return ""
 
 
 def read_map(

@@ -129,6 +129,7 @@ def _paired(root: Path, part: str, about: Descriptor, labels: Mapping[str, Path]
     for key in alone:
         label = root / f"labels{part}" / f"{key}{about.ending}"
         absent = channel_file(folder, key, 0, about) if key in labels else label
-        fault(DataError(f"nnunet: no file {absent}; add it, or remove its partner").of("unpaired"))
+        lone = f", or move the image to {UNLABELLED}, where it trains without" if absent == label else ""
+        fault(DataError(f"nnunet: no file {absent}; add it, or remove its partner{lone}").of("unpaired"))
     complete = {key: whole(folder, key, images[key], about) for key in sorted(set(images) & set(labels))}
     return {key: channels for key, channels in complete.items() if channels}

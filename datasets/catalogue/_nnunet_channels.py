@@ -8,7 +8,11 @@ from pathlib import Path
 
 from ..base import DataError
 from ..faults import fault
-from ._nnunet_json import Descriptor
+from ._nnunet_json import READ, Descriptor
+from ._strays import first_of
+
+_IMAGES = (*READ, ".jpg", ".jpeg", ".nhdr", ".mhd")
+"""Endings of what looks like data, of which a folder holds one."""
 
 
 def find_channels(folder: Path, about: Descriptor) -> dict[str, dict[int, Path]]:
@@ -54,6 +58,11 @@ def split_name(path: Path, ending: str) -> tuple[str, int | None]:
 
 
 def named(folder: Path, ending: str) -> Mapping[str, Path]:
-    """File name without its ending -> path, sorted."""
+    """File name without its ending -> path, sorted; a fault for images that end otherwise, which are not read."""
+    alike = sorted(p for p in folder.glob("*") if p.name.lower().endswith(_IMAGES) and not p.name.startswith("."))
+    strays = [f"{path} is not read" for path in alike if not path.name.endswith(ending)]
+    if strays:
+        words = f"nnunet: {first_of(strays)}: dataset.json says file_ending {ending!r}"
+        fault(DataError(f"{words}. Nothing is left out silently: convert to {ending}, or move them elsewhere"))
     found = {p.name.removesuffix(ending): p for p in folder.glob(f"*{ending}") if not p.name.startswith(".")}
     return dict(sorted(found.items()))

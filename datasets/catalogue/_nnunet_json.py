@@ -14,7 +14,8 @@ from ..scans import ENDINGS
 CONVERT = "nnUNetv2_convert_old_nnUNet_dataset <folder> Dataset<NNN>_<Name>"
 """nnU-Net's own command for a folder of its first version."""
 
-_READ = (*ENDINGS, ".png", ".bmp", ".tif", ".tiff")
+READ = (*ENDINGS, ".png", ".bmp", ".tif", ".tiff")
+"""Endings of the files that are read."""
 
 
 class Descriptor(NamedTuple):
@@ -59,8 +60,8 @@ def read_descriptor(path: Path) -> Descriptor:
         or len(names) - ("ignore" in labels) < 2
     ):
         raise DataError(f"nnunet: {path}: background must be 0, ignore the highest number, got {labels!r}")
-    if ending not in _READ:
-        raise DataError(f"nnunet: {path}: file_ending {ending!r} is not read here; convert to {', '.join(_READ)}")
+    if ending not in READ:
+        raise DataError(f"nnunet: {path}: file_ending {ending!r} is not read here; convert to {', '.join(READ)}")
     classes = tuple(name for name in names if name != "ignore")
     return Descriptor(len(content["channel_names"]), classes, ignore, ending)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from ..base import DataError
 
@@ -58,7 +59,7 @@ def group_of(name: str, key: str, text: str, pattern: str) -> str:
     """
     if not pattern:
         return key
-    found = re.search(pattern, text)
+    found = re.search(normalize("NFC", pattern), normalize("NFC", text))  # ü as one character and as two is one name
     if not found:
         raise DataError(f"{name}: {text!r} of case {key!r} does not match group_pattern {pattern!r}")
     return next((part for part in found.groups() if part is not None), found[0])

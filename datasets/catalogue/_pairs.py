@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 from ..base import DataError
 from ..faults import fault
@@ -57,7 +58,8 @@ def find_images(name: str, folder: Path, partners: Mapping[str, Path] | None = N
     for path in sorted(folder.glob("*")):
         if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
             continue
-        stem = path.stem if partners is None else _partner(path.stem, partners)
+        stem = normalize("NFC", path.stem)  # ü as one character and as two is one name
+        stem = stem if partners is None else _partner(stem, partners)
         if stem in found:
             both = f"{found[stem]} and {path} are two files of one case"
             raise DataError(f"{name}: {both}; keep one").of("repeated_case")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..base import DataError
 from ..faults import fault
+from ..scans import ENDINGS
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 """Endings of the files that are read."""
@@ -29,6 +30,8 @@ def _stray(path: Path) -> str:
     if path.is_dir():
         inside = any(p.is_file() and not p.name.startswith(".") for p in path.rglob("*"))
         return f"{path}/ is not looked into; move its images up" if inside else ""
+    if path.name.lower().endswith(ENDINGS):
+        return f"{path}: a scan, which is not read here; use csv_manifest (scans: true) or an nnU-Net folder"
     return f"{path}: {suffix or 'a file without an ending'} is not read; convert to PNG"
 
 

@@ -13,18 +13,19 @@ COSINE = 1e-3
 """Headers in float32 and quaternions agree within 1e-6; 1e-3 are 0.06 degrees, a tenth of a voxel over 100 voxels."""
 
 
-def read_zyx(where: str, path: Path) -> Volume:
+def read_zyx(where: str, path: Path, *, agreed: bool = True) -> Volume:
     """Voxels ``(z, y, x)`` and their size in mm in that order.
 
     Args:
         where: names the case, for the message.
         path: the file.
+        agreed: whether its header must state one voxel size only.
 
     Raises:
         DataError: it cannot be read, or has not three axes.
     """
     try:
-        volume = read_scan(path)
+        volume = read_scan(path, agreed=agreed)
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
     voxels = volume.voxels

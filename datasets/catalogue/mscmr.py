@@ -104,7 +104,7 @@ class MSCMR(Dataset):
     def load(self, key: str) -> Case:
         where = f"mscmr: case {key!r}"
         image_path, label_path = self._paths(key)
-        image, stored = read_zyx(where, image_path), read_zyx(where, label_path)
+        image, stored = read_zyx(where, image_path), read_zyx(where, label_path, agreed=key != RESET)
         if key != RESET:
             same_place(where, image, stored, label_path)
         training = self._parts()[key] == "train"
@@ -127,8 +127,8 @@ class MSCMR(Dataset):
     def oddities(self, case: Case) -> Sequence[str]:
         if case.key != RESET:  # of any other, `load` refuses what is misplaced
             return scribble_oddities(case)
-        image, label = self._paths(RESET)
-        return [*misplaced("header", read_zyx(RESET, image), read_zyx(RESET, label), label), *scribble_oddities(case)]
+        image, label = (read_zyx(RESET, path, agreed=False) for path in self._paths(RESET))
+        return [*misplaced("header", image, label, self._paths(RESET)[1]), *scribble_oddities(case)]
 
     def _paths(self, key: str) -> tuple[Path, Path]:
         part, stem = self._parts()[key], f"subject{int(key.removeprefix('subject'))}_DE"

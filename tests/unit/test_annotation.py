@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -155,3 +156,13 @@ def test_costs_are_counted_once_per_machine(tmp_path: Path, monkeypatch: Any) ->
     assert sorted(counted) == sorted((*split.labelled, *split.val))
     another = replace(cell, weak=Weak("points", radius=0))
     assert annotation.summary(another, open_dataset(another, places), split, places.cache) != first
+
+
+def test_a_full_cache_loses_no_cell_that_is_trained_and_tested(tmp_path: Path, monkeypatch: Any) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(annotation, "atomic_write", full)
+    record = run_cell(weak_cell(), places_in(tmp_path))
+    assert record.status == "finished", record.traceback
+    assert record.receipt["annotation"]["labelled"]["images"] == 3 * 2

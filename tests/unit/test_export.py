@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 import datasets
@@ -16,6 +17,7 @@ from benchmark import data_verbs
 from benchmark.config import ConfigError
 from datasets.base import DataError, Dataset
 from datasets.export import options_of, to_nnunet
+from datasets.io import read_image
 from datasets.weak import Weak, Weakened
 from tests.miniatures import acdc, brats, csv_manifest, medsegbench, msd, nnunet
 from tests.miniatures import image_folder as folders
@@ -78,6 +80,21 @@ def test_photographs_come_back_with_their_marks_their_pixels_and_their_test_set(
         if theirs.scribble is not None:
             assert ours.scribble is not None
             assert np.array_equal(ours.scribble, theirs.scribble)
+
+
+@pytest.mark.parametrize("colour", ["grey", "rgb"])
+def test_images_of_12_bits_in_16_bit_files_come_back_with_every_level(colour: str, tmp_path: Path) -> None:
+    folders.write(tmp_path)
+    for number, path in enumerate(sorted(tmp_path.glob("mine/*/image/*"))):
+        height, width = read_image(path).shape[:2]
+        levels = np.random.default_rng(number).integers(0, 2**12, (height, width)).astype(np.uint16)
+        path.unlink()
+        Image.fromarray(levels).save(path.with_suffix(".png"))
+    weak = Weakened(opened("image_folder", tmp_path, **folders.OPTIONS | {"colour": colour}), Weak("skeleton"))
+    back = written(weak, tmp_path / "out")
+    assert back.task.channels == {"grey": 1, "rgb": 3}[colour]
+    for key in weak.groups():
+        np.testing.assert_allclose(back.load(key.replace("/", "_")).image, weak.load(key).image, atol=1e-7)
 
 
 def test_patients_with_several_scans_stay_together(tmp_path: Path) -> None:

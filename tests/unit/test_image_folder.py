@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -51,6 +52,25 @@ def test_a_validation_folder_is_the_validation_set(divided: Path) -> None:
     assert opened(divided).partition(1).val == ("val/v01",)
 
 
+@pytest.mark.parametrize("name", ["valid", "Dev", "validation"])
+def test_a_validation_folder_of_another_common_name_is_not_lost(name: str, divided: Path) -> None:
+    miniature.write_pair(divided / "mine" / name, "v01", height=14)
+    assert opened(divided).partition(1).val == ("val/v01",)
+
+
+def test_two_folders_of_one_part_are_refused(divided: Path) -> None:
+    for name in ("val", "valid"):
+        miniature.write_pair(divided / "mine" / name, "v01", height=14)
+    with pytest.raises(DataError, match=r"mine/val and .*mine/valid are two folders of one kind"):
+        opened(divided)
+
+
+def test_pairs_in_a_part_beside_undivided_ones_are_not_left_out_silently(undivided: Path) -> None:
+    miniature.write_pair(undivided / "mine" / "test", "t01", height=14)
+    with pytest.raises(DataError, match=r"mine/images is read and .*mine/test/image is not; put all pairs into parts"):
+        opened(undivided)
+
+
 def test_undivided_pairs_make_five_folds_that_together_test_every_group_once(undivided: Path) -> None:
     dataset = opened(undivided, group_pattern=r"^(v\d+)_")
     assert set(dataset.groups().values()) == {"v0", "v1", "v2", "v3", "v4"}
@@ -89,6 +109,8 @@ def test_every_file_without_its_partner_is_named_at_once(divided: Path) -> None:
         ("train/image/z.gif", r"train/image/z\.gif: \.gif is not read; convert to PNG"),
         ("train/mask/a01.webp", r"train/mask/a01\.webp: \.webp is not read; convert to PNG"),
         ("test/image/z", r"test/image/z: a file without an ending is not read"),
+        ("train/image/z.nii.gz", r"image/z\.nii\.gz: a scan, .* use csv_manifest \(scans: true\) or an nnU-Net folder"),
+        ("train/mask/z.nrrd", r"mask/z\.nrrd: a scan, which is not read here; use csv_manifest"),
         ("test/image/sub/z.png", r"test/image/sub/ is not looked into; move its images up"),
     ],
 )
@@ -164,6 +186,16 @@ def test_an_image_that_viewers_turn_is_refused_with_both_ways_out(ending: str, t
         with pytest.raises(DataError, match=rf"a\.{ending}: .*orientation {orientation}.*-orient.*exiftool") as got:
             read_image(path)
         assert got.value.kind == "geometry"
+
+
+def test_names_that_only_unicode_tells_apart_are_one(undivided: Path) -> None:
+    for number in range(10):
+        for kind, form in (("images", "NFC"), ("masks", "NFD")):
+            path = undivided / "mine" / kind / f"v{number // 2}_f{number}.png"
+            path.rename(path.with_name(normalize(form if number % 2 else "NFC", f"Müller{number // 2}_{number}.png")))
+    dataset = opened(undivided, group_pattern=normalize("NFD", "^(Müller[0-9])_"))
+    assert list(dataset.groups()) == [normalize("NFC", f"Müller{number // 2}_{number}") for number in range(10)]
+    assert len(set(dataset.groups().values())) == 5
 
 
 def test_two_files_of_one_stem_are_refused(divided: Path) -> None:

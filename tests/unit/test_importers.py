@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import shutil
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -147,6 +149,16 @@ def test_a_channel_that_the_descriptor_does_not_name_is_refused(root: Path) -> N
         opened("nnunet", root).groups()
 
 
+@pytest.mark.parametrize("folder", ["imagesTr", "labelsTr", "labelsTr_dense", "imagesTs", "labelsTs"])
+def test_files_of_another_ending_are_not_left_out_silently(folder: str, root: Path) -> None:
+    path = next((root / nnunet.FOLDER / folder).iterdir())
+    other = path.with_name(path.name.removesuffix(".gz"))
+    other.write_bytes(gzip.decompress(path.read_bytes()))
+    path.unlink()
+    with pytest.raises(DataError, match=rf"{folder}/{other.name} is not read: .* file_ending '\.nii\.gz'\. .*convert"):
+        opened("nnunet", root).groups()
+
+
 def test_one_grey_photograph_where_three_channels_are_named_lacks_the_second(tmp_path: Path) -> None:
     image, label = toy_image(14)
     folder = tmp_path / "Dataset003_Grey"
@@ -228,6 +240,35 @@ def test_a_patient_whose_scans_are_in_two_parts_is_refused(root: Path) -> None:
         opened("csv_manifest", root).partition(1)
 
 
+def test_a_patient_whose_name_only_unicode_tells_apart_is_one(root: Path) -> None:
+    names = {"p1_a": normalize("NFC", "Müller"), "p1_b": normalize("NFD", "Müller")}
+    csv_manifest.describe(root, csv_manifest.PARTS, group=lambda c: names.get(c, c[:2]))
+    groups = opened("csv_manifest", root).groups()
+    assert groups["p1_a"] == groups["p1_b"] == names["p1_a"]
+    csv_manifest.describe(root, csv_manifest.PARTS, group=lambda c: names["p1_b" if c == "p4_a" else "p1_a"])
+    with pytest.raises(DataError, match="groups in both train and test: M"):
+        opened("csv_manifest", root).partition(1)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("label", "scans/p5_a.nii.gz", "image, label, scribble must be different files, got .*; mend the row"),
+        ("scribble", "./drawn/p5_a.nii.gz", "image, label, scribble must be different files"),
+        ("label", "drawn/../drawn/p1_a.nii.gz", r"label file drawn/p1_a\.nii\.gz is also that of case 'p1_a'; mend"),
+        ("scribble", "drawn/p1_a.nii.gz", r"scribble file drawn/p1_a\.nii\.gz is also that of case 'p1_a'"),
+    ],
+)
+def test_a_file_that_stands_twice_in_a_table_is_refused(column: str, value: str, message: str, root: Path) -> None:
+    folder = {"label": "drawn", "scribble": "strokes"}[column]
+    csv_manifest.describe(
+        root, csv_manifest.PARTS, **{column: lambda c: value if c == "p5_a" else f"{folder}/{c}.nii.gz"}
+    )
+    with pytest.raises(DataError, match=rf"case 'p5_a' .*{message}") as caught:
+        opened("csv_manifest", root)
+    assert caught.value.kind == "unpaired"
+
+
 def test_without_parts_there_are_five_folds_over_groups(root: Path) -> None:
     csv_manifest.describe(root, csv_manifest.PARTS, part=lambda case: "")
     dataset = opened("csv_manifest", root)
@@ -253,6 +294,8 @@ def test_photographs_listed_in_a_table_open_with_their_own_label_values(tmp_path
     cls = datasets.get("csv_manifest")
     dataset = cls(tmp_path, cls.Options(folder="mine", patch=(32, 32), values=(0, 9)))
     assert np.array_equal(dataset.load("one").label, label)
+    with pytest.raises(DataError, match=r"unknown label value.* in a dataset that has the option threshold, such as"):
+        cls(tmp_path, cls.Options(folder="mine", patch=(32, 32))).load("one")
 
 
 def test_a_table_with_an_unknown_column_or_a_short_row_is_refused(tmp_path: Path) -> None:

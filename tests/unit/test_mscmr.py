@@ -40,6 +40,20 @@ def test_an_oblique_image_beside_a_label_with_straight_axes_is_named_though_voxe
     assert dataset.oddities(dataset.load("subject03")) == []
 
 
+def test_a_label_whose_affine_was_reset_beside_a_true_pixdim_is_read(root: Path) -> None:
+    path = root / miniature.FOLDER / "TestSet" / "labels" / "subject43_DE_manual.nii.gz"
+    stored = nibabel.load(path)
+    reset = nibabel.Nifti1Image(np.asarray(stored.dataobj), None, stored.header)
+    reset.header.set_sform(np.eye(4), code=1)
+    reset.header["pixdim"][1:4] = miniature.ZOOMS
+    reset.header["qform_code"] = 0
+    nibabel.save(reset, path)
+    dataset = opened(root)
+    case = dataset.load("subject43")
+    assert case.spacing == pytest.approx(miniature.ZOOMS[::-1])
+    assert dataset.oddities(case)[0].startswith("header: ")
+
+
 def test_the_header_of_no_other_subject_may_differ(root: Path) -> None:
     miniature.move(root / miniature.FOLDER / "TestSet" / "labels" / "subject3_DE_manual.nii.gz", axis=0, mm=30)
     with pytest.raises(DataError, match=r"subject03.*lies \[0\.0, 0\.0, -30\.0\] mm along the axes") as caught:

@@ -406,7 +406,10 @@ def test_a_wrong_descriptor_is_named(content: str, words: str, tmp_path: Path) -
     ("gone", "named"),
     [
         ("labelsTs/heart_105.nii.gz", "labelsTs/heart_105.nii.gz"),
-        ("labelsTr/heart_003.nii.gz", "labelsTr/heart_003.nii.gz"),
+        (
+            "labelsTr/heart_003.nii.gz",
+            r"labelsTr/heart_003\.nii\.gz; .*, or move the image to imagesUn, where it trains",
+        ),
     ],
 )
 def test_a_missing_file_of_an_nnunet_folder_is_named_by_its_path(gone: str, named: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -79,6 +80,25 @@ def test_an_nrrd_file_that_states_no_space_states_no_place(tmp_path: Path) -> No
     assert found.spacing_mm == SPACING
     assert found.affine is None
     assert read_axes(tmp_path / "bare.nrrd") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("bare.nrrd", "NRRD0004\ntype: short\ndimension: 3\nsizes: 12 10 6\nencoding: raw\nendian: little\n{}\n"),
+        ("bare.mha", "ObjectType = Image\nNDims = 3\nDimSize = 12 10 6\n{}ElementType = MET_SHORT\n"
+         "ElementDataFile = LOCAL\n"),
+    ],
+)  # fmt: skip
+def test_a_header_that_states_no_voxel_size_is_refused(name: str, header: str, tmp_path: Path) -> None:
+    path, stated = tmp_path / name, {"bare.nrrd": "spacings: {}\n", "bare.mha": "ElementSpacing = {}\n"}[name]
+    path.write_bytes(header.format(stated.format("1 1 1")).encode() + voxels().astype("<i2").tobytes())
+    assert read_scan(path).spacing_mm == (1, 1, 1)
+    for field in ("", "spacings: 1 1 nan\n")[: 2 if name == "bare.nrrd" else 1]:
+        path.write_bytes(header.format(field).encode() + voxels().astype("<i2").tobytes())
+        with pytest.raises(DataError, match=rf"{name}: the header states no voxel size, and 1 mm would") as caught:
+            read_scan(path)
+        assert caught.value.kind == "spacing"
 
 
 @pytest.mark.parametrize("ending", BY_ITK)
@@ -270,5 +290,34 @@ def test_the_place_of_a_volume_is_in_mm_and_none_where_the_header_states_none(tm
 
 def test_a_two_dimensional_nifti_has_no_three_voxel_sizes(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4), np.uint8), np.eye(4)), tmp_path / "flat.nii.gz")
-    with pytest.raises(DataError, match=r"flat\.nii\.gz: voxel sizes must be three positive numbers"):
+    with pytest.raises(DataError, match=r"flat\.nii\.gz: has 2 axes, wanted are three; .* as PNG") as caught:
         read_nifti(tmp_path / "flat.nii.gz")
+    assert caught.value.kind == "spacing"
+
+
+def test_a_header_of_two_voxel_sizes_is_refused_and_one_that_is_rounded_is_not(nifti: Path) -> None:
+    voxel_size(nifti, 1, 2.01)  # the sform says 2
+    assert read_nifti(nifti).spacing_mm == pytest.approx((0.5, 2.01, 3.0))
+    voxel_size(nifti, 1, 1.0)
+    with pytest.raises(
+        DataError, match=r"case\.nii\.gz: voxels are 0\.5 × 1 × 3 mm by pixdim but 0\.5 × 2 × 3 mm by the affine"
+    ) as caught:
+        read_nifti(nifti)
+    assert caught.value.kind == "spacing"
+
+
+def test_voxel_sizes_of_a_turned_place_are_the_lengths_of_its_columns(tmp_path: Path) -> None:
+    affine = np.array([[0.3, -1.6, 0, 7], [0.4, 1.2, 0, 8], [0, 0, 3, 9], [0, 0, 0, 1.0]])  # columns of 0.5, 2 and 3
+    nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2), np.uint8), affine), tmp_path / "turned.nii")
+    assert read_nifti(tmp_path / "turned.nii").spacing_mm == pytest.approx((0.5, 2.0, 3.0))
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize(
+    ("dtype", "words"), [([("R", "u1"), ("G", "u1"), ("B", "u1")], "colours"), (np.complex64, "complex numbers")]
+)
+def test_colours_and_complex_numbers_are_refused_by_name(dtype: Any, words: str, ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"odd{ending}"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2), dtype), np.eye(4)), path)
+    with pytest.raises(DataError, match=rf"odd{ending}: voxels are {words}, wanted is one real number per voxel"):
+        read_nifti(path)

@@ -352,6 +352,19 @@ def test_scribbles_that_contradict_the_labels_are_counted(tmp_path: Path) -> Non
     assert finding.message.startswith(f"{wrong} of ")
 
 
+@pytest.mark.parametrize(("rows", "warned"), [(1, False), (14, False), (17, True)])
+def test_scribbles_that_mark_nearly_all_pixels_are_warned_of(rows: int, warned: bool, tmp_path: Path) -> None:
+    csv_manifest.write(tmp_path)
+    for case in csv_manifest.PARTS:
+        path = tmp_path / "mine" / "strokes" / f"{case}.nii.gz"
+        label = np.asarray(nibabel.load(tmp_path / "mine" / "drawn" / f"{case}.nii.gz").dataobj).transpose(2, 1, 0)
+        drawn = np.arange(label.shape[1])[:, None] < rows  # of 16, 17 or 18
+        csv_manifest.save(path, np.where(drawn, label, 255).astype(np.uint8))
+    report = looked_at(tmp_path, "csv_manifest", **csv_manifest.OPTIONS)
+    odd = [finding.message for finding in report.findings if finding.kind == "oddity"]
+    assert any("scribbles mark 9" in words and "option unlabelled" in words for words in odd) == warned
+
+
 def test_slices_and_scribbled_pixels_are_counted_by_part(tmp_path: Path) -> None:
     acdc.write(tmp_path)
     facts = looked_at(tmp_path, "acdc", partial=True).facts
