@@ -49,19 +49,30 @@ def require_terms(method: Method, terms: object) -> None:
 
 @torch.no_grad()
 def require_probabilities(method: Method, training: Training, *, device: torch.device, dtype: torch.dtype) -> None:
-    """Refuse a method that does not predict probabilities; asked of an empty image, before any training.
+    """Refuse a method of which a network that is tested does not predict probabilities; asked of an empty image.
 
     Raises:
-        BrokenPromise: naming what it returned.
+        BrokenPromise: naming the hook and what it returned.
     """
-    task, patch = method.task, training.patch or method.task.patch
-    image, training_mode = torch.zeros(1, task.channels, *patch, device=device), method.training
+    patch, training_mode = training.patch or method.task.patch, method.training
+    image = torch.zeros(1, method.task.channels, *patch, device=device)
+    others = method.other_predictions()
+    if not isinstance(others, Mapping) or not all(isinstance(name, str) and callable(others[name]) for name in others):
+        raise BrokenPromise(
+            f"method {method.name()}: other_predictions must return functions by name, such as "
+            f"{{'teacher': self.teach}}, got {others!r}"
+        )
+    asked = {"predict": method.predict} | {f"other_predictions()[{name!r}]": others[name] for name in others}
     method.eval()
-    with torch.random.fork_rng(devices=[]), as_written(device), autocast(device, dtype):
-        found = method.predict(image)
+    for hook, predict in asked.items():
+        with torch.random.fork_rng(devices=[]), as_written(device), autocast(device, dtype):
+            found = predict(image)
+        _require_probabilities(method, hook, found, (1, method.task.n_classes, *patch))
     method.train(training_mode)
-    wanted = (1, task.n_classes, *patch)
-    allowed = f"method {method.name()}: predict must return probabilities (n, classes, *space)"
+
+
+def _require_probabilities(method: Method, hook: str, found: object, wanted: tuple[int, ...]) -> None:
+    allowed = f"method {method.name()}: {hook} must return probabilities (n, classes, *space)"
     if not isinstance(found, Tensor) or tuple(found.shape) != wanted:
         shape = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         raise BrokenPromise(f"{allowed}, of one image {wanted}, got {shape}")

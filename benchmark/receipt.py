@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import platform
 import re
 import subprocess
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,46 @@ def lock() -> dict[str, Any]:
 
 
 def source(method: str) -> str:
-    """Hash of a method's own file: a cell whose method changed since is stale."""
-    family = methods.families()[method]
-    return _hash((ROOT / "methods" / family / f"{method}.py").read_bytes())
+    """Hash of a method's own file and of private ones (``_x.py``) it imports: another one makes a cell stale."""
+    path = ROOT / "methods" / methods.families()[method] / f"{method}.py"
+    content, found = path.read_bytes(), list[Path]()
+    _follow(path.parent.name, content, found)
+    beside = "".join(f"{p.relative_to(ROOT).as_posix()}|{_hash(_content(p) or b'')}\n" for p in sorted(found))
+    return _hash(content + _bytes(beside))
+
+
+def _follow(family: str, content: bytes, found: list[Path]) -> None:
+    """Add to ``found`` the private files of methods that a file in a family's folder imports, and what those import."""
+    for name in _private(family, content):
+        path = ROOT / "methods" / f"{name}.py"
+        if path not in found and (held := _content(path)) is not None:
+            found.append(path)
+            _follow(path.parent.name, held, found)
+
+
+@lru_cache(maxsize=1024)
+def _private(family: str, content: bytes) -> tuple[str, ...]:
+    """``family/_name`` of the private modules of methods that a file imports; of a file that is no Python, none."""
+    try:
+        nodes = list(ast.walk(ast.parse(content)))
+    except (SyntaxError, ValueError):
+        return ()
+    asked: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            home = {0: "", 1: f"methods.{family}.", 2: "methods."}.get(node.level, "")
+            module = f"{home}{node.module or ''}".rstrip(".")
+            asked |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            asked |= {alias.name for alias in node.names}
+    private = re.compile(rf"methods\.({'|'.join(methods.FAMILIES)})\.(_[a-zA-Z0-9]\w*)(\..*)?")
+    found = map(private.fullmatch, asked)
+    return tuple(sorted({f"{match[1]}/{match[2]}" for match in found if match}))
+
+
+def of_methods() -> list[str]:
+    """:func:`tree` of all methods' code; that of all code as this process began, too, where files changed since."""
+    return [tree("methods"), *({loaded()} - {tree(*_CODE)})]
 
 
 @cache

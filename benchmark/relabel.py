@@ -25,7 +25,7 @@ from datasets.types import IGNORE, Labelled
 from methods.base import Method, Relabelled
 
 from .pulse import meanwhile
-from .receipt import source
+from .receipt import of_methods, source
 
 _SAMPLES_PER_CORE = 4
 """Of those that are labelled at once where the weights do not matter, so that no core waits long for the others."""
@@ -35,9 +35,9 @@ class Relabeller:
     """Calls ``relabel`` on every labelled sample of a feed, which gets the maps.
 
     Maps of methods with ``offline_labels`` are made by all cores of this process and kept, one file per sample: the
-    next seed, fold or attempt reads them. A file belongs to the content of image and annotation, the method's file, its
-    hyper-parameters and the number of classes; a damaged one is made anew. Processes that want the same maps wait for
-    one to make them.
+    next seed, fold or attempt reads them. A file belongs to the content of image and annotation, the code of all
+    methods, the hyper-parameters and the number of classes; a damaged one is made anew. Processes that want the same
+    maps wait for one to make them.
 
     Args:
         cache: folder for kept maps; None = they are not kept.
@@ -77,7 +77,8 @@ class Relabeller:
             self.heartbeat(100 * done // feed.labelled_samples)
 
     def _offline(self, method: Method, feed: Feed) -> None:
-        recipe = [method.name(), source(method.name()), asdict(method.hyper), method.task.n_classes]
+        code = [source(method.name()), *of_methods()]
+        recipe = [method.name(), *code, asdict(method.hyper), method.task.n_classes]
         folder = self.cache and self.cache / f"{method.name()}-{_digest(json.dumps(recipe, sort_keys=True).encode())}"
         with _all_cores() as cores, ExitStack() as held:
             if folder:

@@ -117,7 +117,7 @@ def _run(
             "openings": ready.vault.openings,
             "annotation": annotation.summary(cell, ready.dataset, ready.split, places.cache),
         },
-        notes=[*ready.notes, *_mixed(made_of["tree"], ready.trainer), *_slow(ready), *lost],
+        notes=[*ready.notes, *_mixed(made_of["tree"], ready.trainer), *_slow(ready), *_idle(ready.trainer.rows), *lost],
     )
     write(folder, record, scores)
     ready.trainer.finished()
@@ -247,6 +247,15 @@ def _slow(ready: Prepared) -> list[str]:
     """A sentence where a GPU took steps kernel by kernel, which is slower and computes the same."""
     replayed = ready.trainer.replayed
     return [f"steps are not replayed as one CUDA graph: {replayed.refusal}"] if replayed and replayed.refusal else []
+
+
+def _idle(rows: list[dict[str, float]]) -> list[str]:
+    """Sentences for loss terms that were exactly 0 throughout; a term of a phase that never came is one, too."""
+    settings = {"step", "seconds", "lr", "val_dice"}
+    terms = dict.fromkeys(name for row in rows for name in row if name not in settings)
+    values = {name: [row[name] for row in rows if name in row] for name in terms}
+    told = "loss term {!r} was 0 in all {} rows of train.csv: it seems to have taught nothing"
+    return [told.format(name, len(of)) for name, of in values.items() if not any(of)]
 
 
 def _peak_memory_mib(where: torch.device) -> float:

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .base import Method
-from .hyper import undeclared
+from .hyper import misdeclared
 
 FAMILIES = ("semi", "scribble")
 """The folders of methods."""
 _OURS = ("benchmark", "methods", "datasets")
+_SUPERVISION = ("full", "semi", "scribble")
 
 
 class BrokenMethod(ImportError):
@@ -48,7 +49,7 @@ def get(name: str) -> type[Method]:
 
     Raises:
         KeyError: no such method; the message names the nearest.
-        BrokenMethod: its file cannot be imported, or holds no method or several.
+        BrokenMethod: its file cannot be imported, holds no method or several, or one that states nonsense of itself.
     """
     known = families()
     if name not in known:
@@ -79,9 +80,23 @@ def get(name: str) -> type[Method]:
     if not dataclasses.is_dataclass(found[0].Hyper):
         raise BrokenMethod(f"method {name} cannot be loaded: {file}: Hyper must be a frozen dataclass; put @dataclass("
                            "frozen=True) above it")  # fmt: skip
-    if told := undeclared(found[0].Hyper):
+    if told := misdeclared(found[0].Hyper) or misstated(found[0]):
         raise BrokenMethod(f"method {name} cannot be loaded: {file}: {told}")
     return found[0]
+
+
+def misstated(cls: type[Method]) -> str:
+    """What is wrong with the facts that a method states; "" if nothing is."""
+    if cls.supervision not in _SUPERVISION:
+        nearest = difflib.get_close_matches(str(cls.supervision), _SUPERVISION, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        return f"supervision must be one of {', '.join(map(repr, _SUPERVISION))}, got {cls.supervision!r}{hint}"
+    ndims: object = cls.ndims
+    if not (isinstance(ndims, tuple) and ndims and all(n in (2, 3) for n in ndims) and len({*ndims}) == len(ndims)):
+        return f"ndims must be the tuple (2,), (3,) or (2, 3), got {ndims!r}; for images alone write ndims = (2,)"
+    if isinstance(cls.views, bool) or cls.views not in (1, 2):
+        return f"views must be 1, or 2 where every labelled batch has two disjoint halves, got {cls.views!r}"
+    return ""
 
 
 def _cause(error: Exception, file: str) -> str:

@@ -42,12 +42,12 @@ class HyperBase:
     """Base of every ``Hyper``: checks each value against its declared range when constructed.
 
     Raises:
-        TypeError: a field was not declared by :func:`hyper`.
+        TypeError: a field was not declared by :func:`hyper`, or not as it asks.
         ValueError: a value outside its range.
     """
 
     def __post_init__(self) -> None:
-        if told := undeclared(type(self)):
+        if told := misdeclared(type(self)):
             raise TypeError(f"{_owner(type(self))}: {told}")
         for field in dataclasses.fields(self):
             value, valid = getattr(self, field.name), field.metadata["valid"]
@@ -57,11 +57,20 @@ class HyperBase:
                 raise ValueError(f"{_owner(type(self))}: {field.name} must be {valid}, got {value!r}")
 
 
-def undeclared(cls: type) -> str:
-    """What is wrong with a ``Hyper`` whose fields were not all declared by :func:`hyper`; "" if they were."""
-    plain = [f.name for f in dataclasses.fields(cls) if "valid" not in f.metadata]
-    example = "hyper(0.5, 'what it is', valid=(0, 1))"
-    return f"hyper-parameter {plain[0]!r} has no range; declare it as {plain[0]}: float = {example}" if plain else ""
+def misdeclared(cls: type) -> str:
+    """What is wrong with a ``Hyper`` whose fields are not all declared as :func:`hyper` asks; "" if they are."""
+    for field in dataclasses.fields(cls):
+        name, default = field.name, field.default
+        if "valid" not in field.metadata:
+            example = "hyper(0.5, 'what it is', valid=(0, 1))"
+            return f"hyper-parameter {name!r} has no range; declare it as {name}: float = {example}"
+        if fault := field.metadata["fault"]:
+            return f"hyper-parameter {name!r}: {fault}"
+        for kind, other in ((float, int), (int, float)):
+            if field.type in (kind, kind.__name__) and _number(default) and isinstance(default, other):
+                remedy = f"write {float(default)!r}" if kind is float else "declare it as float"
+                return f"hyper-parameter {name!r} is of type {kind.__name__} with the default {default!r}: {remedy}"
+    return ""
 
 
 def hyper(
@@ -76,20 +85,47 @@ def hyper(
     """Declare one hyper-parameter.
 
     Args:
-        default: value of the intended reading of the paper; its type is the field's type.
+        default: value of the intended reading of the paper; its type is the field's type, its value valid.
         help: one line for people.
         valid: inclusive bounds outside which the value makes no sense; None = unbounded.
         search: ``(low, high)`` or ``(low, high, "log")`` for tuning, within ``valid``; None = never tuned.
         choices: the allowed values of a categorical; searched over too if ``search=()``.
         only: the variant in which it does something, where it does nothing in the other: it is tuned in that one alone.
     """
-    bounds = Range(*(valid or (None, None)), choices=tuple(choices))
+    fault = _fault(default, valid, search, tuple(choices))
+    low, high = valid if valid and not fault else (None, None)
+    bounds = Range(low, high, choices=tuple(choices))
     searched = None
-    if search is not None:
+    if search is not None and not fault:
         searched = bounds if choices else Range(search[0], search[1], log="log" in search[2:])
     told = help if only is None else f"{help}; variant: {only} alone"
-    about = {"help": told, "valid": bounds, "search": searched, "only": only}
+    about = {"help": told, "valid": bounds, "search": searched, "only": only, "fault": fault}
     return dataclasses.field(default=default, metadata=about)
+
+
+def _fault(default: Any, valid: Any, search: Any, choices: tuple[Any, ...]) -> str:
+    """What is wrong with what was given to :func:`hyper`, which does not know the field's name; "" if nothing is."""
+    if valid is not None:
+        ends = valid if isinstance(valid, tuple | list) else ()
+        if len(ends) != 2 or not all(end is None or _number(end) for end in ends):
+            return f"valid must be (low, high), two numbers, None = unbounded, got {valid!r}"
+        if not _number(default):
+            return f"valid bounds one number, but the default is {default!r}; leave valid out, or take choices=(...)"
+    low, high = valid or (None, None)
+    bounds = Range(low, high, choices=choices)
+    if not bounds.holds(default):
+        return f"the default {default!r} must be {bounds}"
+    if search is None or (choices and not search):
+        return ""
+    ends = tuple(search) if isinstance(search, tuple | list) else ()
+    if len(ends) >= 2 and all(map(_number, ends[:2])) and ends[2:] in ((), ("log",)) and not choices:
+        return ""
+    allowed = 'search must be (low, high) or (low, high, "log"), two numbers'
+    return f"{allowed}, got {search!r}; to search over single values, give choices=(...) and search=()"
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def variant(help: str = "intended = as the paper says; released = as the published code computes") -> Any:

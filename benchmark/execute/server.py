@@ -13,7 +13,13 @@ from typing import Any
 from . import child
 
 # glibc gives big tensors back to the system at every step and faults them in again; keep them instead.
-ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_MMAP_MAX_": "0", "OMP_NUM_THREADS": "1"}
+# And one seed of Python's hashes: a method that goes through a set of words does so in one order in every process.
+ENVIRONMENT = {
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    "MALLOC_MMAP_MAX_": "0",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+}
 """What the processes of cells find in their environment, unless it says otherwise already."""
 
 TRIES = 3

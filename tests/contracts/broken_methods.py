@@ -234,6 +234,68 @@ class NotAScalar(MeanTeacher):
         return terms | {"consistency": terms["consistency"].expand(2)}
 
 
+class ReturnsTheSum(MeanTeacher):
+    """Returns one number, as a loss function does elsewhere."""
+
+    def losses(self, batch: Batch, clock: Clock) -> Terms:
+        return sum(super().losses(batch, clock).values())  # type: ignore[return-value]
+
+
+class WritesEveryFifthStep(MeanTeacher):
+    """Measures a threshold now and then and keeps it as a number."""
+
+    threshold = 1.0
+
+    def losses(self, batch: Batch, clock: Clock) -> Terms:
+        terms = super().losses(batch, clock)
+        if clock.step % 5 == 4:
+            self.threshold = 0.5 * self.threshold
+        return terms | {"consistency": terms["consistency"] * self.threshold}
+
+
+class SchedulesByItself(Adversarial):
+    """Its critic's rate falls by a scheduler, which no checkpoint holds."""
+
+    def optimizers(self, base: Callable[[Iterable[nn.Parameter]], Optimizer]) -> Mapping[str, Optimizer]:
+        players = super().optimizers(base)
+        self.schedule = torch.optim.lr_scheduler.StepLR(players["critic"], step_size=10)
+        return players
+
+    def after_step(self, clock: Clock) -> None:
+        self.schedule.step()
+
+
+class TeacherOfLabels(MeanTeacher):
+    """Its teacher, tested beside it, says labels."""
+
+    def other_predictions(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        return {"teacher": lambda image: self.teacher(image).argmax(1)}
+
+
+class InColour(InertConsistency):
+    """Takes images of three channels alone."""
+
+    @classmethod
+    def unsupported(cls, task: Task) -> str | None:
+        return super().unsupported(task) if task.channels == 3 else f"{cls.name()} needs 3 channels"
+
+
+class OnLargePatches(InertConsistency):
+    """Takes patches of a side of 64 at least."""
+
+    @classmethod
+    def unsupported(cls, task: Task) -> str | None:
+        return super().unsupported(task) if min(task.patch) >= 64 else f"{cls.name()} needs sides of 64 or more"
+
+
+class RefusesAll(MeanTeacher):
+    """Takes nothing."""
+
+    @classmethod
+    def unsupported(cls, task: Task) -> str | None:
+        return "it rains"
+
+
 class ComesAndGoes(MeanTeacher):
     """A term is there only in the second half of training."""
 
@@ -347,6 +409,12 @@ class NoReason(MeanTeacher):
     @classmethod
     def unsupported(cls, task: Task) -> str | None:
         return None
+
+
+class Mistyped(MeanTeacher):
+    """Learns from scribbles, it means to say."""
+
+    supervision: ClassVar[Any] = "scribbles"
 
 
 class OneChannel(MeanTeacher):

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config import ConfigError, from_mapping
+from methods import misstated
 from methods.base import Clock, Method
 from methods.hyper import HyperBase, Range
 
 from .phantom import tiny_batch, tiny_task
-from .rig import Rig, require, saying, title
+from .rig import SCALES, Rig, home_task, require, saying, title
 
 MOST_LINES = 150
 PERMALINK = re.compile(r"https://\S+/(?:blob|tree|raw|commit)/[0-9a-f]{7,40}\b|https://\S+\?id=[0-9a-f]{7,40}\b")
@@ -81,8 +82,9 @@ def check_builds_where_it_says(method_class: type[Method], **settings: Any) -> N
     for ndim in method_class.ndims:
         built = 0
         for channels, classes in ((1, 2), (3, 2), (1, 4), (3, 4)) if ndim == 2 else ((1, 4), (3, 2)):
-            task = tiny_task(ndim, channels, classes)
-            if method_class.unsupported(task) is not None:
+            fitting = (tiny_task(ndim, channels, classes, scale) for scale in SCALES)
+            task = next((task for task in fitting if method_class.unsupported(task) is None), None)
+            if task is None:
                 continue
             built += 1
             batch = tiny_batch(method_class, task)
@@ -97,7 +99,9 @@ def check_builds_where_it_says(method_class: type[Method], **settings: Any) -> N
 
 
 def check_unsupported_gives_reasons(method_class: type[Method]) -> None:
-    """None where it works; elsewhere a reason that a person understands."""
+    """Its facts are such as there are; None where it works, elsewhere a reason that a person understands."""
+    told = misstated(method_class)
+    require(not told, method_class, told)
     for ndim in (2, 3):
         for channels, classes in ((1, 2), (1, 4), (3, 2), (3, 4)):
             reason = method_class.unsupported(tiny_task(ndim, channels, classes))
@@ -107,7 +111,7 @@ def check_unsupported_gives_reasons(method_class: type[Method]) -> None:
             require(ndim in method_class.ndims or reason, method_class, text)
     needed = "scribble" if method_class.supervision == "scribble" else "dense"
     other = "dense" if needed == "scribble" else "scribble"
-    task = replace(tiny_task(min(method_class.ndims)), annotations=(other,))
+    task = replace(home_task(method_class), annotations=(other,))
     reason = method_class.unsupported(task)
     text = f"it needs {needed} annotations, but unsupported() has no reason against a task that has {other} ones only"
     require(reason and needed in reason, method_class, text)

@@ -51,8 +51,7 @@ from .checks_terms import (
     check_uses_labels,
     check_uses_unlabelled_images,
 )
-from .phantom import tiny_task
-from .rig import Check, at_home_in, home_task, title
+from .rig import Check, at_home_in, home_task, task_in, title
 
 OF_THE_FILE: tuple[Check, ...] = (check_identity,)
 OF_THE_CLASS: tuple[Check, ...] = (check_hyper, check_unsupported_gives_reasons)
@@ -106,8 +105,8 @@ def checks_in_3d_for(method_class: type[Method]) -> Iterator[tuple[Check, dict[s
 
     They are to be run within ``at_home_in(3)``; each variant is checked.
     """
-    volumes = tiny_task(3, classes=home_task(method_class).n_classes)
-    if not {2, 3} <= set(method_class.ndims) or method_class.unsupported(volumes) is not None:
+    home = home_task(method_class)
+    if not {2, 3} <= set(method_class.ndims) or task_in(method_class, 3, classes=home.n_classes) is None:
         return
     small = {f.name: SMALL[f.name] for f in dataclasses.fields(method_class.Hyper) if f.name in SMALL}
     for settings in _variants(method_class):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,10 @@ from .phantom import images_and_labels, relabels, scribble_of, tiny_batch
 from .rig import Rig, applies, differing, hidden_state, listed, require, state_of
 
 TOTAL = 4
-"""Steps of the short runs that are interrupted and compared."""
+"""Steps of the short runs that are compared."""
+LONG = 100
+"""Steps of a run of which few are taken, scattered: some methods write what they keep every fifth step, or late."""
+SCATTERED = (4, 9, LONG // 2, LONG - 1)
 TRAINING_STEPS = 100
 LEARNS_BY = 0.15
 """What 100 steps must add to the foreground Dice of an untrained network, on images that show the label plainly."""
@@ -33,7 +37,8 @@ def check_no_side_effects(method_class: type[Method], **settings: Any) -> None:
         rig.step(batch, Clock(step, TOTAL))
     before, inputs = hidden_state(rig.method), _tensors(batch)
     originals = {name: tensor.clone() for name, tensor in inputs.items()}
-    rig.step(batch, Clock(2, TOTAL))
+    for step in SCATTERED:
+        rig.step(batch, Clock(step, LONG))
     changed = differing(originals, inputs)
     require(not changed, method_class, f"a step changes its input batch.{listed(changed)} in place")
     after = hidden_state(rig.method)
@@ -56,7 +61,7 @@ def check_same_seed_same_result(method_class: type[Method], **settings: Any) -> 
         random.seed(other)
         np.random.seed(other)  # noqa: NPY002 - the stream that must not be used
         rig = Rig(method_class, settings=settings)
-        _train(rig, 0, 3)
+        _train(rig, range(3))
         ends.append(state_of(rig.method))
     changed = differing(*ends)
     text = f"two runs under one torch seed end differently, in {listed(changed)}: draw with torch's current stream only"
@@ -64,15 +69,15 @@ def check_same_seed_same_result(method_class: type[Method], **settings: Any) -> 
 
 
 def check_resume_is_exact(method_class: type[Method], **settings: Any) -> None:
-    """Two steps, a checkpoint into a new instance and two more equal four steps, bit for bit."""
+    """A few steps, a checkpoint into a new instance and two more equal the same steps in one go, bit for bit."""
     through = Rig(method_class, settings=settings)
-    _train(through, 0, 2)
+    _train(through, (0, *SCATTERED[::2]), LONG)
     started, saved = hidden_state(through.method), through.checkpoint()
     resumed = Rig(method_class, seed=1, settings=settings).resume(saved)
     resumed.seed = through.seed
     fresh = hidden_state(resumed.method)
     for rig in (through, resumed):
-        _train(rig, 2, TOTAL)
+        _train(rig, (SCATTERED[2] + 1, SCATTERED[3]), LONG)
     changed = differing(state_of(through.method), state_of(resumed.method))
     lost = [name for name in started if started[name] != fresh.get(name)]
     cause = f"; not in the checkpoint: {listed(lost)}" if lost else "; something it needs is not in its state_dict"
@@ -83,7 +88,7 @@ def check_resume_is_exact(method_class: type[Method], **settings: Any) -> None:
 def check_evaluated_weights_are_saved_weights(method_class: type[Method], **settings: Any) -> None:
     """What ``predict`` says before saving, it says after loading the state_dict into a new instance."""
     trained = Rig(method_class, settings=settings)
-    _train(trained, 0, 2)
+    _train(trained, range(2))
     image = tiny_batch(method_class, trained.task).images
     loaded = Rig(method_class, seed=1, settings=settings).resume(trained.checkpoint())
     text = "after loading its checkpoint, a new instance predicts something else: what it predicts with is not saved"
@@ -93,7 +98,7 @@ def check_evaluated_weights_are_saved_weights(method_class: type[Method], **sett
 def check_predict(method_class: type[Method], **settings: Any) -> None:
     """A float32 probability map per image, the same twice and alone, under autocast too, that changes nothing."""
     rig = Rig(method_class, settings=settings)
-    _train(rig, 0, 1)
+    _train(rig, range(1))
     image = tiny_batch(method_class, rig.task).images
     before = state_of(rig.method) | {f"mode of {n}": torch.tensor(m.training) for n, m in rig.method.named_modules()}
     kept, original = hidden_state(rig.method.eval()), image.clone()
@@ -104,7 +109,7 @@ def check_predict(method_class: type[Method], **settings: Any) -> None:
     hidden = [name for name, value in hidden_state(rig.method).items() if kept.get(name) != value]
     require(not hidden, method_class, f"predict() changes {listed(hidden)}")
     require(torch.equal(image, original), method_class, "predict() changes its image in place")
-    _require_probabilities(method_class, rig, probs, image, "")
+    _require_probabilities(method_class, rig, probs, image, "predict()")
     again = rig.predict(image)
     text = "predict() gives something else the second time: dropout in eval mode?"
     require(torch.equal(probs, again), method_class, text)
@@ -112,14 +117,17 @@ def check_predict(method_class: type[Method], **settings: Any) -> None:
     text = "predict() of an image depends on the other images of its batch: batch statistics in eval mode?"
     require(torch.allclose(probs, alone, atol=1e-4), method_class, text)
     with torch.autocast("cpu", torch.bfloat16):
-        _require_probabilities(method_class, rig, rig.predict(image), image, " under bfloat16 autocast")
+        _require_probabilities(method_class, rig, rig.predict(image), image, "predict()", " under bfloat16 autocast")
+    with torch.inference_mode():
+        for name, predict in rig.method.other_predictions().items():
+            _require_probabilities(method_class, rig, predict(image), image, f"other_predictions()[{name!r}]")
 
 
 @applies(relabels)
 def check_relabel(method_class: type[Method], **settings: Any) -> None:
     """Canonical integer maps that keep every annotated pixel, the same for a sample alone, twice in a row."""
     rig = Rig(method_class, settings=settings)
-    _train(rig, 0, 2)
+    _train(rig, range(2))
     rig.method.eval()
     samples = _hard_samples(method_class, rig)
     state, hidden = state_of(rig.method), hidden_state(rig.method)
@@ -169,7 +177,7 @@ def check_offline_labels_ignore_the_weights(method_class: type[Method], **settin
         rig.method.eval()
         with torch.no_grad():
             made.append(rig.method.relabel(samples, None))
-        _train(rig, 0, 2)
+        _train(rig, range(2))
         with torch.no_grad():
             for parameter in rig.method.parameters():
                 parameter.add_(torch.randn_like(parameter))
@@ -194,14 +202,14 @@ def check_learns(method_class: type[Method], **settings: Any) -> None:
 
 
 # What the checks ask of single results ------------------------------------------------------------------------------
-def _train(rig: Rig, start: int, stop: int) -> None:
-    """Steps of a short run; the unlabelled images differ from step to step, the labelled ones stay."""
-    for step in range(start, stop):
+def _train(rig: Rig, steps: Iterable[int], total: int = TOTAL) -> None:
+    """Some steps of a run; the unlabelled images differ from step to step, the labelled ones stay."""
+    for step in steps:
         batch = tiny_batch(rig.method_class, rig.task, relabelled=False)
         if batch.unlabelled is not None:
             image = images_and_labels(rig.task, len(batch.unlabelled.image), seed=step)[0]
             batch = replace(batch, unlabelled=replace(batch.unlabelled, image=image))
-        rig.step(batch, Clock(step, TOTAL))
+        rig.step(batch, Clock(step, total))
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:
@@ -215,14 +223,19 @@ def _tensors(batch: Batch) -> dict[str, Tensor]:
     return found
 
 
-def _require_probabilities(method_class: type[Method], rig: Rig, probs: Tensor, image: Tensor, where: str) -> None:
+def _require_probabilities(
+    method_class: type[Method], rig: Rig, probs: Tensor, image: Tensor, hook: str, where: str = ""
+) -> None:
     wanted = (len(image), rig.task.n_classes, *image.shape[2:])
-    text = f"predict() returns shape {tuple(probs.shape)} instead of {wanted}{where}"
+    require(
+        isinstance(probs, Tensor), method_class, f"{hook} returns {type(probs).__name__} instead of a tensor{where}"
+    )
+    text = f"{hook} returns shape {tuple(probs.shape)} instead of {wanted}{where}"
     require(tuple(probs.shape) == wanted, method_class, text)
-    require(probs.dtype == torch.float32, method_class, f"predict() returns {probs.dtype} instead of float32{where}")
+    require(probs.dtype == torch.float32, method_class, f"{hook} returns {probs.dtype} instead of float32{where}")
     summed = (probs.sum(1) - 1).abs().max()
     good = bool((probs >= 0).all()) and summed <= 1e-5
-    require(good, method_class, f"predict() returns no probabilities: sums over classes are off by {summed:.2g}{where}")
+    require(good, method_class, f"{hook} returns no probabilities: sums over classes are off by {summed:.2g}{where}")
 
 
 def _require_label_map(method_class: type[Method], rig: Rig, samples: Labelled, label: Tensor) -> None:

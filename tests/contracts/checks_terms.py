@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from datasets.types import IGNORE, Batch, Task
 from methods.base import MAIN, Clock, Method
 
-from .phantom import OTHER_SPACE, images_and_labels, tiny_batch, tiny_task, with_label
+from .phantom import images_and_labels, other_space, tiny_batch, with_label
 from .rig import (
     GRADIENT_FLOOR,
     Descent,
@@ -27,6 +27,7 @@ from .rig import (
     require,
     saying,
     state_of,
+    task_in,
     values,
 )
 
@@ -210,9 +211,9 @@ def check_schedules_follow_progress(method_class: type[Method], **settings: Any)
 def check_batches_of_any_size(method_class: type[Method], **settings: Any) -> None:
     """One labelled image (per view), more labelled than unlabelled ones, images that are not square."""
     task = home_task(method_class)
-    for labelled, unlabelled, space in ((1, 2, None), (3, 1, None), (2, 3, OTHER_SPACE[task.ndim])):
+    for labelled, unlabelled, space in ((1, 2, None), (3, 1, None), (2, 3, other_space(task))):
         if task.ndim == 3 and labelled == 1:
-            space = OTHER_SPACE[3]
+            space = other_space(task)
         batch = tiny_batch(method_class, task, labelled=labelled, unlabelled=unlabelled, space=space)
         with saying(method_class, f"with {_sizes(batch)}"):
             rig = Rig(method_class, task, settings=settings)
@@ -318,8 +319,8 @@ def _one_task_per_dimension(method_class: type[Method]) -> Iterator[Task]:
     home = home_task(method_class)
     yield home
     for ndim in method_class.ndims:
-        task = tiny_task(ndim, classes=home.n_classes)
-        if ndim != home.ndim and method_class.unsupported(task) is None:
+        task = None if ndim == home.ndim else task_in(method_class, ndim, classes=home.n_classes)
+        if task is not None:
             yield task
 
 

@@ -11,18 +11,21 @@ from datasets.types import IGNORE, Batch, Labelled, Task, Unlabelled
 from methods.base import Method
 
 SPACE = {2: (32, 32), 3: (16, 16, 16)}
-OTHER_SPACE = {2: (32, 48), 3: (16, 16, 24)}
-"""Not square, and divisible by 8 as the networks of the rig ask."""
-
 NOISE = 0.1
 SCRIBBLED = 0.15
 """Share of the pixels that a phantom scribble annotates."""
 
 
-def tiny_task(ndim: int = 2, channels: int = 1, classes: int = 3) -> Task:
-    """A task with both kinds of annotation."""
+def tiny_task(ndim: int = 2, channels: int = 1, classes: int = 3, scale: int = 1) -> Task:
+    """A task with both kinds of annotation; ``scale`` multiplies the sides of its patch."""
     names = ("background", "wall", "cavity", "valve", "clot")[:classes]
-    return Task("tiny", ndim, channels, names, SPACE[ndim], "px", annotations=("dense", "scribble"))
+    patch = tuple(scale * side for side in SPACE[ndim])
+    return Task("tiny", ndim, channels, names, patch, "px", annotations=("dense", "scribble"))
+
+
+def other_space(task: Task) -> tuple[int, ...]:
+    """Not square, and divisible by 8 as the networks of the rig ask."""
+    return (*task.patch[:-1], task.patch[-1] * 3 // 2)
 
 
 def images_and_labels(task: Task, n: int, *, seed: int, space: tuple[int, ...] | None = None) -> tuple[Tensor, Tensor]:
@@ -31,7 +34,7 @@ def images_and_labels(task: Task, n: int, *, seed: int, space: tuple[int, ...] |
     The intensity of class k is ``2 k / (classes - 1) - 1``, the same in every channel, plus Gaussian noise.
     """
     draw = torch.Generator().manual_seed(seed)
-    space = space or SPACE[task.ndim]
+    space = space or task.patch
     axes = torch.meshgrid(*(torch.arange(s, dtype=torch.float32) for s in space), indexing="ij")
     centre = 0.5 + 0.1 * (2 * torch.rand(n, task.ndim, generator=draw) - 1)
     squared = sum((axis[None] - centre[:, i].view(-1, *[1] * task.ndim) * space[i]) ** 2 for i, axis in enumerate(axes))

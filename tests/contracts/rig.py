@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
+from benchmark.promises import BrokenPromise, require_terms
 from datasets.types import Batch, Task
 from methods import networks
 from methods.base import MAIN, Clock, Method, Terms
@@ -27,6 +29,8 @@ Check = Callable[..., None]
 """``check(method_class, **settings)`` raises AssertionError with one sentence, or returns nothing."""
 
 WIDTH, LEVELS = 4, 4
+SCALES = (1, 2, 4)
+"""By what the sides of the smallest patch are multiplied, for methods that refuse it."""
 GRADIENT_FLOOR = 1e-12
 """Largest absolute gradient that still counts as none."""
 
@@ -80,13 +84,24 @@ def at_home_in(ndim: int) -> Iterator[None]:
 def home_task(method_class: type[Method], *, classes: int = 3) -> Task:
     """The smallest task that the method takes: 2-D if it can, unless :func:`at_home_in` says otherwise."""
     for ndim in sorted(method_class.ndims, key=lambda ndim: (ndim != _first.get(), ndim)):
+        if (task := task_in(method_class, ndim, classes=classes)) is not None:
+            return task
+    task = tiny_task(min(method_class.ndims))
+    raise AssertionError(
+        f"{title(method_class)}: unsupported() refuses every tiny task of {method_class.ndims} dimensions, with 1 or 3 "
+        f"channels, 2 or 3 classes and patches of up to {max(SCALES)} times {task.patch}, so that nothing can be "
+        f"checked; of one it says {method_class.unsupported(task)!r}"
+    )
+
+
+def task_in(method_class: type[Method], ndim: int, *, classes: int = 3) -> Task | None:
+    """The smallest task of these dimensions that the method takes: of one channel and small patches, if it can."""
+    for scale, channels in itertools.product(SCALES, (1, 3)):
         for n in (classes, 3, 2):
-            task = tiny_task(ndim, classes=n)
+            task = tiny_task(ndim, channels, n, scale)
             if method_class.unsupported(task) is None:
                 return task
-    raise AssertionError(
-        f"{title(method_class)}: unsupported() refuses every tiny task; its ndims: {method_class.ndims}"
-    )
+    return None
 
 
 def network_of(task: Task) -> Callable[..., nn.Module]:
@@ -180,7 +195,12 @@ class Rig:
         torch.manual_seed(self.seed)
         self.method.train(not evaluating)
         descents: list[Descent] = []
-        self._run(batch, clock, lambda terms, player=MAIN: descents.append(Descent(player, dict(terms))))
+
+        def descend(terms: Terms, player: str = MAIN) -> None:
+            self._require_terms(terms)
+            descents.append(Descent(player, dict(terms)))
+
+        self._run(batch, clock, descend)
         return descents
 
     def predict(self, image: Tensor) -> Tensor:
@@ -228,8 +248,7 @@ class Rig:
 
     def _descend(self, terms: Terms, player: str, watch: bool) -> Descent:
         name = title(self.method_class)
-        for term, value in terms.items():
-            _require_scalar(self.method_class, term, value)
+        self._require_terms(terms)
         if player not in self.players:
             raise AssertionError(f"{name}: descends for player {player!r}, but optimizers() names {list(self.players)}")
         made = Descent(player, {k: v.detach().clone() for k, v in terms.items()})
@@ -248,6 +267,17 @@ class Rig:
             self._seen = parameters_of(self.method)
             made.moved = set(differing(before, self._seen))
         return made
+
+    def _require_terms(self, terms: object) -> None:
+        """What the trainer asks of terms, in its words, and names that columns can have."""
+        try:
+            require_terms(self.method, terms)
+        except BrokenPromise as error:
+            raise AssertionError(f"{title(self.method_class)}: {str(error).partition(': ')[2]}") from error
+        for name in terms if isinstance(terms, Mapping) else ():
+            good = isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name)
+            text = f"loss term {name!r} is not named in lower-case letters, digits and underscores"
+            require(good, self.method_class, text)
 
     def _note(self) -> dict[str, Tensor]:
         """The parameters as they are; those that moved since the last look did so outside descents."""
@@ -309,13 +339,6 @@ def hidden_state(method: nn.Module) -> dict[str, str]:
     return found
 
 
-def _require_scalar(method_class: type[Method], name: object, value: object) -> None:
-    good = isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name)
-    require(good, method_class, f"loss term {name!r} is not named in lower-case letters, digits and underscores")
-    scalar = isinstance(value, Tensor) and value.shape == () and value.is_floating_point()
-    require(scalar, method_class, f"loss term '{name}' is not a scalar tensor of a floating-point type")
-
-
 def _base(parameters: Iterable[nn.Parameter]) -> Optimizer:
     return SGD(list(parameters), lr=0.05, momentum=0.9, weight_decay=1e-4)
 
@@ -351,6 +374,8 @@ def _fingerprint(value: Any, depth: int = 5) -> str:
         return f"{value.shape} {value.dtype} {hashlib.blake2b(value.tobytes(), digest_size=8).hexdigest()}"
     if depth and isinstance(value, list | tuple | set | frozenset | deque):
         return str([_fingerprint(v, depth - 1) for v in value])
+    if depth and type(value).__module__.startswith("torch.") and hasattr(value, "state_dict"):  # a schedule, say
+        return f"{type(value).__qualname__}{_fingerprint(value.state_dict(), depth - 1)}"
     if depth and type(value).__module__.split(".")[0] not in ("builtins", "torch") and hasattr(value, "__dict__"):
         return f"{type(value).__qualname__}{_fingerprint(vars(value), depth - 1)}"
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))

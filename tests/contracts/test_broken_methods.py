@@ -64,6 +64,13 @@ FAULTS: tuple[tuple[type[Method], Check, str], ...] = (
     (broken.ForgetfulBank, contract.check_resume_is_exact, "not in the checkpoint: buffer bank (persistent=False)"),
     (broken.ForgetfulBank, contract.check_no_side_effects, "no checkpoint holds: buffer bank (persistent=False)"),
     (broken.CountsSteps, contract.check_resume_is_exact, "not in the checkpoint: attribute seen"),
+    (broken.WritesEveryFifthStep, contract.check_resume_is_exact, "not in the checkpoint: attribute threshold"),
+    (broken.WritesEveryFifthStep, contract.check_no_side_effects, "no checkpoint holds: attribute threshold"),
+    (broken.SchedulesByItself, contract.check_no_side_effects, "no checkpoint holds: attribute schedule"),
+    # methods of which no smallest task is one
+    (broken.InColour, contract.check_no_inert_term, "loss term 'consistency' sends no gradient to the network"),
+    (broken.OnLargePatches, contract.check_no_inert_term, "loss term 'consistency' sends no gradient to the network"),
+    (broken.RefusesAll, contract.check_predict, "so that nothing can be checked; of one it says 'it rains'"),
     # which data a term looks at
     (broken.LabelLeak, contract.check_terms_are_finite_scalars, "only labelled ones have, such as their label"),
     (
@@ -84,7 +91,16 @@ FAULTS: tuple[tuple[type[Method], Check, str], ...] = (
     ),
     # values, schedules, batches
     (broken.NotANumber, contract.check_degenerate_labels, "loss term 'supervised' is nan with nothing annotated"),
-    (broken.NotAScalar, contract.check_terms_are_finite_scalars, "loss term 'consistency' is not a scalar"),
+    (
+        broken.NotAScalar,
+        contract.check_terms_are_finite_scalars,
+        "loss term 'consistency' must be a floating-point tensor without dimensions",
+    ),
+    (
+        broken.ReturnsTheSum,
+        contract.check_terms_are_finite_scalars,
+        "losses must return named scalar terms, such as {'ce': loss}, got Tensor",
+    ),
     (broken.ComesAndGoes, contract.check_terms_are_finite_scalars, "consistency is not always there"),
     (
         broken.RampByStep,
@@ -103,6 +119,11 @@ FAULTS: tuple[tuple[type[Method], Check, str], ...] = (
     (broken.PredictsTheBatch, contract.check_predict, "depends on the other images of its batch"),
     (broken.PredictsLogits, contract.check_predict, "predict() returns no probabilities"),
     (broken.PredictsInHalf, contract.check_predict, "torch.bfloat16 instead of float32 under bfloat16 autocast"),
+    (
+        broken.TeacherOfLabels,
+        contract.check_predict,
+        "other_predictions()['teacher'] returns shape (5, 32, 32) instead",
+    ),
     (broken.Overwrites, contract.check_relabel, "annotated pixels"),
     (broken.InventsClasses, contract.check_relabel, "relabel() returns label values [-1]"),
     (broken.NeverAsks, contract.check_relabels_when_it_says, "relabel_at() never asks for it"),
@@ -114,6 +135,7 @@ FAULTS: tuple[tuple[type[Method], Check, str], ...] = (
     ),
     # what it says of itself
     (broken.NoReason, contract.check_unsupported_gives_reasons, "unsupported() has no reason against 3-D"),
+    (broken.Mistyped, contract.check_unsupported_gives_reasons, "got 'scribbles'; did you mean 'scribble'?"),
     (broken.Undocumented, contract.check_hyper, "hyper-parameter 'weight' has no help"),
     (broken.SearchesTooFar, contract.check_hyper, "the search range of 'weight'"),
 )
@@ -158,6 +180,14 @@ def test_a_method_that_climbs_does_not_learn() -> None:
 def test_every_fast_check_has_a_fault_that_it_reports() -> None:
     reported = {check for _, check, _ in FAULTS}
     assert set(contract.EVERY) - set(SLOW) - {contract.check_identity} == reported  # the files below have that one
+
+
+@pytest.mark.parametrize("toy", [broken.InColour, broken.OnLargePatches])
+def test_what_takes_no_smallest_task_is_checked_on_the_next_that_it_takes(toy: type[Method]) -> None:
+    passes = {check for check, _ in checks_for(toy)} - {*SLOW, contract.check_identity, contract.check_no_inert_term}
+    passes -= {contract.check_uses_unlabelled_images, contract.check_no_idle_hyper}  # its term is of nothing
+    for check in passes:
+        run_check(check, toy, {})
 
 
 # Exceptions and released variants -----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
@@ -15,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from benchmark import ROOT
 from benchmark.execute import child, local, redo, server
 from benchmark.execute.lease import Lease
 from benchmark.execute.local import Event, Limits, Summary, run_cells
@@ -347,3 +349,19 @@ def test_workers_are_one_per_core_or_two_per_gpu_unless_a_device_is_named(
     assert local.default_workers() == 8
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert (local.devices(), local.default_workers()) == ([None], 3)
+
+
+@pytest.mark.slow
+def test_every_process_goes_through_a_set_of_words_in_the_same_order(tmp_path: Path) -> None:
+    script = (
+        "from benchmark.execute.server import fork_server, launch\n"
+        "launch(fork_server(), exec, ('print(hash(\"word\"))',)).join()\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
+    said = []
+    for code, seed in ((script, {}), ("print(hash('word'))", {"PYTHONHASHSEED": "0"})):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment | seed, cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        said.append(done.stdout)
+    assert said[0] == said[1]

@@ -67,6 +67,29 @@ def test_what_does_not_predict_probabilities_is_refused_before_any_step(
     assert not steps
 
 
+@pytest.mark.parametrize(
+    ("others", "says"),
+    [
+        ({"teacher": lambda image: image.argmax(1)}, "other_predictions()['teacher'] must return probabilities (n, "),
+        ({"teacher": lambda image: image.argmax(1)}, "of one image (1, 4, 32, 32), got shape (1, 32, 32)"),
+        ({"teacher": lambda image: None}, "got NoneType"),
+        ({"teacher": lambda image: torch.ones(1, 4, 32, 32)}, "take torch.softmax(logits, dim=1)"),
+        ({"teacher": None}, "other_predictions must return functions by name"),
+        ([len], "other_predictions must return functions by name"),
+    ],
+)
+def test_what_is_tested_beside_it_is_asked_before_any_step_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: Any, says: str
+) -> None:
+    monkeypatch.setattr(Supervised, "other_predictions", lambda self: others)
+    steps: list[int] = []
+    monkeypatch.setattr(Supervised, "losses", lambda self, batch, clock: steps.append(clock.step))
+    reason = failed(tmp_path)
+    assert reason.startswith("BrokenPromise: method supervised: other_predictions")
+    assert says in reason
+    assert not steps
+
+
 @pytest.mark.parametrize("further", [SCALAR, None, {"partial_ce": SCALAR}])
 def test_what_regularises_must_not_replace_the_supervised_term(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, further: Any

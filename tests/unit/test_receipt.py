@@ -126,3 +126,62 @@ def test_flags_of_the_processor_that_decide_how_it_multiplies_are_recorded(tmp_p
     assert receipt._flags(info) == []
     info.write_text("model name\t: one\nflags\t\t: fpu amx_bf16 avx2 avx512_bf16\n\nflags\t: of another core\n")
     assert receipt._flags(info) == ["avx2", "avx512_bf16", "amx_bf16"]
+
+
+# What a method was made of -------------------------------------------------------------------------------------------
+@pytest.fixture
+def mine(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A method in a family's folder of the small repository."""
+    monkeypatch.setattr("methods.families", lambda: {"mine": "semi"})
+    for family in ("semi", "scribble"):
+        (checkout / "methods" / family).mkdir()
+    path = checkout / "methods/semi/mine.py"
+    path.write_text("from ..losses.entropy import entropy\nfrom .__init__ import x\n")
+    return path
+
+
+def test_a_method_that_imports_no_private_file_has_the_hash_of_its_own(mine: Path) -> None:
+    (mine.parent / "_part.py").write_text("one = 1\n")
+    assert receipt.source("mine") == receipt._hash(mine.read_bytes())
+    mine.write_text("no Python: (\n")
+    assert receipt.source("mine") == receipt._hash(mine.read_bytes())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from ._part import one",
+        "from . import _part",
+        "from ..semi import _part",
+        "from ..semi._part import one",
+        "from methods.semi._part import one",
+        "import methods.semi._part",
+        "def f():\n    from . import _part",
+        "from ._first import one",
+        "from ..scribble._first import one",
+    ],
+)
+def test_a_private_file_that_a_method_imports_counts_as_its_own(mine: Path, line: str) -> None:
+    """Directly or by another private file; of such that import one another in a circle, each once."""
+    part = mine.parent / "_part.py"
+    for family in ("semi", "scribble"):
+        (mine.parents[1] / family / "_first.py").write_text("from ..semi import _part\n")
+    mine.write_text(f"{line}\n")
+    part.write_text("from . import _part, _first, _gone\none = 1\n")
+    first = receipt.source("mine")
+    assert receipt.source("mine") == first
+    part.write_text("from . import _part, _first, _gone\none = 2\n")
+    assert receipt.source("mine") != first
+
+
+def test_the_code_of_methods_is_their_whole_folder_and_says_what_a_process_began_with(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receipt, "loaded", lambda: receipt.tree(*receipt._CODE))
+    first = receipt.of_methods()
+    (checkout / "benchmark/code.py").write_text("one = 2\n")
+    assert receipt.of_methods() == first
+    (checkout / "methods/code.py").write_text("one = 2\n")
+    assert receipt.of_methods() != first
+    monkeypatch.setattr(receipt, "loaded", lambda: "0123456789ab")
+    assert receipt.of_methods() == [receipt.tree("methods"), "0123456789ab"]

@@ -83,6 +83,19 @@ def test_other_hyper_parameters_have_labels_of_their_own(tmp_path: Path, walked:
     assert len(walked) == 2 * SAMPLES
 
 
+def test_labels_that_other_code_made_are_not_taken(
+    tmp_path: Path, walked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that a method imports may have changed, in a checkout whose method's own file did not."""
+    monkeypatch.setattr("benchmark.relabel.of_methods", lambda: ["a tree"])
+    labels(tmp_path)
+    labels(tmp_path)
+    assert len(walked) == SAMPLES
+    monkeypatch.setattr("benchmark.relabel.of_methods", lambda: ["another tree"])
+    labels(tmp_path)
+    assert len(walked) == 2 * SAMPLES
+
+
 def test_labels_of_another_number_of_classes_are_not_taken(tmp_path: Path, walked: list[str]) -> None:
     """The released rule asks for the scribbles of all of them."""
     labels(tmp_path)

@@ -89,6 +89,19 @@ def test_the_receipt_knows_what_a_cell_read_beside_its_own_data(
     assert state_of(other, places, None, beside | {"weights": "of another file"}).state == "stale"
 
 
+def test_a_loss_term_that_was_0_throughout_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = Supervised.losses
+
+    def with_more(self: Supervised, batch: Batch, clock: Clock) -> Terms:
+        terms = losses(self, batch, clock)
+        (loss, *_) = terms.values()
+        return terms | {"idle": 0.0 * loss, "late": loss * float(clock.step == 3)}
+
+    monkeypatch.setattr(Supervised, "losses", with_more)
+    found = run_cell(tiny_cell(), places_in(tmp_path))
+    assert found.notes == ["loss term 'idle' was 0 in all 4 rows of train.csv: it seems to have taught nothing"]
+
+
 def test_code_that_changed_since_the_runner_started_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmark.receipt.loaded", lambda: "0123456789ab")
     (note,) = run_cell(tiny_cell(), places_in(tmp_path)).notes
