@@ -25,7 +25,7 @@ from datasets.types import IGNORE, Labelled
 from methods.base import Method, Relabelled
 
 from .pulse import meanwhile
-from .receipt import of_methods, source
+from .receipt import of_methods
 
 _SAMPLES_PER_CORE = 4
 """Of those that are labelled at once where the weights do not matter, so that no core waits long for the others."""
@@ -77,8 +77,7 @@ class Relabeller:
             self.heartbeat(100 * done // feed.labelled_samples)
 
     def _offline(self, method: Method, feed: Feed) -> None:
-        code = [source(method.name()), *of_methods()]
-        recipe = [method.name(), *code, asdict(method.hyper), method.task.n_classes]
+        recipe = [method.name(), *of_methods(), asdict(method.hyper), method.task.n_classes]
         folder = self.cache and self.cache / f"{method.name()}-{_digest(json.dumps(recipe, sort_keys=True).encode())}"
         with _all_cores() as cores, ExitStack() as held:
             if folder:

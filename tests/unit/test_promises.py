@@ -20,6 +20,15 @@ from .tiny_cells import places_in, tiny_cell
 SCALAR = torch.tensor(0.5)
 
 
+def refused_before_any_step(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Why a cell of ``supervised`` failed, none of whose losses was asked for."""
+    steps: list[int] = []
+    monkeypatch.setattr(Supervised, "losses", lambda self, batch, clock: steps.append(clock.step))
+    reason = failed(root)
+    assert not steps
+    return reason
+
+
 def failed(root: Path, method: str = "supervised") -> str:
     found = run_cell(tiny_cell(method, validations=0), places_in(root))
     assert found.status == "failed"
@@ -59,12 +68,9 @@ def test_what_does_not_predict_probabilities_is_refused_before_any_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, predict: Any, says: str
 ) -> None:
     monkeypatch.setattr(Supervised, "predict", predict)
-    steps: list[int] = []
-    monkeypatch.setattr(Supervised, "losses", lambda self, batch, clock: steps.append(clock.step))
-    reason = failed(tmp_path)
+    reason = refused_before_any_step(tmp_path, monkeypatch)
     assert reason.startswith("BrokenPromise: method supervised: predict must return probabilities (n, classes, *space)")
     assert says in reason
-    assert not steps
 
 
 @pytest.mark.parametrize(
@@ -82,12 +88,9 @@ def test_what_is_tested_beside_it_is_asked_before_any_step_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: Any, says: str
 ) -> None:
     monkeypatch.setattr(Supervised, "other_predictions", lambda self: others)
-    steps: list[int] = []
-    monkeypatch.setattr(Supervised, "losses", lambda self, batch, clock: steps.append(clock.step))
-    reason = failed(tmp_path)
+    reason = refused_before_any_step(tmp_path, monkeypatch)
     assert reason.startswith("BrokenPromise: method supervised: other_predictions")
     assert says in reason
-    assert not steps
 
 
 @pytest.mark.parametrize("further", [SCALAR, None, {"partial_ce": SCALAR}])
